@@ -1,0 +1,54 @@
+import { createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto'
+import { hkdf } from './cipher'
+
+/** Length of a data key in bytes. */
+export const dataKeyLength = 32
+
+/** Length of a key reference in bytes: the start of the commitment, enough to tell the few keys of one record apart. */
+export const referenceLength = 4
+
+const noSalt = new Uint8Array(0)
+const encryptionInfo = Buffer.from('mongoose-kms-encrypted/1 encryption')
+const commitmentInfo = Buffer.from('mongoose-kms-encrypted/1 commitment')
+
+/** An open data key: what encrypts the fields of one record, in memory only. Prints as nothing but its class. */
+export class DataKey {
+  readonly #encryptionKey: KeyObject
+  readonly #commitment: Buffer
+
+  private constructor(encryptionKey: KeyObject, commitment: Buffer) {
+    this.#encryptionKey = encryptionKey
+    this.#commitment = commitment
+  }
+
+  /**
+   * Derives what is needed of a data key, once, and zeroes the bytes that were given.
+   *
+   * @param bytes 32 bytes of their own memory, not a view into a shared pool
+   */
+  static derive(bytes: Uint8Array): DataKey {
+    try {
+      const encryption = hkdf(bytes, noSalt, encryptionInfo, 32)
+      const key = createSecretKey(encryption)
+      encryption.fill(0)
+      return new DataKey(key, hkdf(bytes, noSalt, commitmentInfo, 32))
+    } finally {
+      bytes.fill(0)
+    }
+  }
+
+  /** The AES-256 key of the fields. */
+  get encryptionKey(): KeyObject {
+    return this.#encryptionKey
+  }
+
+  /** 32 bytes that bind whoever holds them to this data key and reveal nothing of it. */
+  get commitment(): Buffer {
+    return this.#commitment
+  }
+
+  /** Compares commitments in constant time. */
+  matches(commitment: Uint8Array): boolean {
+    return commitment.length === this.#commitment.length && timingSafeEqual(commitment, this.#commitment)
+  }
+}

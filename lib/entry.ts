@@ -1,0 +1,77 @@
+import { crc32 } from 'node:zlib'
+import { lengthPrefixed } from './bytes'
+import { referenceLength } from './datakey'
+import { DecryptionError } from './errors'
+
+/** One wrapped key as the record has it, with the bytes taken out of their BSON classes. */
+export interface WrappedKey {
+  /** The generation of key and context it was made under, the plugin's option `version`. */
+  readonly version: number
+  /** The KMS key that wrapped it: the ARN that the KMS returned. */
+  readonly keyId: string
+  readonly wrapped: Uint8Array
+  readonly commitment: Uint8Array
+  readonly createdAt: Date
+}
+
+/** What makes BSON binary values, from the BSON library of the user's own Mongoose. */
+export type MakeBinary = (bytes: Uint8Array, subtype?: number) => unknown
+
+/** The entry as it is stored. The checksum tells a damaged wrapped key from a wrong context, which KMS does not. */
+export function encodeWrappedKey(entry: WrappedKey, binary: MakeBinary): Record<string, unknown> {
+  return {
+    version: entry.version,
+    keyId: entry.keyId,
+    wrapped: binary(entry.wrapped),
+    commitment: binary(entry.commitment),
+    createdAt: entry.createdAt,
+    crc32: checksum(entry),
+  }
+}
+
+/**
+ * The mirror of {@link encodeWrappedKey}.
+ *
+ * @param place names the record for messages
+ * @throws {DecryptionError} WRAPPED_KEY_DAMAGED when the entry is not what this library writes
+ */
+export function parseWrappedKey(stored: unknown, place: string): WrappedKey {
+  const entry = (stored ?? {}) as Record<string, unknown>
+  const wrapped = bytesOf(entry.wrapped)
+  const commitment = bytesOf(entry.commitment)
+  const { version, keyId, createdAt } = entry
+  if (
+    typeof version !== 'number' ||
+    typeof keyId !== 'string' ||
+    !(createdAt instanceof Date) ||
+    commitment?.length !== 32 ||
+    wrapped === undefined ||
+    entry.crc32 !== checksum({ version, keyId, wrapped, commitment, createdAt })
+  ) {
+    throw new DecryptionError(
+      'WRAPPED_KEY_DAMAGED',
+      `${place}: the stored wrapped key is damaged. Restore it from a backup: the fields it encrypts cannot be read without.`,
+    )
+  }
+  return { version, keyId, wrapped, commitment, createdAt }
+}
+
+/** The key reference that envelopes under this key carry, in hexadecimal. */
+export function referenceOf(commitment: Uint8Array): string {
+  return Buffer.from(commitment.subarray(0, referenceLength)).toString('hex')
+}
+
+/** The bytes of a BSON binary value or of a `Buffer`; `undefined` for anything else. */
+export function bytesOf(value: unknown): Uint8Array | undefined {
+  if (value instanceof Uint8Array) return value
+  const binary = value as { _bsontype?: string; buffer?: Uint8Array; position?: number } | null | undefined
+  return binary?._bsontype === 'Binary' ? binary.buffer?.subarray(0, binary.position) : undefined
+}
+
+/** CRC-32 of all that an entry holds, as a signed 32-bit integer, which is what BSON's int32 can carry. */
+function checksum(entry: WrappedKey): number {
+  const numbers = Buffer.alloc(12)
+  numbers.writeInt32BE(entry.version)
+  numbers.writeBigInt64BE(BigInt(entry.createdAt.getTime()), 4)
+  return crc32(lengthPrefixed([numbers, Buffer.from(entry.keyId), entry.wrapped, entry.commitment])) | 0
+}

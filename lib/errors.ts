@@ -1,0 +1,64 @@
+/** Codes of {@link ConfigurationError}: what is wrong with the options of the plugin or of a key provider. */
+export type ConfigurationErrorCode = 'OPTION_INVALID' | 'FIELD_INVALID' | 'CONTEXT_INVALID' | 'KEY_ID_INVALID'
+
+/** Codes of {@link KeyProviderError}: why the KMS gave no data key. */
+export type KeyProviderErrorCode =
+  | 'KMS_ACCESS_DENIED'
+  | 'KMS_KEY_DISABLED'
+  | 'KMS_KEY_PENDING_DELETION'
+  | 'KMS_KEY_NOT_FOUND'
+  | 'KMS_THROTTLED'
+  | 'KMS_UNREACHABLE'
+  | 'KMS_WRONG_CONTEXT'
+  | 'KMS_WRONG_KEY'
+  | 'KMS_FAILED'
+
+/** Codes of {@link DecryptionError}: what is wrong with the stored bytes. */
+export type DecryptionErrorCode =
+  | 'WRAPPED_KEY_DAMAGED'
+  | 'DATA_KEY_MISMATCH'
+  | 'DATA_KEY_MISSING'
+  | 'KEY_VERSION_UNKNOWN'
+  | 'ENVELOPE_TRUNCATED'
+  | 'ENVELOPE_UNKNOWN'
+  | 'ENVELOPE_REJECTED'
+
+/** Codes of {@link RecordError}: what the record at hand cannot do in the state it is in. */
+export type RecordErrorCode =
+  | 'RECORD_LOCKED'
+  | 'RECORD_CHANGED'
+  | 'CONTEXT_CHANGED'
+  | 'ID_NOT_SELECTED'
+  | 'KEY_NOT_SELECTED'
+  | 'VALUE_NOT_AWAITED'
+  | 'STORED_PATH_ASSIGNED'
+
+/** Every code that an error of this library can carry. */
+export type ErrorCode = ConfigurationErrorCode | KeyProviderErrorCode | DecryptionErrorCode | RecordErrorCode
+
+/**
+ * Base of every error that this library throws. Messages name the place, what was expected and what to do; they never
+ * hold a field's value, a key or a value of the encryption context.
+ */
+export abstract class KmsEncryptedError<Code extends ErrorCode = ErrorCode> extends Error {
+  /** Stable, for programs; the message is for people and may change. */
+  readonly code: Code
+
+  constructor(code: Code, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+    this.name = new.target.name
+  }
+}
+
+/** The plugin or a key provider was set up wrongly. Thrown when the schema is built, or where a function option is called. */
+export class ConfigurationError extends KmsEncryptedError<ConfigurationErrorCode> {}
+
+/** The KMS did not generate or unwrap a data key. `cause` is the error of the KMS client. */
+export class KeyProviderError extends KmsEncryptedError<KeyProviderErrorCode> {}
+
+/** Stored bytes are damaged, foreign, or were written for another field, record or context. */
+export class DecryptionError extends KmsEncryptedError<DecryptionErrorCode> {}
+
+/** The record is not in a state for what was asked of it. */
+export class RecordError extends KmsEncryptedError<RecordErrorCode> {}

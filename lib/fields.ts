@@ -1,0 +1,254 @@
+import type { SchemaType } from 'mongoose'
+import { ConfigurationError } from './errors'
+import { type AnySchema, type Doc, eachSchemaType, type Host } from './host'
+
+/** One encrypted field, as the schema was built with it. */
+export interface Field {
+  readonly name: string
+  /** Where its envelope is stored. */
+  readonly storedPath: string
+  /** Its schema paths: one, or those of its leaves where the field is a nested object. */
+  readonly paths: readonly string[]
+  /** Whether the field is a nested object and thus has no schema path of its own. */
+  readonly nested: boolean
+  readonly required: boolean
+  /** The option `select` of the field, which decides whether its envelope is loaded. */
+  readonly select: boolean | undefined
+}
+
+/** Types whose values BSON gives back as they were. */
+const roundTripping = new Set(
+  'String Number Boolean Date Buffer ObjectId ObjectID Decimal128 BigInt UUID Double Int32 Map Mixed Array DocumentArray Embedded DocumentArrayElement'.split(
+    ' ',
+  ),
+)
+
+/** Options of a path that would do nothing, or something else than it says, on a field that is stored encrypted. */
+const meaningless: Record<string, string> = {
+  index: 'MongoDB cannot index what is encrypted. Remove it.',
+  unique: 'MongoDB cannot compare what is encrypted. Remove it.',
+  sparse: 'MongoDB cannot index what is encrypted. Remove it.',
+  text: 'MongoDB cannot search in what is encrypted. Remove it.',
+  expires: 'MongoDB cannot read a date that is encrypted. Keep it in a field of its own that is not encrypted.',
+  ref: 'populate() cannot follow what is encrypted. Remove it and look the record up by the decrypted value.',
+  refPath: 'populate() cannot follow what is encrypted. Remove it and look the record up by the decrypted value.',
+  alias: 'An alias would read past the decryption. Remove it.',
+  encrypt: "This is the option of MongoDB's own client-side encryption. Remove it.",
+}
+
+type AnyFunction = (...args: any[]) => unknown
+
+/** A document of the fields alone, which casts, validates and tracks them as Mongoose would in the record itself. */
+export type OpenValues = Doc
+
+/** The compiled definition of the encrypted fields. */
+export interface Fields {
+  readonly byName: ReadonlyMap<string, Field>
+  /** Makes an empty document of the fields for a record. Functions of the definition see the record as `this`. */
+  readonly open: (record: Doc) => OpenValues
+  /** The defaults of the fields for a record, in the shape in which they are stored. */
+  readonly defaultsFor: (record: Doc) => Record<string, unknown>
+}
+
+/** How a value looks in the database: Mongoose's own containers taken off, nothing left out or flattened. */
+export const storedShape = Object.freeze({
+  depopulate: true,
+  transform: false,
+  virtuals: false,
+  getters: false,
+  minimize: false,
+  flattenDecimals: false,
+  flattenMaps: false,
+  versionKey: false,
+})
+
+/**
+ * Compiles the option `fields`.
+ *
+ * @throws {ConfigurationError} FIELD_INVALID when a field cannot be encrypted as it is defined
+ */
+export function compileFields(
+  host: Host,
+  schema: AnySchema,
+  definition: unknown,
+  storedPathOf: (field: string) => string,
+): Fields {
+  const named = normalise(definition)
+  for (const name of Object.keys(named)) checkName(host, schema, name)
+  const fieldSchema = makeSchema(host, schema, named)
+  const binding = new Binding()
+  eachSchemaType(fieldSchema, checkType)
+  fieldSchema.eachPath((_path, type) => binding.bind(type))
+  if (fieldSchema.indexes().length > 0) throw invalid('fields', `An index was declared. ${meaningless.index}`)
+
+  const byName = describe(fieldSchema, Object.keys(named), storedPathOf)
+  const withDefault = [...byName.values()].filter((field) =>
+    field.paths.some((path) => hasDefault(fieldSchema.path(path))),
+  )
+  const model = host.workshop.model(`Fields${Object.keys(host.workshop.models).length}`, fieldSchema)
+  return Object.freeze({
+    byName,
+    open: (record: Doc) => {
+      const values = new model(undefined, undefined, { defaults: false }) as unknown as OpenValues
+      values.$isNew = record.$isNew
+      return binding.own(values, record)
+    },
+    defaultsFor: (record: Doc) => {
+      if (withDefault.length === 0) return {}
+      const all = binding.constructFor(record, () => new model()).toObject(storedShape) as Record<string, unknown>
+      return Object.fromEntries(withDefault.map(({ name }) => [name, all[name]]))
+    },
+  })
+}
+
+function normalise(definition: unknown): Record<string, unknown> {
+  if (Array.isArray(definition)) {
+    const wrong = definition.find((name) => typeof name !== 'string')
+    if (wrong !== undefined) throw invalid('fields', `A list of fields must hold names, got ${typeof wrong}.`)
+    definition = Object.fromEntries(definition.map((name) => [name, String]))
+  }
+  if (definition === null || typeof definition !== 'object') {
+    throw invalid('fields', "Expected a schema definition such as { email: String }, or names such as ['email'].")
+  }
+  if ('instanceOfSchema' in definition) {
+    throw invalid('fields', 'Expected a plain definition, got a Schema. Write the fields out: { email: String }.')
+  }
+  if (Object.keys(definition).length === 0) {
+    throw invalid('fields', 'No field is named. Name at least one: { email: String }.')
+  }
+  return { ...definition } as Record<string, unknown>
+}
+
+function checkName(host: Host, schema: AnySchema, name: string): void {
+  if (!/^[^$.\0][^.\0]*$/.test(name)) {
+    throw invalid(
+      name,
+      'A name must not be empty, start with $ or hold a dot. Define nested fields as an object: { address: { city: String } }.',
+    )
+  }
+  if (schema.path(name) || (schema as unknown as { nested: Record<string, true> }).nested[name]) {
+    throw invalid(name, 'The schema already has a path of this name. Remove it there: the plugin defines it.')
+  }
+  if (schema.virtualpath(name)) {
+    throw invalid(name, 'The schema already has a virtual of this name. Remove it there: the plugin defines it.')
+  }
+  if (name in host.mongoose.Document.prototype || name in schema.methods || name === 'decrypt' || name === '_id') {
+    throw invalid(name, 'Documents already have a property of this name. Choose another.')
+  }
+}
+
+function makeSchema(host: Host, schema: AnySchema, named: Record<string, unknown>): AnySchema {
+  const { typeKey, strict } = schema.options as { typeKey?: string; strict?: boolean | 'throw' }
+  try {
+    return new host.workshop.Schema(named as never, {
+      ...(typeKey === undefined ? {} : { typeKey }),
+      ...(strict === undefined ? {} : { strict }),
+      _id: false,
+      id: false,
+      versionKey: false,
+      minimize: false,
+    }) as unknown as AnySchema
+  } catch (cause) {
+    throw new ConfigurationError('FIELD_INVALID', `kmsEncrypted: fields: ${(cause as Error).message}`, { cause })
+  }
+}
+
+function checkType(path: string, type: SchemaType): void {
+  if (!roundTripping.has(type.instance)) {
+    throw invalid(
+      path,
+      `Values of the type ${type.instance} would not come back from BSON as they were. Use one of Mongoose's own types.`,
+    )
+  }
+  const options = (type.options ?? {}) as Record<string, unknown>
+  for (const [option, advice] of Object.entries(meaningless)) {
+    if (options[option] !== undefined && options[option] !== false) {
+      throw invalid(path, `The option ${option} has no meaning here. ${advice}`)
+    }
+  }
+}
+
+/** Lets the functions of a definition see the record as `this`, as they would if the path were one of its own. */
+class Binding {
+  readonly #owners = new WeakMap<object, Doc>()
+  #constructing: Doc | undefined
+
+  own(values: OpenValues, record: Doc): OpenValues {
+    this.#owners.set(values, record)
+    return values
+  }
+
+  /** Default functions run inside the constructor, before the new document can be known to have an owner. */
+  constructFor<T>(record: Doc, construct: () => T): T {
+    this.#constructing = record
+    try {
+      return construct()
+    } finally {
+      this.#constructing = undefined
+    }
+  }
+
+  bind(type: SchemaType): void {
+    const internals = type as SchemaType & {
+      setters: AnyFunction[]
+      getters: AnyFunction[]
+      defaultValue?: unknown
+      originalRequiredValue?: unknown
+    }
+    internals.setters = internals.setters.map((setter) => this.#bound(setter))
+    internals.getters = internals.getters.map((getter) => this.#bound(getter))
+    const { defaultValue, originalRequiredValue } = internals
+    if (typeof defaultValue === 'function' && defaultValue === type.options?.default) {
+      const bound = this.#bound(defaultValue as AnyFunction)
+      // Mongoose passes the document as the argument too.
+      internals.defaultValue = (scope: Doc) => bound.call(scope, this.#ownerOf(scope))
+    }
+    for (const validator of type.validators as Array<{ type?: string; message?: string; validator?: AnyFunction }>) {
+      if (validator.type === 'required') {
+        if (typeof originalRequiredValue === 'function') {
+          type.required(this.#bound(originalRequiredValue as AnyFunction) as never, validator.message)
+        }
+      } else if (validator.validator) {
+        validator.validator = this.#bound(validator.validator)
+      }
+    }
+  }
+
+  #bound(fn: AnyFunction): AnyFunction {
+    const ownerOf = (scope: object) => this.#ownerOf(scope)
+    return function (this: object, ...args: unknown[]) {
+      return fn.apply(ownerOf(this), args)
+    }
+  }
+
+  #ownerOf(scope: object): object {
+    return this.#owners.get(scope) ?? this.#constructing ?? scope
+  }
+}
+
+function hasDefault(type: SchemaType): boolean {
+  return (type as SchemaType & { defaultValue?: unknown }).defaultValue != null
+}
+
+function describe(schema: AnySchema, names: string[], storedPathOf: (field: string) => string) {
+  const paths = Object.keys(schema.paths)
+  return new Map(
+    names.map((name) => {
+      const own = paths.filter((path) => path === name || path.startsWith(`${name}.`))
+      const nested = !paths.includes(name)
+      const required = own.some((path) => schema.path(path).options.required)
+      const select = nested ? undefined : schema.path(name).options.select
+      return [
+        name,
+        Object.freeze({ name, storedPath: storedPathOf(name), paths: own, nested, required, select }) satisfies Field,
+      ]
+    }),
+  )
+}
+
+function invalid(path: string, message: string): ConfigurationError {
+  return new ConfigurationError(
+    'FIELD_INVALID',
+    `kmsEncrypted: ${path === 'fields' ? path : `fields.${path}`}: ${message}`,
+  )
+}

@@ -1,0 +1,142 @@
+import type { Query } from 'mongoose'
+import type { Config } from './config'
+import { recordsOf, selectionOf, touchedRecordsOf } from './document'
+import type { AnySchema, Doc } from './host'
+import { openFields, rememberContexts } from './opening'
+import { recordOf } from './record'
+import { configsOf } from './sealed'
+import { mergeErrors, type Selection, validateFields } from './validation'
+import { commit, rollback, stage, wasWritten } from './writing'
+
+/**
+ * What a write in progress asks of the hooks of one document: `validate` before staging, where Mongoose itself does not
+ * run the validation hooks, or `stage` right after validation, where it runs no save hooks.
+ */
+export const requests = new WeakMap<Doc, { validateFirst?: boolean; stageAfterValidation?: boolean }>()
+
+const selections = new WeakMap<Doc, Selection>()
+
+/** Hooks whose order among the user's own does not matter, or that are to run before those. */
+export function addHooks(schema: AnySchema, config: Config): void {
+  if (config.customContext) {
+    schema.post('init', function rememberEncryptionContexts(this: unknown) {
+      rememberContexts(config, this as Doc)
+    })
+  }
+  if (config.decrypt === 'onLoad') addLoadHooks(schema, config)
+  if (configsOf(schema).length > 1) return
+
+  schema.pre('validate', function noteValidationOptions(this: unknown, ...args: unknown[]) {
+    return note(this as Doc, args)
+  } as never)
+  schema.post('save', function commitEncryptedFields(this: unknown) {
+    for (const record of touchedRecordsOf(this as Doc)) commit(record)
+  } as never)
+  // Three parameters make it an error handler. Mongoose goes on when the promise does, without a call of the third.
+  schema.post('save', async function takeBackEncryptedFields(
+    this: unknown,
+    error: Error,
+    _doc: unknown,
+    _next: unknown,
+  ) {
+    settle(this as Doc)
+    throw error
+  } as never)
+}
+
+/**
+ * Hooks that must be the last of their kind, so that they see what the user's own hooks did. Called when the schema is
+ * compiled to a model.
+ */
+export function addFinalHooks(schema: AnySchema): void {
+  schema.post('validate', async function validateEncryptedFields(this: unknown) {
+    const doc = this as Doc
+    const error = await validateDocument(doc, undefined)
+    if (error) throw error
+    if (requests.get(doc)?.stageAfterValidation) await stageDocument(doc)
+  } as never)
+  schema.post('validate', async function addEncryptedFieldErrors(
+    this: unknown,
+    error: Error,
+    _doc: unknown,
+    _next: unknown,
+  ) {
+    throw error.name === 'ValidationError' ? await validateDocument(this as Doc, error) : error
+  } as never)
+  schema.pre('save', async function encryptFields(this: unknown) {
+    const doc = this as Doc
+    if (requests.get(doc)?.validateFirst) {
+      const error = await validateDocument(doc, undefined)
+      if (error) throw error
+    }
+    await stageDocument(doc)
+  } as never)
+}
+
+/** Encrypts what was modified. Where one data key fails, nothing stays on the document from the others. */
+export async function stageDocument(doc: Doc): Promise<void> {
+  try {
+    await Promise.all(recordsOf(doc).map(stage))
+  } catch (error) {
+    for (const record of touchedRecordsOf(doc)) rollback(record)
+    throw error
+  }
+}
+
+/** Ends a write whose outcome the document itself shows. */
+export function settle(doc: Doc): void {
+  for (const record of touchedRecordsOf(doc)) (wasWritten(record) ? commit : rollback)(record)
+}
+
+async function validateDocument(doc: Doc, error: Error | undefined): Promise<unknown> {
+  const selection = selections.get(doc) ?? {}
+  selections.delete(doc)
+  const request = requests.get(doc)
+  if (request) request.validateFirst = false
+  let merged: unknown = error
+  for (const record of recordsOf(doc)) {
+    const { ValidationError } = record.config.host.mongoose.Error
+    merged = mergeErrors(doc, merged, await validateFields(record, selection), ValidationError as never)
+  }
+  return merged
+}
+
+function note(doc: Doc, args: unknown[]): void {
+  const [paths, options] = args.filter((arg) => typeof arg !== 'function')
+  const schemaDefault = (doc.constructor as unknown as { schema: AnySchema }).schema.get(
+    'validateModifiedOnly' as never,
+  )
+  const selection = selectionOf(paths, options)
+  selections.set(doc, { ...selection, validateModifiedOnly: selection.validateModifiedOnly || Boolean(schemaDefault) })
+}
+
+function addLoadHooks(schema: AnySchema, config: Config): void {
+  const operations = ['find', 'findOne', 'findOneAndUpdate', 'findOneAndReplace', 'findOneAndDelete'] as const
+  for (const operation of operations) {
+    schema.post(
+      operation as never,
+      async function openLoadedRecords(this: Query<unknown, unknown>, result: unknown) {
+        await Promise.all(documentsOf(result).map((doc) => openOnLoad(config, doc)))
+      } as never,
+    )
+  }
+}
+
+/** The documents among what a query gives: an array, one document, raw metadata around one, null, or lean objects. */
+function documentsOf(result: unknown): Doc[] {
+  if (Array.isArray(result)) return result.filter(isDocument)
+  if (isDocument(result)) return [result]
+  const value = (result as { value?: unknown } | null | undefined)?.value
+  return isDocument(value) ? [value] : []
+}
+
+function isDocument(value: unknown): value is Doc {
+  return typeof value === 'object' && value !== null && '$isNew' in value && 'schema' in value.constructor
+}
+
+/** A record that cannot be opened must not break the find: what was wrong is thrown on access to its fields. */
+async function openOnLoad(config: Config, doc: Doc): Promise<void> {
+  const record = recordOf(config, doc)
+  const opened = await Promise.allSettled([...config.fields.byName.keys()].map((name) => openFields(record, [name])))
+  record.failure = opened.find((result) => result.status === 'rejected')?.reason
+}

@@ -1,0 +1,121 @@
+import { LRUCache } from 'lru-cache'
+import { copyBytes } from './bytes'
+import { type EncryptionContext, encodeContext } from './context'
+import { DataKey, dataKeyLength } from './datakey'
+import { DecryptionError, KeyProviderError } from './errors'
+import { Limiter } from './limiter'
+import type { KeyProvider } from './provider'
+import { type KeyEvent, trace } from './tracing'
+
+/** Bounds of the opt-in cache of open data keys. */
+export interface CacheOptions {
+  /** How long an opened key may be used again without asking the KMS, in milliseconds. */
+  readonly maxAgeMs: number
+  /** How many open keys to hold at most. */
+  readonly maxEntries: number
+}
+
+/** Who asks for a key, for the trace. */
+export type Requester = Pick<KeyEvent, 'model' | 'id' | 'fields'>
+
+const defaultConcurrency = 32
+const maxWrappedLength = 6144
+const limiters = new WeakMap<KeyProvider, Limiter>()
+
+/** The one way from records to a key provider: bounds, shares, traces and, where asked for, caches its calls. */
+export class KeyManager {
+  readonly #provider: KeyProvider
+  readonly #limiter: Limiter
+  readonly #pending = new Map<string, { key: Promise<DataKey>; event: KeyEvent }>()
+  readonly #cache: LRUCache<string, DataKey> | undefined
+
+  constructor(provider: KeyProvider, cache?: CacheOptions) {
+    this.#provider = provider
+    this.#limiter = limiterOf(provider)
+    this.#cache = cache && new LRUCache({ max: cache.maxEntries, ttl: cache.maxAgeMs })
+  }
+
+  /** Generates a data key for one record. */
+  async generate(request: { keyId: string; context: EncryptionContext }, requester: Requester) {
+    const event: KeyEvent = { operation: 'generate', ...requester, ...request, records: 1 }
+    const generated = await this.#limiter.run(() => trace(event, () => this.#provider.generateDataKey(request)))
+    const { wrapped, keyId } = generated
+    const key = derive(generated.plaintext, keyId)
+    if (wrapped.length === 0 || wrapped.length > maxWrappedLength || typeof keyId !== 'string' || keyId === '') {
+      throw new KeyProviderError(
+        'KMS_FAILED',
+        `The key provider must return a key id and a wrapped key of 1 to ${maxWrappedLength} bytes, got ${wrapped.length}`,
+      )
+    }
+    return { key, wrapped: copyBytes(wrapped), keyId }
+  }
+
+  /**
+   * Opens the data key of one record. Requests for the same wrapped key, key id and context that come while one is
+   * under way share its call.
+   *
+   * @param request.commitment what the data key must match
+   * @throws {DecryptionError} DATA_KEY_MISMATCH when the KMS returns another key than the one the record was sealed with
+   */
+  unwrap(
+    request: { wrapped: Uint8Array; keyId: string; context: EncryptionContext; commitment: Uint8Array },
+    requester: Requester,
+    place: string,
+  ): Promise<DataKey> {
+    const { wrapped, keyId, context, commitment } = request
+    const identity = JSON.stringify([
+      keyId,
+      Buffer.from(wrapped).toString('base64'),
+      encodeContext(context).toString('base64'),
+    ])
+    const cached = this.#cache?.get(identity)
+    if (cached) return Promise.resolve(confirm(cached, commitment, place))
+    const pending = this.#pending.get(identity)
+    if (pending) {
+      pending.event.records++
+      return pending.key.then((key) => confirm(key, commitment, place))
+    }
+    const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1 }
+    const key = this.#limiter
+      .run(() => trace(event, () => this.#provider.unwrapDataKey({ wrapped, keyId, context })))
+      .then((plaintext) => {
+        const opened = derive(plaintext, keyId)
+        this.#cache?.set(identity, opened)
+        return opened
+      })
+      .finally(() => this.#pending.delete(identity))
+    this.#pending.set(identity, { key, event })
+    return key.then((opened) => confirm(opened, commitment, place))
+  }
+}
+
+/** Takes a data key out of the provider's memory, which may be a view into a shared pool, and zeroes it there. */
+function derive(plaintext: Uint8Array, keyId: string): DataKey {
+  if (plaintext.length !== dataKeyLength) {
+    throw new KeyProviderError(
+      'KMS_FAILED',
+      `The key provider must return a data key of ${dataKeyLength} bytes, got ${plaintext.length} under ${keyId}`,
+    )
+  }
+  const own = copyBytes(plaintext)
+  plaintext.fill(0)
+  return DataKey.derive(own)
+}
+
+function confirm(key: DataKey, commitment: Uint8Array, place: string): DataKey {
+  if (key.matches(commitment)) return key
+  throw new DecryptionError(
+    'DATA_KEY_MISMATCH',
+    `${place}: the KMS returned another data key than the one this record was encrypted with. The stored commitment or ` +
+      'the wrapped key was altered.',
+  )
+}
+
+function limiterOf(provider: KeyProvider): Limiter {
+  let limiter = limiters.get(provider)
+  if (!limiter) {
+    limiter = new Limiter(provider.concurrency ?? defaultConcurrency)
+    limiters.set(provider, limiter)
+  }
+  return limiter
+}

@@ -1,0 +1,46 @@
+import { inspect } from 'node:util'
+
+/**
+ * What the virtual of a locked field returns: a promise that does nothing until it is awaited. Whoever merely touches
+ * it (an inspector, an equality check, a clone) sends nothing to the KMS and causes no unhandled rejection.
+ */
+export class LockedValue<T> implements Promise<T> {
+  readonly #open: () => Promise<T>
+  #opened: Promise<T> | undefined
+
+  constructor(open: () => Promise<T>) {
+    this.#open = open
+    // Assigning to a part of a value that is not there yet must fail, not vanish: `record.address.city = …`.
+    Object.freeze(this)
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: being awaited is what this class is for
+  then<A = T, B = never>(
+    onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.#opened ??= this.#open()
+    return this.#opened.then(onFulfilled, onRejected)
+  }
+
+  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<T | B> {
+    return this.then(undefined, onRejected)
+  }
+
+  finally(onFinally?: (() => void) | null): Promise<T> {
+    return this.then().finally(onFinally)
+  }
+
+  /** Left out of JSON, like the field itself. */
+  toJSON(): undefined {
+    return undefined
+  }
+
+  get [Symbol.toStringTag](): string {
+    return 'LockedValue'
+  }
+
+  [inspect.custom](): string {
+    return 'LockedValue { <await to decrypt> }'
+  }
+}

@@ -1,0 +1,37 @@
+import type { EncryptionContext } from './context'
+
+/** What a provider returns for a new data key. */
+export interface GeneratedDataKey {
+  /** The data key, 32 bytes. The caller copies and zeroes it, so it must not be used afterwards. */
+  readonly plaintext: Uint8Array
+  /** The same key encrypted by the KMS, at most 6144 bytes, opaque to this library. */
+  readonly wrapped: Uint8Array
+  /** The full name of the key that wrapped it, an ARN with AWS. It is stored and given back for unwrapping. */
+  readonly keyId: string
+}
+
+/**
+ * The contract between this library and a KMS. Calls may come in parallel, up to `concurrency`. Each rejects with a
+ * `KeyProviderError`; transient failures are retried by the provider, permanent ones are not.
+ */
+export interface KeyProvider {
+  /** The key to use where the plugin has no `keyId` option. */
+  readonly keyId?: string
+  /** How many calls may be under way at once, over all models that share this provider. Default 32. */
+  readonly concurrency?: number
+  /** Called once for each new data key: on the first save of a record, not again for its other fields. */
+  generateDataKey(request: { keyId: string; context: EncryptionContext }): Promise<GeneratedDataKey>
+  /**
+   * Called once for each opening of a record, with the `keyId` that `generateDataKey` returned.
+   *
+   * @returns the data key, 32 bytes; the caller copies and zeroes it
+   */
+  unwrapDataKey(request: { wrapped: Uint8Array; keyId: string; context: EncryptionContext }): Promise<Uint8Array>
+  /** Wraps a data key anew, under another key or context, without showing it to this process. */
+  rewrapDataKey?(request: {
+    wrapped: Uint8Array
+    keyId: string
+    context: EncryptionContext
+    to: { keyId: string; context: EncryptionContext }
+  }): Promise<{ wrapped: Uint8Array; keyId: string }>
+}

@@ -1,0 +1,200 @@
+import type { Config } from './config'
+import type { DataKey } from './datakey'
+import type { WrappedKey } from './entry'
+import { RecordError } from './errors'
+import { type Field, type OpenValues, storedShape } from './fields'
+import type { Doc } from './host'
+import { modelNameOf, recordName } from './naming'
+import { isPlainObject } from './plain'
+import { Sealed } from './sealed'
+import type { Staged } from './writing'
+
+/** A data key that is open for a record, with the encryption context it was opened under. */
+export interface OpenedKey {
+  readonly key: DataKey
+  /** By `encodeContext`, as it goes into the AAD. */
+  readonly context: Uint8Array
+}
+
+/**
+ * What one use of the plugin knows of one document: the open values of its fields, and its open data keys. It lives as
+ * long as the document and never shows on it.
+ */
+export class EncryptedRecord {
+  readonly config: Config
+  readonly doc: Doc
+  /** Fields whose value is in {@link values}: set, decrypted, or filled by a default. All others are locked or absent. */
+  readonly known = new Set<string>()
+  /** Fields that the user assigned since the last save, also where Mongoose could not cast the value. */
+  readonly assigned = new Set<string>()
+  /** Locked fields that are to be encrypted anew, by `markModified`. */
+  readonly marked = new Set<string>()
+  /** Open data keys by their reference. */
+  readonly dataKeys = new Map<string, OpenedKey>()
+  /** A data key that was generated for this record and is not stored yet. */
+  unsaved: WrappedKey | undefined
+  /** What the write under way put on the document. */
+  staged: Staged | undefined
+  /** Why the record could not be opened on load. */
+  failure: unknown
+  /** The encryption contexts when the record was loaded, by version. */
+  loadedContexts: ReadonlyMap<number, Buffer> | undefined
+  #values: OpenValues | undefined
+  #defaults: Record<string, unknown> | undefined
+  /** Fields whose defaults have been applied. */
+  readonly #filled = new Set<string>()
+
+  constructor(config: Config, doc: Doc) {
+    this.config = config
+    this.doc = doc
+  }
+
+  /** The document of the open values; it casts, validates and tracks changes. */
+  get values(): OpenValues {
+    this.#values ??= this.config.fields.open(this.doc)
+    return this.#values
+  }
+
+  /** Names the record, and a field of it, in messages. */
+  place(field?: string): string {
+    return field === undefined ? recordName(this.doc) : `${recordName(this.doc)} ${field}`
+  }
+
+  field(name: string): Field {
+    const field = this.config.fields.byName.get(name)
+    if (!field) throw new TypeError(`${modelNameOf(this.doc)} has no encrypted field ${name}`)
+    return field
+  }
+
+  /** The envelope of a locked field; `undefined` for a field that is not locked. */
+  envelope(name: string): Sealed | undefined {
+    if (this.known.has(name)) return undefined
+    const stored = this.doc[this.field(name).storedPath]
+    return stored instanceof Sealed ? stored : undefined
+  }
+
+  /** Makes the value of a field known where that takes no key: absent fields have their default. */
+  settle(name: string): boolean {
+    const { storedPath, nested } = this.field(name)
+    if (this.known.has(name)) {
+      // Defaults inside a nested object are filled in even where the object was given, as when a document is made.
+      if (nested && this.doc.$isNew && !this.#filled.has(name)) this.#fillDefaults(name)
+      return true
+    }
+    const stored = this.doc[storedPath]
+    if (stored instanceof Sealed) return false
+    if (!this.doc.$isNew && !this.doc.isSelected(storedPath)) return false
+    this.#filled.add(name)
+    this.learn({ [name]: stored === null ? null : this.#defaultOf(name) })
+    return true
+  }
+
+  #defaultOf(name: string): unknown {
+    this.#defaults ??= this.config.fields.defaultsFor(this.doc)
+    return this.#defaults[name]
+  }
+
+  #fillDefaults(name: string): void {
+    this.#filled.add(name)
+    const missing = withoutPresent(this.#defaultOf(name), this.values.toObject(storedShape)[name])
+    if (missing !== undefined) this.learn({ [name]: missing })
+  }
+
+  /** Takes over values in the shape in which they are stored, as unmodified. */
+  learn(values: Record<string, unknown>): void {
+    const { $isNew } = this.values
+    const present = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
+    if (Object.keys(present).length > 0) {
+      this.values.init(present)
+      this.values.$isNew = $isNew
+    }
+    for (const name of Object.keys(values)) this.known.add(name)
+  }
+
+  set(name: string, value: unknown): void {
+    if (isThenable(value)) {
+      throw new RecordError(
+        'VALUE_NOT_AWAITED',
+        `${this.place(name)}: got a promise. Await the value before you assign it.`,
+      )
+    }
+    const hidden = this.#hidesValue(name)
+    this.values.set(name, value)
+    // Mongoose compares with the value before, which does not show where the field is locked or was not loaded.
+    if (hidden && this.values.$isValid(name)) this.values.markModified(name)
+    this.known.add(name)
+    this.assigned.add(name)
+  }
+
+  /** Whether the record has a value for a field, or may have one, that is not among the open values. */
+  #hidesValue(name: string): boolean {
+    if (this.known.has(name) || this.doc.$isNew) return false
+    const { storedPath } = this.field(name)
+    return this.doc[storedPath] !== undefined || !this.doc.isSelected(storedPath)
+  }
+
+  /** Whether a path of this record is modified. `path` is a field, or a path below one. */
+  isModified(path: string): boolean {
+    const name = topOf(path)
+    if (this.marked.has(name) || this.staged?.fields.has(name)) return true
+    return this.known.has(name) && this.#values !== undefined && this.#values.isModified(path)
+  }
+
+  /** The modified paths of this record's fields, as Mongoose would list them. */
+  modifiedPaths(list: (values: OpenValues) => string[]): string[] {
+    const paths = new Set([...this.marked, ...(this.staged?.fields.keys() ?? [])])
+    if (this.#values) {
+      for (const path of list(this.#values)) if (this.known.has(topOf(path))) paths.add(path)
+    }
+    return [...paths]
+  }
+}
+
+/** The part of `defaults` for which `present` has nothing. */
+function withoutPresent(defaults: unknown, present: unknown): unknown {
+  if (present === undefined) return defaults
+  if (!isPlainObject(defaults) || !isPlainObject(present)) return undefined
+  const missing: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(defaults)) {
+    const rest = withoutPresent(value, present[key])
+    if (rest !== undefined) missing[key] = rest
+  }
+  return Object.keys(missing).length > 0 ? missing : undefined
+}
+
+/** The first segment of a path. */
+export function topOf(path: string): string {
+  const dot = path.indexOf('.')
+  return dot === -1 ? path : path.slice(0, dot)
+}
+
+const records = new WeakMap<Config, WeakMap<Doc, EncryptedRecord>>()
+
+/** The state that is kept for a document; made when first asked for. */
+export function recordOf(config: Config, doc: Doc): EncryptedRecord {
+  let known = records.get(config)
+  if (!known) {
+    known = new WeakMap()
+    records.set(config, known)
+  }
+  let record = known.get(doc)
+  if (!record) {
+    record = new EncryptedRecord(config, doc)
+    known.set(doc, record)
+  }
+  return record
+}
+
+/** The state that is kept for a document, if any: an untouched record has none. */
+export function peekRecord(config: Config, doc: Doc): EncryptedRecord | undefined {
+  return records.get(config)?.get(doc)
+}
+
+/** Drops what is kept for a document, with its open keys. */
+export function forgetRecord(config: Config, doc: Doc): void {
+  records.get(config)?.delete(doc)
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
+}

@@ -1,0 +1,118 @@
+import { decryptRecord, recordsOf, storedPathsOf } from './document'
+import { requests, settle, stageDocument } from './hooks'
+import type { AnyModel, AnySchema, Doc } from './host'
+import { assigned, configsOf, Sealed } from './sealed'
+import { mergeErrors, validateFields } from './validation'
+
+/** Gives models of a schema their `decrypt()`, and covers the static methods that run no save hooks. */
+export function extendModels(schema: AnySchema): void {
+  if (Object.hasOwn(schema.statics, 'decrypt')) return
+  schema.static('decrypt', function decrypt(this: AnyModel, given: unknown) {
+    return Array.isArray(given) ? Promise.all(given.map((one) => decryptOne(this, one))) : decryptOne(this, given)
+  } as never)
+  schema.static('insertMany', function insertMany(
+    this: AnyModel,
+    docs: unknown,
+    options: InsertManyOptions | undefined,
+  ) {
+    return insertEncrypted(this, docs, options)
+  } as never)
+  schema.static('bulkSave', function bulkSave(this: AnyModel, docs: unknown, options: BulkSaveOptions | undefined) {
+    return bulkSaveEncrypted(this, docs, options)
+  } as never)
+}
+
+type InsertManyOptions = { lean?: boolean } & Record<string, unknown>
+type BulkSaveOptions = { skipValidation?: boolean; validateBeforeSave?: boolean }
+
+/** A document gives its decrypted fields; a lean object a copy of itself with them, in place of what is stored. */
+async function decryptOne(model: AnyModel, given: unknown): Promise<unknown> {
+  if (given === null || given === undefined) return given
+  if (typeof given !== 'object')
+    throw new TypeError(`${model.modelName}.decrypt expects documents, lean objects or an array of them`)
+  if (isDocumentOf(model, given)) return decryptRecord(given)
+  const stored = new Set(configsOf(model.schema).flatMap(storedPathsOf))
+  const clear = Object.fromEntries(Object.entries(given).filter(([path]) => !stored.has(path)))
+  return { ...clear, ...(await decryptRecord(model.hydrate(given) as unknown as Doc)) }
+}
+
+async function insertEncrypted(
+  model: AnyModel,
+  given: unknown,
+  options: InsertManyOptions | undefined,
+): Promise<unknown> {
+  const original = model.base.Model.insertMany as unknown as (this: AnyModel, ...args: unknown[]) => Promise<unknown>
+  // A list of its own, so that the caller's array and objects stay as they are.
+  const list = Array.isArray(given) ? given : [given]
+  const docs = list.map((one) => (isDocumentOf(model, one) || !isObject(one) || options?.lean ? one : new model(one)))
+  const ours = docs.filter((one): one is Doc => isDocumentOf(model, one))
+  try {
+    if (options?.lean) {
+      // Lean inserts run no validation hooks, so everything is encrypted first.
+      await Promise.all(ours.map(stageDocument))
+      const stored = docs.map((one) => (isDocumentOf(model, one) || !isObject(one) ? one : encryptLean(model, one)))
+      return await original.call(model, await Promise.all(stored), options)
+    }
+    for (const doc of ours) requests.set(doc, { stageAfterValidation: true })
+    return await original.call(model, docs, options)
+  } finally {
+    for (const doc of ours) {
+      requests.delete(doc)
+      settle(doc)
+    }
+  }
+}
+
+/** What a lean insert stores for an object: the object itself, with ciphertext and wrapped keys in place of the fields. */
+async function encryptLean(model: AnyModel, given: Record<string, unknown>): Promise<Record<string, unknown>> {
+  const doc = new model(given) as unknown as Doc
+  const records = recordsOf(doc)
+  for (const record of records) {
+    // Lean inserts apply no defaults and do not validate, but what cannot be cast cannot be stored either.
+    const names = [...record.config.fields.byName.keys()]
+    record.learn(Object.fromEntries(names.filter((name) => !record.known.has(name)).map((name) => [name, undefined])))
+    const errors = Object.entries(await validateFields(record, {})).filter(([, error]) => error.name === 'CastError')
+    const { ValidationError } = record.config.host.mongoose.Error
+    if (errors.length > 0) throw mergeErrors(doc, undefined, Object.fromEntries(errors), ValidationError as never)
+  }
+  await stageDocument(doc)
+  const fields = new Set(records.flatMap((record) => [...record.config.fields.byName.keys()]))
+  const stored: Record<string, unknown> = { _id: doc._id }
+  for (const [path, value] of Object.entries(given)) {
+    if (!fields.has(path)) stored[path] = value
+  }
+  for (const path of records.flatMap((record) => storedPathsOf(record.config))) {
+    if (path in stored) throw assigned(path)
+    const value = doc[path]
+    if (value !== undefined) stored[path] = value instanceof Sealed ? value.toBSON() : value
+  }
+  return stored
+}
+
+async function bulkSaveEncrypted(
+  model: AnyModel,
+  given: unknown,
+  options: BulkSaveOptions | undefined,
+): Promise<unknown> {
+  const original = model.base.Model.bulkSave as unknown as (this: AnyModel, ...args: unknown[]) => Promise<unknown>
+  const docs = Array.isArray(given) ? given.filter((one): one is Doc => isDocumentOf(model, one)) : []
+  // Mongoose validates after the save hooks here, too late for a key to be asked for.
+  const validateFirst = options?.skipValidation !== true && options?.validateBeforeSave !== false
+  for (const doc of docs) requests.set(doc, { validateFirst })
+  try {
+    return await original.call(model, given, options)
+  } finally {
+    for (const doc of docs) {
+      requests.delete(doc)
+      settle(doc)
+    }
+  }
+}
+
+function isDocumentOf(model: AnyModel, value: unknown): value is Doc {
+  return value instanceof model
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}

@@ -1,0 +1,49 @@
+import { tracingChannel } from 'node:diagnostics_channel'
+import type { EncryptionContext } from './context'
+
+/** What is known of a key operation: never plaintext, a data key or a wrapped key. */
+export interface KeyEvent {
+  /** `generate` a data key, `unwrap` one, or `rewrap` one under another key or context. */
+  readonly operation: 'generate' | 'unwrap' | 'rewrap'
+  /** The name of the model, of the base model where there are discriminators. */
+  readonly model: string
+  /** The record's `_id`. */
+  readonly id: unknown
+  /** Names of the fields that the data key encrypts. */
+  readonly fields: readonly string[]
+  /** The KMS key: as configured when generating, as stored when unwrapping. */
+  readonly keyId: string
+  readonly context: EncryptionContext
+  /** How many records this call serves: 1, and one more for each that shared the call while it was under way. */
+  records: number
+  /** Milliseconds that the provider took; set when the operation has ended, well or not. */
+  durationMs?: number
+  /** Set by Node when the operation failed. */
+  error?: unknown
+}
+
+/**
+ * Tracing channels (`node:diagnostics_channel`) of the key operations. Each publishes `start`, `end`, `asyncStart`,
+ * `asyncEnd` and `error` with one {@link KeyEvent} per call to the KMS.
+ */
+export const channels = Object.freeze({
+  generate: tracingChannel<unknown, KeyEvent>('mongoose-kms-encrypted:generate'),
+  unwrap: tracingChannel<unknown, KeyEvent>('mongoose-kms-encrypted:unwrap'),
+  rewrap: tracingChannel<unknown, KeyEvent>('mongoose-kms-encrypted:rewrap'),
+})
+
+/** Runs a key operation as one traced call. */
+export async function trace<T>(event: KeyEvent, call: () => Promise<T>): Promise<T> {
+  let result: T | undefined
+  // The result is kept out of what is traced: Node publishes what the traced promise resolves to, and here that
+  // would be a data key.
+  await channels[event.operation].tracePromise(async () => {
+    const start = performance.now()
+    try {
+      result = await call()
+    } finally {
+      event.durationMs = performance.now() - start
+    }
+  }, event)
+  return result as T
+}

@@ -1,0 +1,253 @@
+import { encodeContext } from './context'
+import { encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from './entry'
+import { encryptEnvelope } from './envelope'
+import { RecordError } from './errors'
+import { storedShape } from './fields'
+import { bindingFor, contextFor, openDataKey, openFields, requesterOf, storedKeys, storedReference } from './opening'
+import type { EncryptedRecord, OpenedKey } from './record'
+import { assignSealed, Sealed } from './sealed'
+
+/** BSON's first user-defined binary subtype: tells an envelope from other binary data in the raw document. */
+export const envelopeSubtype = 0x80
+
+/** What a write put on the document, and how to take it back. */
+export interface Staged {
+  /** The fields written, with what was stored before. */
+  readonly fields: Map<string, unknown>
+  /** The paths of open values that were modified. */
+  readonly modified: Set<string>
+  /** What was at the key path before, where the write changes it. */
+  keysBefore?: { readonly value: unknown }
+  /** The user's own condition, where the write added one. */
+  whereBefore?: { readonly value: unknown }
+}
+
+/**
+ * Encrypts what was modified and puts it on the document, for Mongoose to write. Asks the KMS only where something is
+ * to be encrypted, and before anything on the document changes: when it refuses, the document is as the user had it.
+ * May be called again for what was modified since.
+ */
+export async function stage(record: EncryptedRecord): Promise<void> {
+  const { doc, config } = record
+  if (record.loadedContexts && !doc.$isNew) checkContexts(record)
+  if (doc.$isNew) settleAll(record)
+  await openFields(record, record.marked)
+  for (const name of record.marked) record.values.markModified(name)
+  record.marked.clear()
+
+  let used: UsedKey | undefined
+  // The user may change values while the KMS is asked, so what needs a key is looked at again.
+  while (!used && namesToWrite(record).some((name) => isPresent(storedValue(record, name)))) {
+    used = await keyForWriting(record)
+  }
+  const names = namesToWrite(record)
+  if (names.length === 0) return
+  const envelopes = new Map(names.map((name) => [name, seal(record, name, used?.opened)]))
+
+  const staged: Staged = record.staged ?? { fields: new Map(), modified: new Set() }
+  assignSealed(() => {
+    for (const [name, envelope] of envelopes) assignEnvelope(record, staged, name, envelope)
+    if (used?.added) assignKeys(record, staged, used.added)
+  })
+  if (used && !doc.$isNew) {
+    staged.whereBefore ??= { value: doc.$where }
+    doc.$where = { ...doc.$where, ...guard(config.keyPath, used) } as never
+  }
+  for (const path of record.values.directModifiedPaths()) staged.modified.add(path)
+  record.values.$clearModifiedPaths()
+  record.staged = staged
+}
+
+/** After the write: what was staged is what is stored. */
+export function commit(record: EncryptedRecord): void {
+  const { staged, doc } = record
+  if (!staged) return
+  restoreWhere(record, staged)
+  record.staged = undefined
+  record.unsaved = undefined
+  record.values.$isNew = false
+  for (const name of staged.fields.keys()) {
+    // `save({ pathsToSave })` leaves what it did not write modified.
+    if (doc.isModified(record.field(name).storedPath)) record.values.markModified(name)
+    else if (!record.values.isModified(name)) record.assigned.delete(name)
+  }
+}
+
+/** After a failed write: the document is as the user had it, and the next save writes the same again. */
+export function rollback(record: EncryptedRecord): void {
+  const { staged, doc, config } = record
+  if (!staged) return
+  restoreWhere(record, staged)
+  record.staged = undefined
+  assignSealed(() => {
+    for (const [name, before] of staged.fields) restore(record, record.field(name).storedPath, before)
+    if (staged.keysBefore) restore(record, config.keyPath, staged.keysBefore.value)
+  })
+  record.values.$isNew = doc.$isNew
+  for (const path of staged.modified) record.values.markModified(path)
+}
+
+/** Whether the staged write reached the database although the save failed later on, in a hook after it. */
+export function wasWritten(record: EncryptedRecord): boolean {
+  const { staged, doc } = record
+  if (!staged || doc.$isNew) return false
+  return [...staged.fields.keys()].every((name) => !doc.isModified(record.field(name).storedPath))
+}
+
+interface UsedKey {
+  readonly opened: OpenedKey
+  readonly commitment: Uint8Array
+  /** The entry to store, where the record does not have it yet. */
+  readonly added?: WrappedKey
+  /** How many keys the record had when it was loaded. */
+  readonly before: number
+}
+
+/** Every field of a new record is written, so each needs its value: set, or by default. */
+function settleAll(record: EncryptedRecord): void {
+  for (const name of record.config.fields.byName.keys()) {
+    if (record.settle(name) || record.staged) continue
+    throw new RecordError(
+      'RECORD_LOCKED',
+      `${record.place(name)}: this is a copy of a record, and its ciphertext is bound to the other one. Open that one with ` +
+        '`await record.decrypt()` and assign the values to a new record.',
+    )
+  }
+}
+
+/** A change of what the context depends on would leave every field unreadable, so even a save of other paths is refused. */
+function checkContexts(record: EncryptedRecord): void {
+  for (const stored of storedKeys(record)) {
+    const version = (stored as { version?: unknown } | null)?.version
+    if (typeof version === 'number' && record.loadedContexts?.has(version)) contextFor(record, version)
+  }
+}
+
+function namesToWrite(record: EncryptedRecord): string[] {
+  const { known, values, doc, staged } = record
+  return [...known].filter((name) => {
+    if (doc.$isNew && !staged?.fields.has(name)) return storedValue(record, name) !== undefined
+    return values.isModified(name)
+  })
+}
+
+/** The value of a known field in the shape in which it is stored. */
+function storedValue(record: EncryptedRecord, name: string): unknown {
+  const { values } = record
+  if (!record.field(name).nested) {
+    const value = values.get(name, null, { getters: false })
+    if (value === null || typeof value !== 'object' || value instanceof Date) return value
+  }
+  const value = values.toObject(storedShape)[name]
+  // A nested object is always there in Mongoose; it counts as absent until something is in it, or it is set.
+  if (record.field(name).nested && !record.assigned.has(name) && isEmpty(value) && !values.isModified(name))
+    return undefined
+  return value
+}
+
+function seal(record: EncryptedRecord, name: string, used: OpenedKey | undefined): unknown {
+  const value = storedValue(record, name)
+  if (!isPresent(value)) return value
+  const { host } = record.config
+  const { key, context } = used as OpenedKey
+  const plaintext = host.serialize({ v: value })
+  const envelope = encryptEnvelope(key, bindingFor(record, context, name), plaintext)
+  plaintext.fill(0)
+  return new Sealed(host.binary(envelope, envelopeSubtype))
+}
+
+/** The data key to encrypt with: the record's own of the current version, or a new one. */
+async function keyForWriting(record: EncryptedRecord): Promise<UsedKey> {
+  const { config, doc } = record
+  if (!doc.$isNew && !doc.isSelected(config.keyPath)) {
+    throw new RecordError(
+      'KEY_NOT_SELECTED',
+      `${record.place()}: ${config.keyPath} was not selected when the record was loaded, so nothing can be encrypted for it. ` +
+        'Select it, or the whole record.',
+    )
+  }
+  const stored = doc.$isNew ? [] : storedKeys(record)
+  const current = stored.filter((entry) => (entry as { version?: unknown } | null)?.version === config.version).at(-1)
+  if (current !== undefined) {
+    const { commitment } = parseWrappedKey(current, record.place())
+    const reference = referenceOf(commitment)
+    await openDataKey(record, reference, [])
+    return { opened: record.dataKeys.get(reference) as OpenedKey, commitment, before: stored.length }
+  }
+  const added = await generate(record, stored)
+  const opened = record.dataKeys.get(referenceOf(added.commitment)) as OpenedKey
+  return { opened, commitment: added.commitment, added, before: stored.length }
+}
+
+async function generate(record: EncryptedRecord, stored: readonly unknown[]): Promise<WrappedKey> {
+  const { config, doc } = record
+  const context = contextFor(record, config.version)
+  const encoded = encodeContext(context)
+  // A save that failed after the key was generated uses the same key when it is tried again.
+  const { unsaved } = record
+  if (
+    unsaved &&
+    record.dataKeys.get(referenceOf(unsaved.commitment))?.context &&
+    sameContext(record, unsaved, encoded)
+  ) {
+    return unsaved
+  }
+  const generation = config.generations.get(config.version)!
+  const request = { keyId: generation.keyIdOf(doc), context }
+  const { key, wrapped, keyId } = await config.keys.generate(request, requesterOf(record))
+  const reference = referenceOf(key.commitment)
+  // Four bytes tell the keys of a record apart; should chance make two alike, another key is drawn.
+  if (stored.some((entry) => storedReference(entry) === reference)) return generate(record, stored)
+  const entry = { version: config.version, keyId, wrapped, commitment: key.commitment, createdAt: new Date() }
+  record.dataKeys.set(reference, { key, context: encoded })
+  record.unsaved = entry
+  return entry
+}
+
+function sameContext(record: EncryptedRecord, entry: WrappedKey, context: Buffer): boolean {
+  return context.equals(record.dataKeys.get(referenceOf(entry.commitment))?.context ?? Buffer.alloc(0))
+}
+
+/** Ties an update to the keys that the record had: a record whose keys changed meanwhile is not written to. */
+function guard(keyPath: string, used: UsedKey): Record<string, unknown> {
+  if (!used.added) return { [`${keyPath}.commitment`]: used.commitment }
+  return used.before === 0 ? { [keyPath]: null } : { [keyPath]: { $size: used.before } }
+}
+
+function assignEnvelope(record: EncryptedRecord, staged: Staged, name: string, envelope: unknown): void {
+  const { doc } = record
+  const { storedPath } = record.field(name)
+  if (!staged.fields.has(name)) staged.fields.set(name, doc[storedPath])
+  doc.set(storedPath, envelope)
+  // Two boxes look the same to Mongoose, which would take the new one for unmodified.
+  doc.markModified(storedPath)
+}
+
+function assignKeys(record: EncryptedRecord, staged: Staged, added: WrappedKey): void {
+  const { doc, config } = record
+  staged.keysBefore ??= { value: doc[config.keyPath] }
+  const kept = doc.$isNew ? [] : storedKeys(record)
+  doc.set(config.keyPath, new Sealed([...kept, encodeWrappedKey(added, config.host.binary)]))
+  doc.markModified(config.keyPath)
+}
+
+function restore(record: EncryptedRecord, path: string, value: unknown): void {
+  record.doc.set(path, value)
+  record.doc.unmarkModified(path)
+}
+
+function restoreWhere(record: EncryptedRecord, staged: Staged): void {
+  if (staged.whereBefore) record.doc.$where = staged.whereBefore.value as never
+}
+
+function isPresent(value: unknown): boolean {
+  return value !== null && value !== undefined
+}
+
+function isEmpty(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    Object.values(value).every((item) => item === undefined || isEmpty(item))
+  )
+}

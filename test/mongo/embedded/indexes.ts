@@ -1,0 +1,150 @@
+import { type Doc, notImplemented, ServerError } from './errors'
+import { compileFilter, isOperators, type Predicate } from './match'
+import { indexValues } from './sort'
+import { field, isDoc, isNumeric, isTrue, keyOf, show, typeOf } from './values'
+
+/** One entry of an index: its key as text, and the values it was made of (for `keyValue` in errors). */
+export type IndexKey = { text: string; values: unknown[] }
+
+const OPTIONS = ['v', 'key', 'name', 'unique', 'sparse', 'partialFilterExpression', 'background', 'ns', 'hidden']
+
+/** An index of a collection: which documents hold which key. */
+export class Index {
+  readonly name: string
+  readonly key: Doc
+  readonly unique: boolean
+  readonly entries = new Map<string, Set<string>>()
+  readonly #paths: string[][]
+  readonly #covers: Predicate
+
+  /** @throws {ServerError} 67 for a malformed key, 238 for an option or kind of index this server does not do */
+  constructor(readonly spec: Doc) {
+    const unknown = Object.keys(spec).find((option) => !OPTIONS.includes(option))
+    if (unknown !== undefined && !isSimple(unknown, spec[unknown])) throw notImplemented(`the index option ${unknown}`)
+    this.key = spec.key as Doc
+    this.name = spec.name as string
+    this.unique = isTrue(spec.unique)
+    this.#paths = Object.keys(this.key).map((path) => path.split('.'))
+    if (this.#paths.length === 0) throw new ServerError(67, 'Index keys cannot be empty.')
+    for (const [path, order] of Object.entries(this.key)) {
+      if (!isNumeric(order)) throw notImplemented(`indexes of kind ${show(order)}`)
+      if (path.includes('$')) throw notImplemented(`the index key ${path}`)
+    }
+    const present = { $or: Object.keys(this.key).map((path) => ({ [path]: { $exists: true } })) }
+    this.#covers = compileFilter((spec.partialFilterExpression as Doc) ?? (isTrue(spec.sparse) ? present : {}))
+  }
+
+  keysOf(doc: Doc | undefined): IndexKey[] {
+    if (doc === undefined || !this.#covers(doc)) return []
+    let rows: unknown[][] = [[]]
+    for (const path of this.#paths) {
+      const values = indexValues(doc, path, 0)
+      if (values.length > 1 && rows.length > 1) throw new ServerError(171, 'cannot index parallel arrays')
+      rows = rows.flatMap((row) => values.map((value) => [...row, value]))
+    }
+    return [...new Map(rows.map((values) => [textOf(values), values]))].map(([text, values]) => ({ text, values }))
+  }
+
+  add(keys: IndexKey[], id: string): void {
+    for (const { text } of keys) {
+      const ids = this.entries.get(text)
+      if (ids === undefined) this.entries.set(text, new Set([id]))
+      else ids.add(id)
+    }
+  }
+
+  remove(keys: IndexKey[], id: string): void {
+    for (const { text } of keys) {
+      const ids = this.entries.get(text)
+      ids?.delete(id)
+      if (ids?.size === 0) this.entries.delete(text)
+    }
+  }
+
+  /** Whether the planner may use this index: a partial one only for a filter that implies its condition. */
+  serves(conditions: Map<string, unknown>): boolean {
+    if (isTrue(this.spec.hidden)) return false
+    if (this.spec.partialFilterExpression !== undefined) {
+      return Object.entries(this.spec.partialFilterExpression as Doc).every(([path, wanted]) => {
+        const given = conditions.get(path)
+        if (given === undefined) return false
+        const wantsExistence = isDoc(wanted) && Object.keys(wanted).join() === '$exists' && isTrue(wanted.$exists)
+        return (wantsExistence && given !== null && !isOperators(given)) || keyOf(given) === keyOf(wanted)
+      })
+    }
+    const first = conditions.get(this.#paths[0]!.join('.'))
+    return !isTrue(this.spec.sparse) || (first !== null && first !== undefined)
+  }
+}
+
+/** Options that change nothing when they name the default. */
+function isSimple(option: string, value: unknown): boolean {
+  return option === 'collation' && isDoc(value) && value.locale === 'simple'
+}
+
+/** An empty array is indexed as `undefined`, apart from null. */
+function textOf(values: unknown[]): string {
+  return values.map((value) => (value === undefined ? 'undefined' : keyOf(value))).join()
+}
+
+export function duplicateKey(namespace: string, name: string, key: Doc, values: unknown[]): ServerError {
+  const keyValue = Object.fromEntries(Object.keys(key).map((path, i) => [path, values[i]]))
+  return new ServerError(
+    11000,
+    `E11000 duplicate key error collection: ${namespace} index: ${name} dup key: ${show(keyValue)}`,
+    { keyPattern: key, keyValue },
+  )
+}
+
+export type Plan = { index?: Index; ids?: Iterable<string> }
+
+/** Chooses how to find the documents of a filter: by `_id`, by an index, or (neither given) by a scan. */
+export function plan(filter: Doc, indexes: Iterable<Index>): Plan {
+  const conditions = new Map(conditionsOf(filter))
+  const ids = equalKeys(conditions.get('_id'))
+  if (ids !== undefined) return { ids }
+  let ranged: Index | undefined
+  for (const index of indexes) {
+    const paths = Object.keys(index.key)
+    if (!index.serves(conditions)) continue
+    const keys = paths.map((path) => equalKeys(conditions.get(path)))
+    if (keys.every((key) => key !== undefined)) {
+      const texts = (keys as string[][]).reduce((rows, next) =>
+        rows.flatMap((row) => next.map((key) => `${row},${key}`)),
+      )
+      return { index, ids: new Set(texts.flatMap((text) => [...(index.entries.get(text) ?? [])])) }
+    }
+    const first = conditions.get(paths[0]!)
+    if (keys[0] !== undefined || isRange(first)) ranged ??= index
+  }
+  return { index: ranged }
+}
+
+function conditionsOf(filter: Doc): [string, unknown][] {
+  return Object.entries(filter).flatMap(([name, value]): [string, unknown][] => {
+    if (name === '$and' && Array.isArray(value)) return value.flatMap((part) => conditionsOf(part as Doc))
+    return name.startsWith('$') ? [] : [[name, value]]
+  })
+}
+
+/** The index keys of an equality or `$in` on scalars; `undefined` for every other condition. */
+function equalKeys(condition: unknown): string[] | undefined {
+  if (condition === undefined) return undefined
+  if (!isOperators(condition)) return isScalar(condition) ? [keyOf(condition)] : undefined
+  const [operator, ...more] = Object.keys(condition)
+  if (more.length > 0) return undefined
+  if (operator === '$eq') return isScalar(condition.$eq) ? [keyOf(condition.$eq)] : undefined
+  const list = operator === '$in' ? field(condition, '$in') : undefined
+  return Array.isArray(list) && list.every(isScalar) ? [...new Set(list.map(keyOf))] : undefined
+}
+
+function isScalar(value: unknown): boolean {
+  return !['null', 'missing', 'regex', 'array', 'object'].includes(typeOf(value))
+}
+
+function isRange(condition: unknown): boolean {
+  return (
+    isOperators(condition) &&
+    Object.keys(condition).some((name) => ['$gt', '$gte', '$lt', '$lte', '$eq', '$in'].includes(name))
+  )
+}

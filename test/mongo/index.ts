@@ -1,0 +1,56 @@
+import { MongoMemoryReplSet } from 'mongodb-memory-server-core'
+import { isDownloadable, locateBinary } from './binary'
+import { startEmbedded } from './embedded'
+
+export type MongoKind = 'uri' | 'memory-server' | 'embedded'
+export type RunningMongo = { uri: string; kind: MongoKind; stop(): Promise<void> }
+
+const KINDS: readonly string[] = ['uri', 'memory-server', 'embedded'] satisfies MongoKind[]
+
+/**
+ * Starts the database of a test run, or finds it: the server of `MONGODB_URI`; a `mongod` of `mongodb-memory-server`
+ * that is named, cached or downloaded; or, where neither is to be had, the embedded server. `TEST_MONGO` forces one,
+ * and then a failure to start is an error and never a fallback. One line on stderr tells which one runs.
+ *
+ * @throws {Error} when the server asked for does not start
+ */
+export async function startMongo(env: NodeJS.ProcessEnv = process.env): Promise<RunningMongo> {
+  const { kind, reason } = await chooseKind(env)
+  const mongo = await STARTERS[kind](env)
+  console.error(`MongoDB for tests: ${kind} (${reason}), ${withoutPassword(mongo.uri)}`)
+  return { ...mongo, kind }
+}
+
+async function chooseKind(env: NodeJS.ProcessEnv): Promise<{ kind: MongoKind; reason: string }> {
+  const forced = env.TEST_MONGO
+  if (forced) {
+    if (!KINDS.includes(forced)) throw new Error(`TEST_MONGO must be one of ${KINDS.join(', ')}, got '${forced}'`)
+    return { kind: forced as MongoKind, reason: 'by TEST_MONGO' }
+  }
+  if (env.MONGODB_URI) return { kind: 'uri', reason: 'by MONGODB_URI' }
+  const binary = await locateBinary()
+  if (binary !== undefined) return { kind: 'memory-server', reason: binary }
+  if (await isDownloadable()) return { kind: 'memory-server', reason: 'downloaded mongod' }
+  return { kind: 'embedded', reason: 'no mongod here, and none can be downloaded' }
+}
+
+const STARTERS: Record<MongoKind, (env: NodeJS.ProcessEnv) => Promise<Omit<RunningMongo, 'kind'>>> = {
+  async uri(env) {
+    if (!env.MONGODB_URI) throw new Error('TEST_MONGO=uri needs MONGODB_URI')
+    return { uri: env.MONGODB_URI, stop: async () => {} }
+  },
+  async 'memory-server'() {
+    const replSet = await MongoMemoryReplSet.create({ replSet: { count: 1, storageEngine: 'wiredTiger' } })
+    return {
+      uri: replSet.getUri(),
+      async stop() {
+        await replSet.stop()
+      },
+    }
+  },
+  embedded: startEmbedded,
+}
+
+function withoutPassword(uri: string): string {
+  return uri.replace(/\/\/[^/]*@/, '//…@')
+}

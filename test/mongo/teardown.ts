@@ -1,0 +1,6 @@
+import { running } from './setup'
+
+/** Jest's `globalTeardown`. */
+export default async function teardown(): Promise<void> {
+  await running.mongo?.stop()
+}

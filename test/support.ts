@@ -1,0 +1,73 @@
+import { randomUUID } from 'node:crypto'
+import mongoose, { type Connection, type Schema } from 'mongoose'
+import { type KmsEncryptedOptions, kmsEncrypted, localKms } from '../lib'
+
+const { BSON } = mongoose.mongo
+const secrets = new Set<string>()
+
+/** A plaintext of a test. After each test, none of them may be found anywhere in the raw database. */
+export function secret(text: string): string {
+  if (text.length < 6) throw new Error(`"${text}" is too short to be looked for: it could be found by chance`)
+  secrets.add(text)
+  return text
+}
+
+/** What tests share: a database of their own for one test file, swept for plaintext after each test. */
+export interface TestDatabase {
+  readonly connection: Connection
+  /** The raw documents of a collection, as MongoDB has them, in the order of `_id`. */
+  raw(collection: string): Promise<Record<string, any>[]>
+}
+
+/** Connects before the tests of a file, drops the database after them, and sweeps it after each. */
+export function useDatabase(): TestDatabase {
+  const database = `test_${randomUUID().slice(0, 8)}`
+  const connection = mongoose.createConnection()
+  const raw = (collection: string) => connection.collection(collection).find({}).sort({ _id: 1 }).toArray()
+
+  beforeAll(async () => {
+    await connection.openUri(process.env.TEST_MONGO_URI as string, { dbName: database })
+  })
+  afterEach(async () => {
+    try {
+      await sweep(connection)
+      for (const { name } of await connection.db!.listCollections().toArray())
+        await connection.collection(name).deleteMany({})
+    } finally {
+      secrets.clear()
+    }
+  })
+  afterAll(async () => {
+    await connection.dropDatabase()
+    await connection.close()
+  })
+  return { connection, raw }
+}
+
+/** Fails when a plaintext of the test stands in any document: as text, in hexadecimal or in base64. */
+export async function sweep(connection: Connection): Promise<void> {
+  for (const { name } of await connection.db!.listCollections().toArray()) {
+    for (const document of await connection.collection(name).find({}).toArray()) {
+      const bytes = Buffer.from(BSON.serialize(document))
+      for (const text of secrets) {
+        for (const encoding of ['utf8', 'hex', 'base64'] as const) {
+          const needle = Buffer.from(text).toString(encoding).replace(/=+$/, '')
+          if (bytes.includes(needle))
+            throw new Error(`"${text}" was found in ${name} as ${encoding}: ${JSON.stringify(document)}`)
+        }
+      }
+    }
+  }
+}
+
+let models = 0
+
+/** A model of a name of its own, with the fields encrypted under `localKms`. */
+export function modelOf(
+  connection: Connection,
+  schema: Schema<any>,
+  options: Partial<KmsEncryptedOptions> & Pick<KmsEncryptedOptions, 'fields'>,
+) {
+  schema.plugin(kmsEncrypted as any, { provider: localKms(), ...options })
+  return connection.model<any>(`User${++models}`, schema) as any
+}

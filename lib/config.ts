@@ -3,7 +3,7 @@ import { ConfigurationError, RecordError } from './errors'
 import { compileFields, type Fields } from './fields'
 import { type AnySchema, type Doc, type Host, hostOf } from './host'
 import { KeyManager } from './keys'
-import { modelNameOf, recordName } from './naming'
+import { modelNameOf, recordName, topOf } from './naming'
 import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions } from './options'
 import type { KeyProvider } from './provider'
 import { awsKms } from './providers/aws'
@@ -26,6 +26,10 @@ export interface Config {
   readonly generations: ReadonlyMap<number, Generation>
   /** Whether the context depends on more than the `_id`, so that a change of the record can change it. */
   readonly customContext: boolean
+  /** Paths that `context` was seen to read: a change of one would leave the record's fields unreadable. */
+  readonly contextDependencies: ReadonlySet<string>
+  /** Paths that `context` and `keyId` were seen to read; they are loaded wherever a field is. */
+  readonly dependencies: ReadonlySet<string>
 }
 
 const known = new Set([
@@ -69,6 +73,12 @@ export function makeConfig(schema: AnySchema, options: KmsEncryptedOptions | und
   const fields = compileFields(host, schema, options.fields, storedPathOf(options.ciphertextPath))
   checkPaths(schema, keyPath, fields)
   const provider = checkProvider(options.provider)
+  const contextDependencies = new Set<string>()
+  const dependencies = new Set<string>()
+  const generations = makeGenerations(options, version, provider, (path, option) => {
+    dependencies.add(path)
+    if (option === 'context') contextDependencies.add(path)
+  })
   return Object.freeze({
     host,
     keys: new KeyManager(provider, cache),
@@ -76,16 +86,20 @@ export function makeConfig(schema: AnySchema, options: KmsEncryptedOptions | und
     decrypt,
     keyPath,
     version: checkVersion('version', version),
-    generations: makeGenerations(options, version, provider),
+    generations,
+    contextDependencies,
+    dependencies,
     customContext:
       options.context !== undefined ||
       Object.values(options.previousVersions ?? {}).some((previous) => previous.context),
   })
 }
 
-function makeGenerations(options: KmsEncryptedOptions, current: number, provider: KeyProvider) {
+type NoteRead = (path: string, option: 'keyId' | 'context') => void
+
+function makeGenerations(options: KmsEncryptedOptions, current: number, provider: KeyProvider, note: NoteRead) {
   const generations = new Map<number, Generation>()
-  generations.set(current, makeGeneration('', options.keyId, options.context, provider))
+  generations.set(current, makeGeneration('', options.keyId, options.context, provider, note))
   const previous = options.previousVersions ?? {}
   if (typeof previous !== 'object') throw invalid('previousVersions', 'Expected an object such as { 1: { keyId } }.')
   for (const [key, { keyId, context }] of Object.entries(previous)) {
@@ -98,7 +112,7 @@ function makeGenerations(options: KmsEncryptedOptions, current: number, provider
     }
     generations.set(
       version,
-      makeGeneration(`previousVersions.${key}.`, keyId ?? options.keyId, context ?? options.context, provider),
+      makeGeneration(`previousVersions.${key}.`, keyId ?? options.keyId, context ?? options.context, provider, note),
     )
   }
   return generations
@@ -109,6 +123,7 @@ function makeGeneration(
   keyId: KeyIdOption | undefined,
   context: ContextOption | undefined,
   provider: KeyProvider,
+  note: NoteRead,
 ): Generation {
   if (keyId === undefined && provider.keyId === undefined) {
     throw new ConfigurationError(
@@ -126,12 +141,35 @@ function makeGeneration(
   return Object.freeze({
     keyIdOf: (record: Doc) => {
       if (typeof keyId !== 'function') return keyId ?? (provider.keyId as string)
-      return checkKeyId(keyId(record), `${modelNameOf(record)}: keyId`)
+      return checkKeyId(keyId(watched(record, (path) => note(path, 'keyId'))), `${modelNameOf(record)}: keyId`)
     },
     contextOf: (record: Doc) => {
       if (record._id === undefined || record._id === null) throw idMissing(record)
       if (context === undefined) return { Record: recordName(record) }
-      return checkContext(context(record), `${modelNameOf(record)}: context`)
+      return checkContext(context(watched(record, (path) => note(path, 'context'))), `${modelNameOf(record)}: context`)
+    },
+  })
+}
+
+/** The record as an option function sees it: reading a path of it is noted, so that it can be loaded and guarded. */
+function watched(record: Doc, note: (path: string) => void): Doc {
+  const { schema } = record.constructor as unknown as { schema: AnySchema }
+  const noteIfPath = (path: string) => {
+    const top = topOf(path)
+    if (top !== '_id' && schema.pathType(top) !== 'adhocOrUndefined' && schema.pathType(top) !== 'virtual') note(top)
+  }
+  return new Proxy(record, {
+    get(target, property, receiver) {
+      const value = Reflect.get(target, property, receiver)
+      if (typeof property !== 'string') return value
+      if (property === 'get' || property === '$get') {
+        return (path: string, ...rest: never[]) => {
+          noteIfPath(path)
+          return target.get(path, ...rest)
+        }
+      }
+      noteIfPath(property)
+      return value
     },
   })
 }

@@ -1,50 +1,27 @@
 import type { Config } from './config'
 import { RecordError } from './errors'
 import type { AnySchema, Doc } from './host'
+import { layoutFor } from './layout'
+import { topOf } from './naming'
 import { openFields, readField } from './opening'
 import { toPlain } from './plain'
-import { type EncryptedRecord, peekRecord, recordOf, topOf } from './record'
-import { configsOf } from './sealed'
+import { type EncryptedRecord, peekRecord, recordOf } from './record'
 import { mergeErrors, type Selection, validateFieldsSync } from './validation'
 
 type Method = (this: Doc, ...args: any[]) => any
 
-/** What the documents of one schema hold. Schemas do not change once documents exist, so it is looked up once. */
-interface Layout {
-  readonly configs: readonly Config[]
-  readonly byField: ReadonlyMap<string, Config>
-  readonly storedPaths: ReadonlySet<string>
-}
-
-const layouts = new WeakMap<AnySchema, Layout>()
-
-function layoutOf(doc: Doc): Layout {
-  const { schema } = doc.constructor as unknown as { schema: AnySchema }
-  let layout = layouts.get(schema)
-  if (!layout) {
-    const configs = configsOf(schema)
-    layout = {
-      configs,
-      byField: new Map(configs.flatMap((config) => [...config.fields.byName.keys()].map((name) => [name, config]))),
-      storedPaths: new Set(configs.flatMap(storedPathsOf)),
-    }
-    layouts.set(schema, layout)
-  }
-  return layout
-}
-
 function configFor(doc: Doc, path: unknown): Config | undefined {
-  return typeof path === 'string' ? layoutOf(doc).byField.get(topOf(path)) : undefined
+  return typeof path === 'string' ? layoutFor(doc).byField.get(topOf(path)) : undefined
 }
 
 /** The state of every use of the plugin on a document's schema. */
 export function recordsOf(doc: Doc): EncryptedRecord[] {
-  return layoutOf(doc).configs.map((config) => recordOf(config, doc))
+  return layoutFor(doc).configs.map((config) => recordOf(config, doc))
 }
 
 /** The same where there is any: an untouched document has none. */
 export function touchedRecordsOf(doc: Doc): EncryptedRecord[] {
-  return layoutOf(doc).configs.flatMap((config) => peekRecord(config, doc) ?? [])
+  return layoutFor(doc).configs.flatMap((config) => peekRecord(config, doc) ?? [])
 }
 
 let serialising = 0
@@ -212,7 +189,7 @@ function directModifiedPaths(doc: Doc): string[] {
 
 /** Modified paths by the names that users know: fields instead of where they are stored. */
 function withFields(doc: Doc, paths: string[], list: (values: Doc) => string[]): string[] {
-  const { storedPaths } = layoutOf(doc)
+  const { storedPaths } = layoutFor(doc)
   return [
     ...paths.filter((path) => !storedPaths.has(path)),
     ...touchedRecordsOf(doc).flatMap((record) => record.modifiedPaths(list)),
@@ -231,14 +208,9 @@ function serialiseOverride(original: Method): Method {
     // Mongoose makes what it sends to the database by the same methods.
     const forDatabase = options?.transform === false && options.virtuals === false && options.getters === false
     if (forDatabase || object === null || typeof object !== 'object') return object
-    const { byField, storedPaths } = layoutOf(this)
+    const { byField, storedPaths } = layoutFor(this)
     for (const path of storedPaths) delete object[path]
     for (const name of byField.keys()) delete object[name]
     return object
   }
-}
-
-/** The paths that a use of the plugin stores at: its keys, and the ciphertext of each field. */
-export function storedPathsOf(config: Config): string[] {
-  return [config.keyPath, ...[...config.fields.byName.values()].map((field) => field.storedPath)]
 }

@@ -33,8 +33,16 @@ export type RecordErrorCode =
   | 'VALUE_NOT_AWAITED'
   | 'STORED_PATH_ASSIGNED'
 
+/** Codes of {@link OperationError}: what cannot be done with a field that is stored encrypted. */
+export type OperationErrorCode = 'QUERY_REFUSED' | 'UPDATE_REFUSED' | 'WRITE_REFUSED'
+
 /** Every code that an error of this library can carry. */
-export type ErrorCode = ConfigurationErrorCode | KeyProviderErrorCode | DecryptionErrorCode | RecordErrorCode
+export type ErrorCode =
+  | ConfigurationErrorCode
+  | KeyProviderErrorCode
+  | DecryptionErrorCode
+  | RecordErrorCode
+  | OperationErrorCode
 
 /**
  * Base of every error that this library throws. Messages name the place, what was expected and what to do; they never
@@ -62,3 +70,6 @@ export class DecryptionError extends KmsEncryptedError<DecryptionErrorCode> {}
 
 /** The record is not in a state for what was asked of it. */
 export class RecordError extends KmsEncryptedError<RecordErrorCode> {}
+
+/** A query or write names an encrypted field in a way that cannot be honoured. Nothing was sent. */
+export class OperationError extends KmsEncryptedError<OperationErrorCode> {}

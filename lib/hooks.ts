@@ -1,8 +1,9 @@
 import type { Query } from 'mongoose'
 import type { Config } from './config'
 import { recordsOf, selectionOf, touchedRecordsOf } from './document'
-import type { AnySchema, Doc } from './host'
+import { type AnySchema, always, type Doc } from './host'
 import { openFields, rememberContexts } from './opening'
+import { addQueryHooks } from './queries'
 import { recordOf } from './record'
 import { configsOf } from './sealed'
 import { mergeErrors, type Selection, validateFields } from './validation'
@@ -19,29 +20,37 @@ const selections = new WeakMap<Doc, Selection>()
 /** Hooks whose order among the user's own does not matter, or that are to run before those. */
 export function addHooks(schema: AnySchema, config: Config): void {
   if (config.customContext) {
-    schema.post('init', function rememberEncryptionContexts(this: unknown) {
-      rememberContexts(config, this as Doc)
-    })
+    schema.post(
+      'init',
+      always(function rememberEncryptionContexts(this: unknown) {
+        rememberContexts(config, this as Doc)
+      }),
+    )
   }
   if (config.decrypt === 'onLoad') addLoadHooks(schema, config)
   if (configsOf(schema).length > 1) return
 
-  schema.pre('validate', function noteValidationOptions(this: unknown, ...args: unknown[]) {
-    return note(this as Doc, args)
-  } as never)
-  schema.post('save', function commitEncryptedFields(this: unknown) {
-    for (const record of touchedRecordsOf(this as Doc)) commit(record)
-  } as never)
+  schema.pre(
+    'validate',
+    // Mongoose 8 passes `next`, paths and options, and only to hooks that declare parameters; 9 passes the options.
+    always(async function noteValidationOptions(this: unknown, first: unknown, second: unknown, third: unknown) {
+      note(this as Doc, [first, second, third])
+    }) as never,
+  )
+  schema.post(
+    'save',
+    always(function commitEncryptedFields(this: unknown) {
+      for (const record of touchedRecordsOf(this as Doc)) commit(record)
+    }) as never,
+  )
   // Three parameters make it an error handler. Mongoose goes on when the promise does, without a call of the third.
-  schema.post('save', async function takeBackEncryptedFields(
-    this: unknown,
-    error: Error,
-    _doc: unknown,
-    _next: unknown,
-  ) {
-    settle(this as Doc)
-    throw error
-  } as never)
+  schema.post(
+    'save',
+    always(async function takeBackEncryptedFields(this: unknown, error: Error, _doc: unknown, _next: unknown) {
+      settle(this as Doc)
+      throw error
+    }) as never,
+  )
 }
 
 /**
@@ -49,28 +58,33 @@ export function addHooks(schema: AnySchema, config: Config): void {
  * compiled to a model.
  */
 export function addFinalHooks(schema: AnySchema): void {
-  schema.post('validate', async function validateEncryptedFields(this: unknown) {
-    const doc = this as Doc
-    const error = await validateDocument(doc, undefined)
-    if (error) throw error
-    if (requests.get(doc)?.stageAfterValidation) await stageDocument(doc)
-  } as never)
-  schema.post('validate', async function addEncryptedFieldErrors(
-    this: unknown,
-    error: Error,
-    _doc: unknown,
-    _next: unknown,
-  ) {
-    throw error.name === 'ValidationError' ? await validateDocument(this as Doc, error) : error
-  } as never)
-  schema.pre('save', async function encryptFields(this: unknown) {
-    const doc = this as Doc
-    if (requests.get(doc)?.validateFirst) {
+  addQueryHooks(schema)
+  schema.post(
+    'validate',
+    always(async function validateEncryptedFields(this: unknown) {
+      const doc = this as Doc
       const error = await validateDocument(doc, undefined)
       if (error) throw error
-    }
-    await stageDocument(doc)
-  } as never)
+      if (requests.get(doc)?.stageAfterValidation) await stageDocument(doc)
+    }) as never,
+  )
+  schema.post(
+    'validate',
+    always(async function addEncryptedFieldErrors(this: unknown, error: Error, _doc: unknown, _next: unknown) {
+      throw error.name === 'ValidationError' ? await validateDocument(this as Doc, error) : error
+    }) as never,
+  )
+  schema.pre(
+    'save',
+    always(async function encryptFields(this: unknown) {
+      const doc = this as Doc
+      if (requests.get(doc)?.validateFirst) {
+        const error = await validateDocument(doc, undefined)
+        if (error) throw error
+      }
+      await stageDocument(doc)
+    }) as never,
+  )
 }
 
 /** Encrypts what was modified. Where one data key fails, nothing stays on the document from the others. */

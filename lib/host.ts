@@ -68,3 +68,11 @@ function visitSchemaType(path: string, type: SchemaType, visit: (path: string, t
   const element = type.instance === 'Array' ? type.getEmbeddedSchemaType() : undefined
   if (element) visitSchemaType(`${path}.$`, element, visit)
 }
+
+/** Hooks of Mongoose itself carry this mark and run even where a call says `{ middleware: false }`; so do ours. */
+const builtIn = Symbol.for('mongoose:built-in-middleware')
+
+/** Marks a hook as one that no call can switch off. */
+export function always<F extends (...args: any[]) => unknown>(hook: F): F {
+  return Object.assign(hook, { [builtIn]: true })
+}

@@ -8,6 +8,8 @@ export {
   KeyProviderError,
   type KeyProviderErrorCode,
   KmsEncryptedError,
+  OperationError,
+  type OperationErrorCode,
   RecordError,
   type RecordErrorCode,
 } from './errors'

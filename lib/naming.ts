@@ -19,3 +19,9 @@ function idText(id: unknown): string {
   // An object `_id` has no text of its own; its keys keep the order in which they are stored.
   return text === '[object Object]' ? JSON.stringify(id) : text
 }
+
+/** The first segment of a path. */
+export function topOf(path: string): string {
+  const dot = path.indexOf('.')
+  return dot === -1 ? path : path.slice(0, dot)
+}

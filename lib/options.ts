@@ -1,5 +1,5 @@
-import type { EncryptionContext } from './context'
 import type { SchemaDefinitionProperty } from 'mongoose'
+import type { EncryptionContext } from './context'
 import type { CacheOptions } from './keys'
 import type { KeyProvider } from './provider'
 
@@ -30,13 +30,9 @@ export type FieldsOption<Name extends string = string> =
   | readonly Name[]
 
 /** The options of `schema.plugin(kmsEncrypted, options)`. */
-export interface KmsEncryptedOptions<
-  Fields = FieldsOption,
-  Mode extends DecryptOption = DecryptOption,
-  Doc = any,
-> {
+export interface KmsEncryptedOptions<Fields = FieldsOption, Mode extends DecryptOption = DecryptOption, Doc = any> {
   /** The KMS key that wraps the data keys. Required unless the provider has one of its own. */
-  readonly keyId?: KeyIdOption<Doc>
+  readonly keyId?: KeyIdOption<Doc> | undefined
   /** Default: `awsKms()`. */
   readonly provider?: KeyProvider
   /** An ordinary Mongoose schema definition of the encrypted fields, or an array of names, each a `String`. */

@@ -4,10 +4,10 @@ import type { WrappedKey } from './entry'
 import { RecordError } from './errors'
 import { type Field, type OpenValues, storedShape } from './fields'
 import type { Doc } from './host'
-import { modelNameOf, recordName } from './naming'
+import { modelNameOf, recordName, topOf } from './naming'
 import { isPlainObject } from './plain'
 import { Sealed } from './sealed'
-import type { Staged } from './writing'
+import type { Staged, Uncommitted } from './writing'
 
 /** A data key that is open for a record, with the encryption context it was opened under. */
 export interface OpenedKey {
@@ -35,6 +35,8 @@ export class EncryptedRecord {
   unsaved: WrappedKey | undefined
   /** What the write under way put on the document. */
   staged: Staged | undefined
+  /** What was written last, where that was in a transaction. */
+  uncommitted: Uncommitted | undefined
   /** Why the record could not be opened on load. */
   failure: unknown
   /** The encryption contexts when the record was loaded, by version. */
@@ -160,12 +162,6 @@ function withoutPresent(defaults: unknown, present: unknown): unknown {
     if (rest !== undefined) missing[key] = rest
   }
   return Object.keys(missing).length > 0 ? missing : undefined
-}
-
-/** The first segment of a path. */
-export function topOf(path: string): string {
-  const dot = path.indexOf('.')
-  return dot === -1 ? path : path.slice(0, dot)
 }
 
 const records = new WeakMap<Config, WeakMap<Doc, EncryptedRecord>>()

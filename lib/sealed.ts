@@ -28,6 +28,15 @@ export class Sealed {
   }
 }
 
+const minted = new WeakSet<Sealed>()
+
+/** Seals what this library itself has encrypted: such a value may be assigned and may stand in an update. */
+export function mint(stored: unknown): Sealed {
+  const sealed = new Sealed(stored)
+  minted.add(sealed)
+  return sealed
+}
+
 let trusted = false
 
 /** Runs an assignment of stored paths by this library itself. Everybody else's is refused. */
@@ -82,7 +91,7 @@ function defineStoredType(host: Host): StoredTypeClass {
     constructor(path: string, options: object) {
       super(path, options, 'KmsEncrypted')
       this.set((value: unknown) => {
-        if (trusted) return value
+        if (isOurs(value)) return value
         throw assigned(this.path)
       })
     }
@@ -93,10 +102,20 @@ function defineStoredType(host: Host): StoredTypeClass {
         onInit(config, record as Doc)
         return value === null || value === undefined || value instanceof Sealed ? value : new Sealed(value)
       }
-      if (trusted) return value
+      if (isOurs(value)) return value
+      throw assigned(this.path)
+    }
+
+    /** Conditions pass as they are: whether something is stored may be asked. Values must come from this library. */
+    castForQuery(operator: string | null | undefined, value: unknown): unknown {
+      if ((operator ?? undefined) !== undefined || value === null || isOurs(value)) return value
       throw assigned(this.path)
     }
   }
+}
+
+function isOurs(value: unknown): boolean {
+  return trusted || (value instanceof Sealed && minted.has(value))
 }
 
 /** The refusal of a value for a stored path that did not come from this library. */

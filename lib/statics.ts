@@ -1,7 +1,8 @@
-import { decryptRecord, recordsOf, storedPathsOf } from './document'
+import { decryptRecord, recordsOf } from './document'
 import { requests, settle, stageDocument } from './hooks'
 import type { AnyModel, AnySchema, Doc } from './host'
-import { assigned, configsOf, Sealed } from './sealed'
+import { layoutOf, storedPathsOf } from './layout'
+import { assigned, Sealed } from './sealed'
 import { mergeErrors, validateFields } from './validation'
 
 /** Gives models of a schema their `decrypt()`, and covers the static methods that run no save hooks. */
@@ -31,7 +32,7 @@ async function decryptOne(model: AnyModel, given: unknown): Promise<unknown> {
   if (typeof given !== 'object')
     throw new TypeError(`${model.modelName}.decrypt expects documents, lean objects or an array of them`)
   if (isDocumentOf(model, given)) return decryptRecord(given)
-  const stored = new Set(configsOf(model.schema).flatMap(storedPathsOf))
+  const stored = layoutOf(model.schema).storedPaths
   const clear = Object.fromEntries(Object.entries(given).filter(([path]) => !stored.has(path)))
   return { ...clear, ...(await decryptRecord(model.hydrate(given) as unknown as Doc)) }
 }

@@ -1,4 +1,4 @@
-import type { Document, Model, ObtainDocumentType } from 'mongoose'
+import type { Document, HydratedDocument, Model, ObtainDocumentType } from 'mongoose'
 import type { DecryptOption, FieldsOption, KmsEncryptedOptions } from './options'
 
 declare const pluginBrand: unique symbol
@@ -51,19 +51,24 @@ export type Encrypted<Fields, Mode extends DecryptOption = 'onAccess'> = Encrypt
 /** What `Model.decrypt()` makes of one record: of a document its encrypted fields, of a lean object itself with them. */
 export type Decrypted<Entry, Plain> = Entry extends Document<any> ? Plain : Merged<Entry, Plain>
 
-/** What the plugin adds to a model. `Raw` is the stored document without the encrypted fields, `Doc` the hydrated one. */
-export interface EncryptedStatics<Raw, Plain, Doc> {
-  /** Opens many records, a bounded number of them at once. */
+/**
+ * What the plugin adds to a model: `decrypt()`, and more overloads of what writes new records. Mongoose 9 refuses unknown
+ * keys there, so it has to be told of the encrypted ones.
+ *
+ * `Raw` is the document as it is stored, `Plain` the encrypted fields, `Doc` the hydrated document.
+ */
+export interface EncryptedStatics<Raw, Plain, Doc> extends Pick<AsIfPlain<Raw, Plain, Doc>, Creating> {
+  /** Opens many records, a bounded number of them at once: documents, or lean objects with their key and ciphertexts. */
   decrypt<Entry extends object>(records: readonly Entry[]): Promise<Decrypted<Entry, Plain>[]>
-  /** Opens one record: a document or a lean object. */
+  /** Opens one record. */
   decrypt<Entry extends object>(record: Entry): Promise<Decrypted<Entry, Plain>>
-  // Mongoose 9 refuses unknown keys here, so it has to be told of the encrypted ones: by more overloads of its own.
-  create: WithFields<Raw, Plain, Doc>['create']
-  insertOne: WithFields<Raw, Plain, Doc>['insertOne']
 }
 
-/** The model as if the encrypted fields were ordinary paths, for what is written and not for what is read. */
-type WithFields<Raw, Plain, Doc> = Model<Merged<Raw, Plain>, unknown, unknown, unknown, Doc>
+/** The model as if its encrypted fields were ordinary paths. */
+type AsIfPlain<Raw, Plain, Doc> = Model<Merged<Raw, Plain>, unknown, unknown, unknown, Doc>
+
+/** `insertMany()` accepts any keys; `insertOne()` is not in every Mongoose 8. */
+type Creating = Extract<keyof Model<unknown>, 'create' | 'insertOne'>
 
 /** `Schema<…>`'s parameter `TInstanceMethods` with the plugin: Mongoose adds all of it to documents, not only methods. */
 type AddToMethods<Methods, Fields, Mode extends DecryptOption> = Without<Methods, keyof EncryptedMethods<unknown>> &
@@ -76,15 +81,22 @@ type AddToStatics<Statics, Raw, Plain, Doc> = (Statics extends EncryptedStatics<
   : Statics) &
   EncryptedStatics<Raw, Plain, Doc>
 
-/** `Schema<…>`'s parameter `THydratedDocumentType` with the plugin. `Omit` would make `this` in a document's methods forget the rest. */
-type AddToDocument<Doc, Methods, Fields, Mode extends DecryptOption> = EncryptedMethods<AllPlain<Methods, Fields>> &
-  (Doc extends infer Rest & EncryptedMethods<EarlierPlain<Methods>> ? Rest : Doc) &
-  EncryptedFields<Fields, Mode>
+/**
+ * `Schema<…>`'s parameter `THydratedDocumentType` with the plugin. Intersections keep `this` in a document's methods
+ * whole, `Omit` would not. So where an explicit document interface has declared a field itself, the document is built
+ * anew, as Mongoose does it.
+ */
+type AddToDocument<Doc, Raw, Methods, QueryHelpers, Virtuals, Fields, Mode extends DecryptOption> = [
+  keyof PlainFields<Fields> & keyof Doc,
+] extends [never]
+  ? (Doc extends infer Rest & EncryptedMethods<EarlierPlain<Methods>> ? Rest : Doc) &
+      EncryptedFields<Fields, Mode> &
+      EncryptedMethods<AllPlain<Methods, Fields>>
+  : HydratedDocument<Raw, Virtuals & AddToMethods<Methods, Fields, Mode>, QueryHelpers>
 
 /** The plain values of these fields and of those that earlier uses of the plugin on the schema have added. */
-type AllPlain<Methods, Fields> = Methods extends EncryptedMethods<infer Earlier>
-  ? Flat<Earlier & PlainFields<Fields>>
-  : PlainFields<Fields>
+type AllPlain<Methods, Fields> =
+  Methods extends EncryptedMethods<infer Earlier> ? Flat<Earlier & PlainFields<Fields>> : PlainFields<Fields>
 
 type EarlierPlain<Methods> = Methods extends EncryptedMethods<infer Earlier> ? Earlier : never
 
@@ -101,12 +113,13 @@ type Declared<Parameter, Options, Key extends 'methods' | 'statics'> = [keyof Pa
 /** `B` over `A`. */
 type Merged<A, B> = Omit<A, keyof B> & B
 
-type Without<T, Key> = Key extends keyof T ? Omit<T, Key> : T
+type Without<T, Key> = Key extends keyof T ? Flat<Omit<T, Key>> : T
 
-type Flat<T> = { [K in keyof T]: T[K] }
+/** Computes an intersection, so that editors show its properties. */
+type Flat<T> = { [K in keyof T]: T[K] } & unknown
 
 /** Leaves out what is there for any string. */
-type Known<T> = { [K in keyof T as string extends K ? never : K]: T[K] }
+type Known<T> = { [K in keyof T as string extends K ? never : K]: T[K] } & unknown
 
 /** `as const` makes arrays read-only, which Mongoose does not recognise as arrays everywhere. */
 type MutableArrays<Fields> = {
@@ -151,11 +164,11 @@ declare module 'mongoose' {
         Declared<TStaticMethods, TSchemaOptions, 'statics'>,
         DocType,
         AllPlain<TInstanceMethods, Fields>,
-        AddToDocument<THydratedDocumentType, TInstanceMethods, Fields, Mode>
+        AddToDocument<THydratedDocumentType, DocType, TInstanceMethods, TQueryHelpers, TVirtuals, Fields, Mode>
       >,
       TSchemaOptions,
       DocType,
-      AddToDocument<THydratedDocumentType, TInstanceMethods, Fields, Mode>
+      AddToDocument<THydratedDocumentType, DocType, TInstanceMethods, TQueryHelpers, TVirtuals, Fields, Mode>
     >
   }
 }

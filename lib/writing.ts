@@ -1,11 +1,14 @@
+import type { ClientSession } from 'mongoose'
+import type { Config } from './config'
 import { encodeContext } from './context'
 import { encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from './entry'
 import { encryptEnvelope } from './envelope'
 import { RecordError } from './errors'
 import { storedShape } from './fields'
+import type { AnyModel, Doc } from './host'
 import { bindingFor, contextFor, openDataKey, openFields, requesterOf, storedKeys, storedReference } from './opening'
 import type { EncryptedRecord, OpenedKey } from './record'
-import { assignSealed, Sealed } from './sealed'
+import { assignSealed, mint, Sealed } from './sealed'
 
 /** BSON's first user-defined binary subtype: tells an envelope from other binary data in the raw document. */
 export const envelopeSubtype = 0x80
@@ -20,6 +23,8 @@ export interface Staged {
   keysBefore?: { readonly value: unknown }
   /** The user's own condition, where the write added one. */
   whereBefore?: { readonly value: unknown }
+  /** The data key that the fields were encrypted with, if any needed one. */
+  used?: UsedKey
 }
 
 /**
@@ -29,6 +34,7 @@ export interface Staged {
  */
 export async function stage(record: EncryptedRecord): Promise<void> {
   const { doc, config } = record
+  restoreAborted(record)
   if (record.loadedContexts && !doc.$isNew) checkContexts(record)
   if (doc.$isNew) settleAll(record)
   await openFields(record, record.marked)
@@ -51,10 +57,11 @@ export async function stage(record: EncryptedRecord): Promise<void> {
   })
   if (used && !doc.$isNew) {
     staged.whereBefore ??= { value: doc.$where }
-    doc.$where = { ...doc.$where, ...guard(config.keyPath, used) } as never
+    doc.$where = { ...doc.$where, ...guard(config, used) } as never
   }
   for (const path of record.values.directModifiedPaths()) staged.modified.add(path)
   record.values.$clearModifiedPaths()
+  if (used) staged.used = used
   record.staged = staged
 }
 
@@ -66,6 +73,7 @@ export function commit(record: EncryptedRecord): void {
   record.staged = undefined
   record.unsaved = undefined
   record.values.$isNew = false
+  record.uncommitted = transactionOf(record, staged)
   for (const name of staged.fields.keys()) {
     // `save({ pathsToSave })` leaves what it did not write modified.
     if (doc.isModified(record.field(name).storedPath)) record.values.markModified(name)
@@ -87,6 +95,39 @@ export function rollback(record: EncryptedRecord): void {
   for (const path of staged.modified) record.values.markModified(path)
 }
 
+/** A write in a transaction that may still be aborted. */
+export interface Uncommitted {
+  readonly session: ClientSession
+  readonly transaction: string | undefined
+  readonly staged: Staged
+}
+
+function transactionOf(record: EncryptedRecord, staged: Staged): Uncommitted | undefined {
+  const session = record.doc.$session() ?? undefined
+  return session?.inTransaction() ? { session, transaction: numberOf(session), staged } : undefined
+}
+
+/** What an aborted transaction wrote is written again, by the save that runs when the transaction is tried anew. */
+function restoreAborted(record: EncryptedRecord): void {
+  const { uncommitted, doc, config } = record
+  if (!uncommitted) return
+  const { session, transaction, staged } = uncommitted
+  if (session.inTransaction() && numberOf(session) === transaction) return
+  record.uncommitted = undefined
+  if ((session as { transaction?: { isCommitted?: boolean } }).transaction?.isCommitted) return
+  if (staged.keysBefore && !doc.$isNew) {
+    const { value } = staged.keysBefore
+    assignSealed(() => restore(record, config.keyPath, value))
+    record.unsaved = staged.used?.added
+  }
+  for (const path of staged.modified) record.values.markModified(path)
+}
+
+/** Transactions of one session are told apart by their number. */
+function numberOf(session: ClientSession): string | undefined {
+  return String((session.serverSession as { txnNumber?: unknown } | undefined)?.txnNumber)
+}
+
 /** Whether the staged write reached the database although the save failed later on, in a hook after it. */
 export function wasWritten(record: EncryptedRecord): boolean {
   const { staged, doc } = record
@@ -94,7 +135,8 @@ export function wasWritten(record: EncryptedRecord): boolean {
   return [...staged.fields.keys()].every((name) => !doc.isModified(record.field(name).storedPath))
 }
 
-interface UsedKey {
+/** The data key of a write. */
+export interface UsedKey {
   readonly opened: OpenedKey
   readonly commitment: Uint8Array
   /** The entry to store, where the record does not have it yet. */
@@ -153,19 +195,13 @@ function seal(record: EncryptedRecord, name: string, used: OpenedKey | undefined
   const plaintext = host.serialize({ v: value })
   const envelope = encryptEnvelope(key, bindingFor(record, context, name), plaintext)
   plaintext.fill(0)
-  return new Sealed(host.binary(envelope, envelopeSubtype))
+  return mint(host.binary(envelope, envelopeSubtype))
 }
 
 /** The data key to encrypt with: the record's own of the current version, or a new one. */
 async function keyForWriting(record: EncryptedRecord): Promise<UsedKey> {
   const { config, doc } = record
-  if (!doc.$isNew && !doc.isSelected(config.keyPath)) {
-    throw new RecordError(
-      'KEY_NOT_SELECTED',
-      `${record.place()}: ${config.keyPath} was not selected when the record was loaded, so nothing can be encrypted for it. ` +
-        'Select it, or the whole record.',
-    )
-  }
+  if (!doc.$isNew && !doc.isSelected(config.keyPath) && !(doc[config.keyPath] instanceof Sealed)) await loadKeys(record)
   const stored = doc.$isNew ? [] : storedKeys(record)
   const current = stored.filter((entry) => (entry as { version?: unknown } | null)?.version === config.version).at(-1)
   if (current !== undefined) {
@@ -177,6 +213,14 @@ async function keyForWriting(record: EncryptedRecord): Promise<UsedKey> {
   const added = await generate(record, stored)
   const opened = record.dataKeys.get(referenceOf(added.commitment)) as OpenedKey
   return { opened, commitment: added.commitment, added, before: stored.length }
+}
+
+/** Fetches the wrapped keys of a record that was loaded without them. */
+async function loadKeys(record: EncryptedRecord): Promise<void> {
+  const { doc, config } = record
+  const stored = await fetchStored(doc, [config.keyPath])
+  const keys = stored?.[config.keyPath]
+  if (keys !== undefined && keys !== null) assignSealed(() => restore(record, config.keyPath, new Sealed(keys)))
 }
 
 async function generate(record: EncryptedRecord, stored: readonly unknown[]): Promise<WrappedKey> {
@@ -204,13 +248,21 @@ async function generate(record: EncryptedRecord, stored: readonly unknown[]): Pr
   return entry
 }
 
+/** Reads stored paths of a record as they are in the database now, in the session of the document. */
+export async function fetchStored(doc: Doc, paths: readonly string[]): Promise<Record<string, unknown> | null> {
+  const { collection } = doc.constructor as unknown as AnyModel
+  const session = doc.$session()
+  const projection = Object.fromEntries(paths.map((path) => [path, 1]))
+  return collection.findOne({ _id: doc._id as never }, { projection, ...(session ? { session } : {}) })
+}
+
 function sameContext(record: EncryptedRecord, entry: WrappedKey, context: Buffer): boolean {
   return context.equals(record.dataKeys.get(referenceOf(entry.commitment))?.context ?? Buffer.alloc(0))
 }
 
 /** Ties an update to the keys that the record had: a record whose keys changed meanwhile is not written to. */
-function guard(keyPath: string, used: UsedKey): Record<string, unknown> {
-  if (!used.added) return { [`${keyPath}.commitment`]: used.commitment }
+export function guard({ keyPath, host: { binary } }: Config, used: UsedKey): Record<string, unknown> {
+  if (!used.added) return { [keyPath]: { $elemMatch: { commitment: binary(used.commitment) } } }
   return used.before === 0 ? { [keyPath]: null } : { [keyPath]: { $size: used.before } }
 }
 
@@ -227,7 +279,7 @@ function assignKeys(record: EncryptedRecord, staged: Staged, added: WrappedKey):
   const { doc, config } = record
   staged.keysBefore ??= { value: doc[config.keyPath] }
   const kept = doc.$isNew ? [] : storedKeys(record)
-  doc.set(config.keyPath, new Sealed([...kept, encodeWrappedKey(added, config.host.binary)]))
+  doc.set(config.keyPath, mint([...kept, encodeWrappedKey(added, config.host.binary)]))
   doc.markModified(config.keyPath)
 }
 

@@ -16,9 +16,21 @@ const KINDS: readonly string[] = ['uri', 'memory-server', 'embedded'] satisfies 
  */
 export async function startMongo(env: NodeJS.ProcessEnv = process.env): Promise<RunningMongo> {
   const { kind, reason } = await chooseKind(env)
-  const mongo = await STARTERS[kind](env)
-  console.error(`MongoDB for tests: ${kind} (${reason}), ${withoutPassword(mongo.uri)}`)
-  return { ...mongo, kind }
+  try {
+    return await start(kind, reason, env)
+  } catch (error) {
+    // A download that broke off is like one that was refused; everything else that fails was asked for.
+    if (reason !== DOWNLOADED) throw error
+    return start('embedded', `the download of mongod failed: ${(error as Error).message}`, env)
+  }
+}
+
+const DOWNLOADED = 'a downloaded mongod'
+
+async function start(kind: MongoKind, reason: string, env: NodeJS.ProcessEnv): Promise<RunningMongo> {
+  const { uri, stop } = await STARTERS[kind](env)
+  console.error(`MongoDB for tests: ${kind} (${reason}), ${withoutPassword(uri)}`)
+  return { uri, kind, stop }
 }
 
 async function chooseKind(env: NodeJS.ProcessEnv): Promise<{ kind: MongoKind; reason: string }> {
@@ -30,7 +42,7 @@ async function chooseKind(env: NodeJS.ProcessEnv): Promise<{ kind: MongoKind; re
   if (env.MONGODB_URI) return { kind: 'uri', reason: 'by MONGODB_URI' }
   const binary = await locateBinary()
   if (binary !== undefined) return { kind: 'memory-server', reason: binary }
-  if (await isDownloadable()) return { kind: 'memory-server', reason: 'downloaded mongod' }
+  if (await isDownloadable()) return { kind: 'memory-server', reason: DOWNLOADED }
   return { kind: 'embedded', reason: 'no mongod here, and none can be downloaded' }
 }
 
@@ -48,7 +60,7 @@ const STARTERS: Record<MongoKind, (env: NodeJS.ProcessEnv) => Promise<Omit<Runni
       },
     }
   },
-  embedded: startEmbedded,
+  embedded: () => startEmbedded(),
 }
 
 function withoutPassword(uri: string): string {

@@ -1,11 +1,12 @@
 import { type RunningMongo, startMongo } from './index'
 
-/** Where `globalTeardown` finds the server: both run in Jest's own process. */
-export const running: { mongo?: RunningMongo } = ((globalThis as { testMongo?: object }).testMongo ??= {})
+/** Jest loads setup and teardown apart, so the server of the run is kept where both can find it. */
+export const running = globalThis as { mongoOfTestRun?: RunningMongo }
 
 /** Jest's `globalSetup`: one server per test run, told to the test files by their environment. */
 export default async function setup(): Promise<void> {
-  running.mongo = await startMongo()
-  process.env.TEST_MONGO_URI = running.mongo.uri
-  process.env.TEST_MONGO_KIND = running.mongo.kind
+  const mongo = await startMongo()
+  running.mongoOfTestRun = mongo
+  process.env.TEST_MONGO_URI = mongo.uri
+  process.env.TEST_MONGO_KIND = mongo.kind
 }

@@ -2,5 +2,5 @@ import { running } from './setup'
 
 /** Jest's `globalTeardown`. */
 export default async function teardown(): Promise<void> {
-  await running.mongo?.stop()
+  await running.mongoOfTestRun?.stop()
 }

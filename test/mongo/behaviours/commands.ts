@@ -415,6 +415,15 @@ export const reading: Behaviour[] = [
     answer: { cursor: { firstBatch: [{ _id: 1 }, { _id: 2 }] } },
   },
   {
+    name: 'find: an empty array sorts before null',
+    before: [
+      { _id: 1, a: null },
+      { _id: 2, a: [] },
+    ],
+    command: { find: 'things', sort: { a: 1 }, projection: { a: 0 } },
+    answer: { cursor: { firstBatch: [{ _id: 2 }, { _id: 1 }] } },
+  },
+  {
     name: 'find: sort by two fields',
     before: three,
     command: { find: 'things', sort: { g: -1, a: 1 }, projection: { _id: 1 } },

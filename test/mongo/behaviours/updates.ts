@@ -137,6 +137,7 @@ export const operators: Behaviour[] = [
   updates('a replacement', { a: 1, b: 1 }, { c: 1 }, { c: 1 }),
   updates('a replacement by an empty document', { a: 1 }, {}, {}),
   updates('a replacement by the same', { a: 1 }, { a: 1 }, { a: 1 }),
+  updates('a replacement with its _id anywhere', { a: 1 }, { b: 1, _id: 1 }, { b: 1 }),
   updates('a pipeline reads the old values', { a: 1, b: 2 }, [{ $set: { a: '$b', b: '$a' } }], { a: 2, b: 1 }),
   updates('a pipeline with $unset', { a: 1, b: 2 }, [{ $unset: 'a' }], { b: 2 }),
   updates('a pipeline with an expression', { a: 1, b: 2 }, [{ $set: { sum: { $add: ['$a', '$b'] } } }], {

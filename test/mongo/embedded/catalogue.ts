@@ -1,9 +1,11 @@
+import { identical, keyOf } from './compare'
 import type { Context } from './context'
 import { type Doc, notImplemented, ServerError } from './errors'
 import { Index } from './indexes'
 import { compileFilter } from './match'
-import { type Collection, whenFree } from './store'
-import { fromNumber, identical, isDoc, isTrue, keyOf } from './values'
+import type { Collection } from './store'
+import { whenFree } from './transaction'
+import { fromNumber, isDoc, isTrue } from './values'
 
 const ID_INDEX = { v: fromNumber(2), key: { _id: fromNumber(1) }, name: '_id_' }
 

@@ -1,10 +1,12 @@
+import { bulkWrite } from './bulk'
 import * as catalogue from './catalogue'
 import { Context } from './context'
 import { Cursors } from './cursors'
 import { codeName, type Doc, notImplemented, ServerError } from './errors'
 import * as reads from './reads'
 import { Sessions } from './sessions'
-import { Store, type Transaction } from './store'
+import { Store } from './store'
+import type { Transaction } from './transaction'
 import { isDoc, isNumeric, isTrue, toNumber } from './values'
 import * as writes from './writes'
 
@@ -50,7 +52,7 @@ const COMMANDS: Record<string, Command> = {
   },
   bulkWrite: {
     fields: 'ops nsInfo ordered errorsOnly cursor',
-    run: writes.bulkWrite,
+    run: bulkWrite,
     transactional: true,
     statements: {
       ops: 'insert document update filter updateMods multi upsert arrayFilters hint collation sort delete',

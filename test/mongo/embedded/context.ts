@@ -1,6 +1,7 @@
 import type { Cursors } from './cursors'
 import { ServerError } from './errors'
-import type { Store, Transaction } from './store'
+import type { Store } from './store'
+import type { Transaction } from './transaction'
 
 /** What a command runs on. */
 export class Context {

@@ -1,14 +1,17 @@
 import { Double, Int32, Long } from 'bson'
 import { Context, evalExpr } from 'mingo/core'
 import * as mingo from 'mingo/operators/expression'
-import type { ExpressionOperator, Options } from 'mingo/types'
+import { compare, keyOf } from './compare'
 import { type Doc, notImplemented, ServerError } from './errors'
-import { compare, field, fromNumber, isDoc, isInt32, keyOf, toNumber, typeOf } from './values'
+import { field, fromNumber, isDoc, isInt32, toNumber, typeOf } from './values'
 
 /** Evaluates one aggregation expression on a document; `undefined` is a missing value. */
 export type Expression = (doc: Doc) => unknown
 
-const evaluate = evalExpr as (doc: unknown, expr: unknown, options: unknown) => unknown
+/** The shape of mingo's operators, whose own types are too wide to work with. */
+type Operator = (doc: unknown, expr: unknown, options: unknown) => unknown
+
+const evaluate = evalExpr as Operator
 
 /** A leaf mingo has no type for: it is passed through whole, and compared by its text. */
 class Leaf {
@@ -22,7 +25,7 @@ class Leaf {
 }
 
 /** mingo compares by other rules than MongoDB (other order of types, an array "equals" its elements), so these are ours. */
-function comparison(holds: (result: number) => unknown): ExpressionOperator {
+function comparison(holds: (result: number) => unknown): Operator {
   return (obj, expr, options) => {
     const [a, b] = (expr as unknown[]).map((operand) => fromPlain(evaluate(obj, operand, options)))
     if (a === undefined || b === undefined) return holds((a === undefined ? 0 : 1) - (b === undefined ? 0 : 1))
@@ -30,7 +33,7 @@ function comparison(holds: (result: number) => unknown): ExpressionOperator {
   }
 }
 
-const OURS: Record<string, ExpressionOperator> = {
+const OURS: Record<string, Operator> = {
   $eq: comparison((result) => result === 0),
   $ne: comparison((result) => result !== 0),
   $gt: comparison((result) => result > 0),
@@ -54,11 +57,11 @@ const THEIRS = [
   ...['$concat', '$strLenCP', '$substrCP', '$toLower', '$toUpper', '$mergeObjects'],
 ] as const
 
-const OPERATORS: Record<string, ExpressionOperator> = {
-  ...Object.fromEntries(THEIRS.map((name) => [name, (mingo as Record<string, unknown>)[name] as ExpressionOperator])),
+const OPERATORS: Record<string, Operator> = {
+  ...Object.fromEntries(THEIRS.map((name) => [name, (mingo as Record<string, unknown>)[name] as Operator])),
   ...OURS,
 }
-const OPTIONS: Partial<Options> = { context: Context.init().addExpressionOps(OPERATORS), scriptEnabled: false }
+const OPTIONS = { context: Context.init().addExpressionOps(OPERATORS as never), scriptEnabled: false }
 
 /**
  * Compiles an expression, evaluated by mingo on plain JavaScript values. Plain numbers cannot tell a 64-bit integer or

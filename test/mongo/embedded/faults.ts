@@ -22,7 +22,7 @@ export type FailAnswer = {
 export type Hold = { readonly reached: Promise<void>; release(): void }
 
 /** What happens to one received command, in the order of its life. */
-export type Action = {
+type Action = {
   before?: () => Promise<void>
   drop?: 'before' | 'after'
   fail?: { reply: Doc; applied: boolean }

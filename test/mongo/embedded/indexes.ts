@@ -1,7 +1,10 @@
+import { keyOf } from './compare'
+import { isOperators } from './conditions'
 import { type Doc, notImplemented, ServerError } from './errors'
-import { compileFilter, isOperators, type Predicate } from './match'
+import { compileFilter, type Predicate } from './match'
+import { show } from './show'
 import { indexValues } from './sort'
-import { field, isDoc, isNumeric, isTrue, keyOf, show, typeOf } from './values'
+import { field, isDoc, isNumeric, isTrue, typeOf } from './values'
 
 /** One entry of an index: its key as text, and the values it was made of (for `keyValue` in errors). */
 export type IndexKey = { text: string; values: unknown[] }
@@ -96,7 +99,7 @@ export function duplicateKey(namespace: string, name: string, key: Doc, values: 
   )
 }
 
-export type Plan = { index?: Index; ids?: Iterable<string> }
+type Plan = { index?: Index; ids?: Iterable<string> }
 
 /** Chooses how to find the documents of a filter: by `_id`, by an index, or (neither given) by a scan. */
 export function plan(filter: Doc, indexes: Iterable<Index>): Plan {

@@ -1,12 +1,12 @@
-import { BSONRegExp } from 'bson'
+import { equals, isIn, isOperators, modulo, range, regexTest, type Test, typeTest } from './conditions'
 import { type Doc, notImplemented, ServerError } from './errors'
 import { compileExpression } from './expressions'
-import { compare, field, isDoc, isNumeric, isTrue, isTypeName, rankOf, TYPE_NUMBERS, toNumber, typeOf } from './values'
+import { field, isDoc, isNumeric, isTrue, toNumber, typeOf } from './values'
 
 /** Filled while a filter matches: the array position that `$` in an update stands for. */
 export type Match = { index?: number }
+
 export type Predicate = (doc: Doc, match?: Match) => boolean
-type Test = (value: unknown) => boolean
 
 const MATCH_ALL: Predicate = () => true
 
@@ -60,13 +60,6 @@ function clauses(name: string, value: unknown): Predicate[] {
     if (!isDoc(clause)) throw new ServerError(2, `${name} entries need to be full objects`)
     return compileFilter(clause)
   })
-}
-
-/** Whether a value is `{ $gt: … }` and the like; `{ $ref, $id }` is a value. */
-export function isOperators(value: unknown): value is Doc {
-  if (!isDoc(value)) return false
-  const first = Object.keys(value)[0]
-  return first?.startsWith('$') === true && !['$ref', '$id', '$db'].includes(first)
 }
 
 function compilePath(path: string[], condition: unknown): Predicate {
@@ -130,7 +123,7 @@ function compileOperator(path: string[], name: string, operand: unknown, conditi
   }
 }
 
-function not(predicate: Predicate): Predicate {
+export function not(predicate: Predicate): Predicate {
   return (doc) => !predicate(doc)
 }
 
@@ -176,69 +169,6 @@ function someAt(
     outer,
     visit,
   )
-}
-
-function equals(operand: unknown): Test {
-  const rank = rankOf(operand)
-  return (value) => rankOf(value) === rank && compare(value, operand) === 0
-}
-
-function isIn(name: string, operand: unknown): Test {
-  if (!Array.isArray(operand)) throw new ServerError(2, `${name} needs an array`)
-  const tests = operand.map((item) => {
-    if (isOperators(item)) throw new ServerError(2, `cannot nest $ under ${name}`)
-    return typeOf(item) === 'regex' ? regexTest(item) : equals(item)
-  })
-  return (value) => tests.some((test) => test(value))
-}
-
-/** Ranges compare within one type only, except with MinKey and MaxKey. */
-function range(name: '$gt' | '$gte' | '$lt' | '$lte', operand: unknown): Test {
-  const type = typeOf(operand)
-  if (type === 'regex') throw new ServerError(2, `Can't have RegEx as arg to predicate over field`)
-  const anyType = type === 'minKey' || type === 'maxKey'
-  const isNaNOperand = isNumeric(operand) && Number.isNaN(toNumber(operand))
-  const rank = rankOf(operand)
-  return (value) => {
-    if (anyType ? value === undefined : rankOf(value) !== rank) return false
-    const result = compare(value, operand)
-    if (result === 0) return name === '$gte' || name === '$lte'
-    // NaN sorts below every number, yet no number is greater or less than it.
-    if (isNaNOperand || (isNumeric(value) && Number.isNaN(toNumber(value)))) return false
-    return result > 0 ? name === '$gt' || name === '$gte' : name === '$lt' || name === '$lte'
-  }
-}
-
-function regexTest(operand: unknown, options?: unknown): Test {
-  if (!(operand instanceof BSONRegExp) && typeof operand !== 'string')
-    throw new ServerError(2, '$regex has to be a string')
-  const source = operand instanceof BSONRegExp ? operand.pattern : operand
-  const flags = options === undefined ? (operand instanceof BSONRegExp ? operand.options : '') : String(options)
-  if (!/^[imsu]*$/.test(flags)) throw notImplemented(`regular expression options ${flags}`)
-  const regex = new RegExp(source, flags)
-  return (value) => {
-    if (typeof value === 'string') return regex.test(value)
-    return value instanceof BSONRegExp && value.pattern === source && value.options === flags
-  }
-}
-
-function typeTest(operand: unknown): Test {
-  const names = (Array.isArray(operand) ? operand : [operand]).map((item) => {
-    const name = isNumeric(item) ? TYPE_NUMBERS[toNumber(item)] : item
-    if (typeof name !== 'string' || (name !== 'number' && !isTypeName(name))) {
-      throw new ServerError(2, `Unknown type name alias: ${item}`)
-    }
-    return name
-  })
-  return (value) => names.includes(typeOf(value)) || (names.includes('number') && isNumeric(value))
-}
-
-function modulo(operand: unknown): Test {
-  if (!Array.isArray(operand) || operand.length !== 2)
-    throw new ServerError(2, 'malformed mod, needs to be an array of two')
-  const [divisor, remainder] = operand.map((item) => Math.trunc(toNumber(item))) as [number, number]
-  if (divisor === 0) throw new ServerError(2, 'divisor cannot be 0')
-  return (value) => isNumeric(value) && Math.trunc(toNumber(value)) % divisor === remainder
 }
 
 function all(path: string[], operand: unknown): Predicate {

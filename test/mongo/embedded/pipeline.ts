@@ -1,25 +1,15 @@
+import { arithmetic } from './arithmetic'
+import { compare, keyOf } from './compare'
 import { type Doc, notImplemented, ServerError } from './errors'
 import { compileExpression, type Expression } from './expressions'
 import { compileFilter } from './match'
 import { compileProjection } from './projection'
 import { sortBy } from './sort'
-import {
-  arithmetic,
-  clone,
-  compare,
-  field,
-  fromNumber,
-  isDoc,
-  isNumeric,
-  isTrue,
-  keyOf,
-  toNumber,
-  typeOf,
-} from './values'
+import { clone, field, fromNumber, isDoc, isNumeric, isTrue, toNumber, typeOf } from './values'
 
 type Stage = (docs: Doc[]) => Doc[]
 /** Gives the documents of another collection, for `$lookup`. */
-export type Foreign = (collection: string) => Iterable<Doc>
+type Foreign = (collection: string) => Iterable<Doc>
 
 const STAGES: Record<string, (operand: unknown, foreign: Foreign) => Stage> = {
   $match: (operand) => {

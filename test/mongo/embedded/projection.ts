@@ -3,14 +3,14 @@ import { compileExpression, type Expression } from './expressions'
 import { elementTest } from './match'
 import { field, isDoc, isNumeric, isTrue, toNumber } from './values'
 
-export type Projection = (doc: Doc) => Doc
+type Projection = (doc: Doc) => Doc
 
 /** A projection as a tree: what is done at each field. */
 type Tree = Map<string, Tree | Leaf>
 type Leaf =
   | { kind: 'include' }
   | { kind: 'exclude' }
-  | { kind: 'change'; change: (value: unknown) => unknown }
+  | { kind: 'change'; change: (value: unknown) => unknown; including?: boolean }
   | { kind: 'compute'; expression: Expression }
 
 /**
@@ -25,7 +25,7 @@ export function compileProjection(spec: Doc): Projection {
   const leaves = [...leavesOf(tree, [])]
   const decisive = leaves.filter(([path, leaf]) => path !== '_id' && leaf.kind !== 'change')
   const idLeaf = tree.get('_id')
-  const matched = leaves.some(([, leaf]) => leaf.kind === 'change' && 'elements' in leaf)
+  const matched = leaves.some(([, leaf]) => leaf.kind === 'change' && leaf.including)
   const including = decisive[0]
     ? decisive[0][1].kind !== 'exclude'
     : matched || (idLeaf !== undefined && 'kind' in idLeaf && idLeaf.kind === 'include')
@@ -68,7 +68,7 @@ function leafOf(value: unknown): Leaf {
       const item = Array.isArray(items) ? items.find(test) : undefined
       return item === undefined ? undefined : [item]
     }
-    return Object.assign({ kind: 'change' as const, change }, { elements: true })
+    return { kind: 'change', change, including: true }
   }
   if (isDoc(value) && (isNumeric(value.$slice) || (Array.isArray(value.$slice) && value.$slice.every(isNumeric)))) {
     return { kind: 'change', change: (items) => (Array.isArray(items) ? slice(items, value.$slice) : items) }

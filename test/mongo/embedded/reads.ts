@@ -1,12 +1,14 @@
 import type { Long } from 'bson'
+import { keyOf } from './compare'
 import type { Context } from './context'
 import { type Doc, notImplemented, ServerError } from './errors'
 import { plan } from './indexes'
 import { compileFilter } from './match'
 import { compilePipeline } from './pipeline'
 import { compileProjection } from './projection'
+import { show } from './show'
 import { indexValues, sortBy } from './sort'
-import { fromNumber, isDoc, isTrue, keyOf, show, toNumber } from './values'
+import { fromNumber, isDoc, isTrue, toNumber } from './values'
 
 export function find(context: Context, command: Doc): Doc {
   const namespace = context.namespace(command.find)

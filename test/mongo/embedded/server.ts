@@ -24,6 +24,9 @@ const UNRECORDED = ['ping', 'endSessions', 'buildInfo']
 /** The record of commands is for assertions; a server that runs long must not fill the memory with it. */
 const MAX_RECORDED = 10_000
 
+/** On loopback a server is found at once or not at all; driver 6 leaves a timer of this length behind after a retry. */
+const SERVER_SELECTION_TIMEOUT_MS = 2000
+
 /** Starts the embedded server on a port of 127.0.0.1, any free one by default. */
 export async function startEmbedded({ port = 0 }: { port?: number } = {}): Promise<EmbeddedServer> {
   const executor = new Executor()
@@ -45,7 +48,7 @@ export async function startEmbedded({ port = 0 }: { port?: number } = {}): Promi
   const actualPort = (server.address() as AddressInfo).port
   const address = `127.0.0.1:${actualPort}`
   return {
-    uri: `mongodb://${address}/?replicaSet=rs0`,
+    uri: `mongodb://${address}/?replicaSet=rs0&serverSelectionTimeoutMS=${SERVER_SELECTION_TIMEOUT_MS}`,
     port: actualPort,
     faults,
     get commands() {

@@ -1,7 +1,9 @@
 import type { Binary, Long } from 'bson'
+import { keyOf } from './compare'
 import { type Doc, ServerError } from './errors'
-import type { Store, Transaction } from './store'
-import { isTrue, keyOf } from './values'
+import type { Store } from './store'
+import type { Transaction } from './transaction'
+import { isTrue } from './values'
 
 const TRANSACTION_LIFETIME_MS = 60_000
 
@@ -86,7 +88,7 @@ export class Sessions {
     const key = keyOf((command.lsid as Doc).id)
     const txnNumber = command.txnNumber as Long
     const session = this.#sessions.get(key)
-    if (session !== undefined && session.txnNumber.greaterThan(txnNumber)) {
+    if (session?.txnNumber.greaterThan(txnNumber)) {
       throw new ServerError(
         225,
         `Cannot start transaction ${txnNumber} on session because a newer transaction ${session.txnNumber} has already started`,

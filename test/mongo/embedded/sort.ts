@@ -1,5 +1,6 @@
+import { compare } from './compare'
 import { type Doc, notImplemented, ServerError } from './errors'
-import { compare, field, isDoc, isNumeric, toNumber } from './values'
+import { field, isDoc, isNumeric, toNumber } from './values'
 
 /** Sorts by a MongoDB sort pattern: missing is null, an array sorts by its least (or, descending, greatest) element. */
 export function sortBy<T>(pattern: Doc, items: T[], docOf: (item: T) => Doc): T[] {
@@ -17,7 +18,7 @@ export function sortBy<T>(pattern: Doc, items: T[], docOf: (item: T) => Doc): T[
   }))
   rows.sort((a, b) => {
     for (const [i, { direction }] of keys.entries()) {
-      const result = compare(a.values[i], b.values[i])
+      const result = compareSortValues(a.values[i], b.values[i])
       if (result !== 0) return direction * result
     }
     return 0
@@ -25,9 +26,15 @@ export function sortBy<T>(pattern: Doc, items: T[], docOf: (item: T) => Doc): T[
   return rows.map(({ item }) => item)
 }
 
+/** An empty array, which is `undefined` here, sorts before null. */
+function compareSortValues(a: unknown, b: unknown): number {
+  if (a === undefined || b === undefined) return (a === undefined ? 0 : 1) - (b === undefined ? 0 : 1)
+  return compare(a, b)
+}
+
 function sortValue(doc: Doc, path: string[], direction: number): unknown {
   const values = [...indexValues(doc, path, 0)]
-  return values.reduce((best, value) => (direction * compare(value, best) < 0 ? value : best))
+  return values.reduce((best, value) => (direction * compareSortValues(value, best) < 0 ? value : best))
 }
 
 /**

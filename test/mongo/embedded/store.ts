@@ -1,7 +1,9 @@
 import { calculateObjectSize, UUID } from 'bson'
+import { keyOf } from './compare'
 import { type Doc, ServerError } from './errors'
 import { duplicateKey, type Index, type IndexKey, plan } from './indexes'
-import { fromNumber, keyOf } from './values'
+import { Blocked, Transaction } from './transaction'
+import { fromNumber } from './values'
 
 /** One state of a document, with the ones before it as long as an open transaction may read them. */
 type Version = { doc: Doc | undefined; since: number; older?: Version }
@@ -13,42 +15,6 @@ export class Collection {
   readonly records = new Map<string, Version>()
   readonly indexes = new Map<string, Index>()
   constructor(readonly namespace: string) {}
-}
-
-/** Thrown by a write outside a transaction that has to wait for one: the caller awaits its end and tries again. */
-export class Blocked extends Error {
-  constructor(readonly transaction: Transaction) {
-    super('blocked by an open transaction')
-  }
-}
-
-/** Runs a synchronous step again each time a transaction that stood in its way has ended. */
-export async function whenFree<T>(step: () => T): Promise<T> {
-  for (;;) {
-    try {
-      return step()
-    } catch (error) {
-      if (!(error instanceof Blocked)) throw error
-      await error.transaction.ended
-    }
-  }
-}
-
-/** An open transaction: what it has written, and the locks that make others conflict or wait. */
-export class Transaction {
-  readonly writes = new Map<string, Map<string, Doc | undefined>>()
-  /** The unique keys its own writes hold, by lock name. */
-  readonly owned = new Map<string, string>()
-  readonly locks = new Set<string>()
-  readonly namespaces = new Set<string>()
-  readonly ended: Promise<void>
-  end!: () => void
-
-  constructor(readonly snapshot: number) {
-    this.ended = new Promise((resolve) => {
-      this.end = resolve
-    })
-  }
 }
 
 /** All data of a server: documents are never changed in place, so that a snapshot is a moment of the clock. */

@@ -1,8 +1,8 @@
-import { type Binary, Decimal128, Double, Int32, Long, type ObjectId, type Timestamp } from 'bson'
+import { Decimal128, Double, Int32, Long } from 'bson'
 import { type Doc, notImplemented, ServerError } from './errors'
 
 /** MongoDB's names of the BSON types (`$type`), with the place of each in the comparison order. */
-const RANKS = {
+export const RANKS = {
   minKey: 0,
   missing: 1,
   null: 1,
@@ -25,7 +25,7 @@ const RANKS = {
   maxKey: 14,
 } as const
 
-export type TypeName = keyof typeof RANKS
+type TypeName = keyof typeof RANKS
 
 const TYPE_OF_TAG: Record<string, TypeName> = {
   Int32: 'int',
@@ -121,7 +121,7 @@ export function isTrue(value: unknown): boolean {
 }
 
 /** JavaScript compares `number` with `bigint` exactly, so 64-bit integers need no rounding. */
-function numeric(value: unknown): number | bigint {
+export function numeric(value: unknown): number | bigint {
   if (typeof value === 'number' || typeof value === 'bigint') return value
   if (value instanceof Int32 || value instanceof Double) return value.value
   if (value instanceof Long) return value.toBigInt()
@@ -133,136 +133,9 @@ function numeric(value: unknown): number | bigint {
   throw new ServerError(14, `expected a number, got ${typeOf(value)}`)
 }
 
-function order(a: number | bigint | string | boolean, b: number | bigint | string | boolean): number {
-  return a < b ? -1 : a > b ? 1 : 0
-}
-
-function compareNumbers(a: unknown, b: unknown): number {
-  if (a instanceof Decimal128 && b instanceof Decimal128 && a.bytes.every((byte, i) => byte === b.bytes[i])) return 0
-  const [x, y] = [numeric(a), numeric(b)]
-  if (Number.isNaN(x) || Number.isNaN(y)) return order(Number.isNaN(x) ? 0 : 1, Number.isNaN(y) ? 0 : 1)
-  return order(x, y)
-}
-
-/** MongoDB orders strings by their UTF-8 bytes, which differs from UTF-16 order beyond the basic plane. */
-function compareStrings(a: string, b: string): number {
-  if (a === b) return 0
-  return Buffer.compare(Buffer.from(a), Buffer.from(b))
-}
-
-function bytesOf(value: Binary): Uint8Array {
-  return value.buffer.subarray(0, value.position)
-}
-
-/** MongoDB's comparison order across all BSON types, for sorts, ranges, `$min` and `$max`. Equal is 0. */
-export function compare(a: unknown, b: unknown): number {
-  if (a === b) return 0
-  const rank = rankOf(a)
-  const difference = rank - rankOf(b)
-  if (difference !== 0) return difference
-  switch (rank) {
-    case RANKS.int:
-      return compareNumbers(a, b)
-    case RANKS.string:
-      return compareStrings(String(a), String(b))
-    case RANKS.object:
-      return compareDocs(a as Doc, b as Doc)
-    case RANKS.array:
-      return compareArrays(a as unknown[], b as unknown[])
-    case RANKS.binData: {
-      const [x, y] = [a as Binary, b as Binary]
-      return x.position - y.position || x.sub_type - y.sub_type || Buffer.compare(bytesOf(x), bytesOf(y))
-    }
-    case RANKS.objectId:
-      return order((a as ObjectId).toHexString(), (b as ObjectId).toHexString())
-    case RANKS.bool:
-      return order(a as boolean, b as boolean)
-    case RANKS.date:
-      return order((a as Date).getTime(), (b as Date).getTime())
-    case RANKS.timestamp:
-      return (a as Timestamp).compare(b as Timestamp)
-    case RANKS.minKey:
-    case RANKS.missing:
-    case RANKS.maxKey:
-      return 0
-    default:
-      return order(keyOf(a), keyOf(b))
-  }
-}
-
-function compareArrays(a: unknown[], b: unknown[]): number {
-  for (let i = 0; i < Math.min(a.length, b.length); i++) {
-    const result = compare(a[i], b[i])
-    if (result !== 0) return result
-  }
-  return a.length - b.length
-}
-
-/** Documents compare field by field in their order: type first, then name, then value. */
-function compareDocs(a: Doc, b: Doc): number {
-  const [fieldsA, fieldsB] = [Object.entries(a), Object.entries(b)]
-  for (let i = 0; i < Math.min(fieldsA.length, fieldsB.length); i++) {
-    const [nameA, valueA] = fieldsA[i]!
-    const [nameB, valueB] = fieldsB[i]!
-    const result = rankOf(valueA) - rankOf(valueB) || compareStrings(nameA, nameB) || compare(valueA, valueB)
-    if (result !== 0) return result
-  }
-  return fieldsA.length - fieldsB.length
-}
-
-/** A string that two values share exactly when `compare` calls them equal: the key of index maps. */
-export function keyOf(value: unknown): string {
-  switch (typeOf(value)) {
-    case 'missing':
-    case 'null':
-      return 'null'
-    case 'string':
-    case 'symbol':
-      return JSON.stringify(String(value))
-    case 'int':
-    case 'long':
-    case 'double':
-    case 'decimal': {
-      const number = numeric(value)
-      return `n${typeof number === 'number' && Number.isInteger(number) ? BigInt(number) : number}`
-    }
-    case 'object':
-      return `{${Object.entries(value as Doc).map(([name, inner]) => `${JSON.stringify(name)}:${keyOf(inner)}`)}}`
-    case 'array':
-      return `[${(value as unknown[]).map(keyOf)}]`
-    case 'objectId':
-      return `o${(value as ObjectId).toHexString()}`
-    case 'binData': {
-      const binary = value as Binary
-      return `b${binary.sub_type}:${Buffer.from(bytesOf(binary)).toString('base64')}`
-    }
-    case 'bool':
-      return String(value)
-    case 'date':
-      return `d${(value as Date).getTime()}`
-    case 'timestamp':
-      return `t${(value as Timestamp).toBigInt()}`
-    default:
-      return `${typeOf(value)}:${JSON.stringify(value)}`
-  }
-}
-
-/** Whether two values are the same bytes: stricter than `compare`, which calls an int and a double equal. */
-export function identical(a: unknown, b: unknown): boolean {
-  if (a === b) return true
-  const type = typeOf(a)
-  if (type !== typeOf(b)) return false
-  if (type === 'array') {
-    const [x, y] = [a as unknown[], b as unknown[]]
-    return x.length === y.length && x.every((item, i) => identical(item, y[i]))
-  }
-  if (type === 'object') {
-    const [x, y] = [Object.entries(a as Doc), Object.entries(b as Doc)]
-    return x.length === y.length && x.every(([name, value], i) => name === y[i]![0] && identical(value, y[i]![1]))
-  }
-  if (type === 'decimal') return (a as Decimal128).toString() === (b as Decimal128).toString()
-  if (type === 'double') return Object.is(toNumber(a), toNumber(b))
-  return keyOf(a) === keyOf(b)
+/** A JavaScript number as the driver would send it. */
+export function fromNumber(value: number): Int32 | Double {
+  return isInt32(value) ? new Int32(value) : new Double(value)
 }
 
 /** Copies the containers only: leaves are never changed in place, so they may be shared. */
@@ -272,58 +145,4 @@ export function clone<T>(value: T): T {
   const copy: Doc = {}
   for (const name of Object.keys(value)) copy[name] = clone(value[name])
   return copy as T
-}
-
-const INT64_MAX = 2n ** 63n - 1n
-
-/** `$inc` and `$mul` with MongoDB's result types: the wider of the two, and int widening to long on overflow. */
-export function arithmetic(operator: '$inc' | '$mul', a: unknown, b: unknown): Int32 | Long | Double {
-  const types = [typeOf(a), typeOf(b)]
-  if (types.includes('decimal')) throw notImplemented(`${operator} with Decimal128`)
-  if (types.includes('double')) {
-    const [x, y] = [toNumber(a), toNumber(b)]
-    return new Double(operator === '$inc' ? x + y : x * y)
-  }
-  const [x, y] = [BigInt(numeric(a)), BigInt(numeric(b))]
-  const result = operator === '$inc' ? x + y : x * y
-  if (!types.includes('long') && isInt32(Number(result))) return new Int32(Number(result))
-  if (result > INT64_MAX || result < -INT64_MAX - 1n) {
-    throw new ServerError(2, `Failed to apply ${operator} operations to current value: overflow of a 64-bit integer`)
-  }
-  return Long.fromBigInt(result)
-}
-
-/** A JavaScript number as the driver would send it. */
-export function fromNumber(value: number): Int32 | Double {
-  return isInt32(value) ? new Int32(value) : new Double(value)
-}
-
-/** A value as MongoDB prints it in messages: `{ name: "x" }`. */
-export function show(value: unknown): string {
-  switch (typeOf(value)) {
-    case 'missing':
-      return 'null'
-    case 'string':
-      return JSON.stringify(value)
-    case 'object': {
-      const fields = Object.entries(value as Doc).map(([name, inner]) => `${name}: ${show(inner)}`)
-      return fields.length === 0 ? '{}' : `{ ${fields.join(', ')} }`
-    }
-    case 'array':
-      return `[ ${(value as unknown[]).map(show).join(', ')} ]`
-    case 'objectId':
-      return `ObjectId('${(value as ObjectId).toHexString()}')`
-    case 'double': {
-      const number = toNumber(value)
-      return Number.isInteger(number) ? number.toFixed(1) : String(number)
-    }
-    case 'date':
-      return `new Date(${(value as Date).getTime()})`
-    case 'binData':
-      return `BinData(${(value as Binary).sub_type}, ${Buffer.from(bytesOf(value as Binary))
-        .toString('hex')
-        .toUpperCase()})`
-    default:
-      return String(value)
-  }
 }

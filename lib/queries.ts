@@ -1,0 +1,139 @@
+import type { Aggregate, Query } from 'mongoose'
+import { refusePath, refuseSort, translateFilter } from './filters'
+import { type AnyModel, type AnySchema, always } from './host'
+import { layoutOf } from './layout'
+import { translatePipeline } from './pipelines'
+import { translateProjection } from './projections'
+import { learnDependencies, type Request, refuseOvertaken, type Tie, tieReplacement, tieUpdate } from './tying'
+
+type AnyQuery = Query<any, any> & { op: string; _distinct?: string }
+
+const reads = ['find', 'findOne', 'countDocuments', 'distinct', 'deleteOne', 'deleteMany', 'findOneAndDelete'] as const
+const updates = ['updateOne', 'updateMany', 'findOneAndUpdate'] as const
+const replacements = ['replaceOne', 'findOneAndReplace'] as const
+
+/** Makes queries, updates and aggregations honour the encrypted fields, or refuses them. Added after the user's own hooks. */
+export function addQueryHooks(schema: AnySchema): void {
+  const onQuery = { document: false, query: true }
+  for (const operation of reads) {
+    schema.pre(
+      operation as never,
+      onQuery as never,
+      always(async function translateQuery(this: AnyQuery) {
+        translate(this)
+        this.setQuery(translateFilter(this.model.schema, this.getFilter(), placeOf(this)) as never)
+      }) as never,
+    )
+  }
+  for (const operation of updates) {
+    schema.pre(
+      operation as never,
+      onQuery as never,
+      always(async function encryptUpdate(this: AnyQuery) {
+        translate(this)
+        const request = requestOf(this)
+        const tied = await tieUpdate(request, this.getUpdate(), this.op === 'updateMany')
+        apply(this, request, tied)
+      }) as never,
+    )
+  }
+  for (const operation of replacements) {
+    schema.pre(
+      operation as never,
+      onQuery as never,
+      always(async function encryptReplacement(this: AnyQuery) {
+        translate(this)
+        const request = requestOf(this)
+        apply(this, request, await tieReplacement(request, this.getUpdate()))
+      }) as never,
+    )
+  }
+  for (const operation of [...updates, ...replacements]) {
+    schema.post(
+      operation as never,
+      onQuery as never,
+      always(async function refuseOvertakenWrite(this: AnyQuery, result: unknown) {
+        const write = ties.get(this)
+        if (!write || isHit(result)) return
+        await refuseOvertaken(write.request, write.tie)
+      }) as never,
+    )
+  }
+  schema.pre(
+    'aggregate',
+    always(async function translateAggregation(this: Aggregate<any>) {
+      const { model } = this as unknown as { model(): AnyModel }
+      const pipeline = this.pipeline() as unknown as Record<string, unknown>[]
+      const { schema: own, modelName } = model.call(this)
+      pipeline.splice(0, pipeline.length, ...translatePipeline(own, pipeline, `${modelName}.aggregate()`))
+    }) as never,
+  )
+}
+
+const ties = new WeakMap<AnyQuery, { readonly request: Request; readonly tie: Tie }>()
+
+function translate(query: AnyQuery): void {
+  const { schema } = query.model
+  const place = placeOf(query)
+  refuseSort(schema, query.getOptions().sort, place)
+  if (query.op === 'distinct' && query._distinct !== undefined) refusePath(schema, query._distinct, place)
+  learnDependencies(query.model as AnyModel, layoutOf(schema).configs)
+  const projection = query.projection()
+  const translated = projection && translateProjection(schema, projection as Record<string, unknown>, place)
+  if (translated) query.projection(translated)
+}
+
+function requestOf(query: AnyQuery): Request {
+  const model = query.model as AnyModel
+  const options = query.getOptions() as Record<string, any>
+  return {
+    model,
+    place: placeOf(query),
+    filter: { ...query.getFilter() },
+    upsert: options.upsert === true,
+    runValidators: options.runValidators ?? model.base.get('runValidators') ?? false,
+    setDefaults: (options.setDefaultsOnInsert ?? model.base.get('setDefaultsOnInsert' as never)) !== false,
+    find: (filter, projection) => findRaw(query, filter, projection),
+  }
+}
+
+function apply(query: AnyQuery, request: Request, tied: Awaited<ReturnType<typeof tieUpdate>>): void {
+  query.setQuery(tied.filter as never)
+  query.setUpdate(tied.content as never)
+  if (request.upsert !== tied.upsert) query.setOptions({ upsert: tied.upsert })
+  if (tied.tie) ties.set(query, { request, tie: tied.tie })
+}
+
+/** Reads the record that a write would reach, without the user's hooks, in the session and order of the write. */
+async function findRaw(query: AnyQuery, filter: object, projection: Record<string, 1> | undefined) {
+  const model = query.model as AnyModel
+  const { sort, collation, hint, session } = query.getOptions() as Record<string, any>
+  const probe = query.clone()
+  probe.setQuery(filter as never)
+  probe.cast(model)
+  const store = (model.base as unknown as { transactionAsyncLocalStorage?: { getStore(): any } })
+    .transactionAsyncLocalStorage
+  const options = { projection, sort, collation, hint, session: session ?? store?.getStore()?.session }
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  return model.collection.findOne(withDiscriminator(model, probe.getFilter()) as never, Object.fromEntries(given))
+}
+
+function withDiscriminator(model: AnyModel, filter: object): object {
+  const mapping = (
+    model.schema as unknown as { discriminatorMapping?: { isRoot: boolean; key: string; value: string } }
+  ).discriminatorMapping
+  return mapping && !mapping.isRoot ? { ...filter, [mapping.key]: mapping.value } : filter
+}
+
+/** Whether a write reached a record, told by what the driver or Mongoose returns. */
+function isHit(result: unknown): boolean {
+  if (result === null || result === undefined) return false
+  const { matchedCount, upsertedCount, acknowledged, lastErrorObject } = result as Record<string, any>
+  if (acknowledged === false) return true
+  if (lastErrorObject !== undefined) return lastErrorObject.n > 0
+  return matchedCount === undefined || matchedCount > 0 || upsertedCount > 0
+}
+
+function placeOf(query: AnyQuery): string {
+  return `${query.model.modelName}.${query.op}()`
+}

@@ -1,0 +1,316 @@
+import type { Query } from 'mongoose'
+import type { Config } from './config'
+import { recordsOf } from './document'
+import { bytesOf, encodeWrappedKey } from './entry'
+import { OperationError, RecordError } from './errors'
+import { translateFilter } from './filters'
+import type { AnyModel, AnySchema, Doc } from './host'
+import { layoutOf } from './layout'
+import { type EncryptedRecord, recordOf } from './record'
+import { mint, type Sealed } from './sealed'
+import { refuseContextChange, type SplitUpdate, splitUpdate } from './updates'
+import { mergeErrors, validateFields } from './validation'
+import { guard, stage, type UsedKey } from './writing'
+
+type Filter = Record<string, any>
+
+/** One write as it was asked for. */
+export interface Request {
+  readonly model: AnyModel
+  /** Names the operation for messages, such as `User.updateOne()`. */
+  readonly place: string
+  readonly filter: Filter
+  readonly upsert: boolean
+  readonly runValidators: boolean
+  /** Whether defaults are written where a record is inserted. */
+  readonly setDefaults: boolean
+  /** Finds the record that the write would reach, with the paths given; `undefined` where there is none. */
+  readonly find: (filter: Filter, projection: Record<string, 1> | undefined) => Promise<Record<string, unknown> | null>
+}
+
+/** The same write, with values encrypted for one record, and a filter that matches that record alone. */
+export interface TiedWrite<Content> {
+  readonly filter: Filter
+  readonly content: Content
+  readonly upsert: boolean
+  /** The record that it is tied to; `undefined` where nothing that was encrypted depends on it. */
+  readonly tie?: Tie
+}
+
+/** What ties a write to a record. */
+export interface Tie {
+  readonly id: unknown
+  readonly keys: readonly { readonly config: Config; readonly used: UsedKey }[]
+}
+
+/**
+ * Encrypts the values of an update under the data key of the record that it reaches: one read, and one call to the KMS
+ * at the most. The write is tied to that record and key, so a record that changed hands meanwhile is not reached.
+ *
+ * @throws {OperationError} {RecordError} when the update cannot be honoured; {KeyProviderError} when the KMS refuses
+ */
+export async function tieUpdate(request: Request, update: unknown, many: boolean): Promise<TiedWrite<unknown>> {
+  const { model, place, upsert } = request
+  const { schema } = model
+  const { configs } = layoutOf(schema)
+  const filter = translateFilter(schema, request.filter, place) as Filter
+  learnDependencies(model, configs)
+  refuseContextChange(configs, update, place)
+  const split = splitUpdate(schema, update, place)
+  const unencrypted = withoutValues(schema, split)
+  if (unencrypted) return { filter, content: unencrypted, upsert }
+  if (many) {
+    throw new OperationError(
+      'UPDATE_REFUSED',
+      `${place}: every record has a data key of its own, so one value cannot be written to many. Update them one by one: ` +
+        `for await (const record of ${model.modelName}.find(filter)) { … await record.save() }, or bulkWrite() with an updateOne each.`,
+    )
+  }
+  const found = await request.find(filter, projectionOf(configs))
+  if (found) return tieToFound(request, filter, split, model.hydrate(found) as unknown as Doc)
+  if (!upsert) return { filter: { $and: [filter, { _id: { $in: [] } }] }, content: split.clear, upsert }
+  return tieToInserted(request, filter, split)
+}
+
+/** The same for a replacement, which brings a data key of its own. */
+export async function tieReplacement(request: Request, replacement: unknown): Promise<TiedWrite<unknown>> {
+  const { model, place, upsert } = request
+  const filter = translateFilter(model.schema, request.filter, place) as Filter
+  const given = plainReplacement(model, replacement)
+  const found = await request.find(filter, { _id: 1 })
+  if (!found && !upsert) return { filter: { $and: [filter, { _id: { $in: [] } }] }, content: given, upsert }
+  const id = found?._id ?? idOfFilter(filter) ?? given._id
+  const doc = new model({ ...given, ...(id === undefined ? {} : { _id: id }) }) as unknown as Doc
+  await stageAll(doc, request)
+  const content: Record<string, unknown> = {}
+  for (const [path, value] of Object.entries(given))
+    if (!layoutOf(model.schema).byField.has(path)) content[path] = value
+  for (const record of recordsOf(doc)) Object.assign(content, stagedValues(record))
+  return {
+    filter: tiedFilter(filter, doc._id),
+    content,
+    upsert: upsert && !found,
+    tie: { id: doc._id, keys: usedKeys(doc) },
+  }
+}
+
+/**
+ * Whether a tied write that matched nothing was overtaken: its record is still there, and its keys are other ones.
+ *
+ * @throws {RecordError} RECORD_CHANGED
+ */
+export async function refuseOvertaken(request: Request, tie: Tie): Promise<void> {
+  const found = await request.find(
+    translateFilter(request.model.schema, request.filter, request.place) as Filter,
+    undefined,
+  )
+  if (!found) return
+  const isSame = String(found._id) === String(tie.id)
+  if (isSame && tie.keys.every(({ config, used }) => hasKey(found[config.keyPath], used.commitment))) return
+  throw new RecordError(
+    'RECORD_CHANGED',
+    `${request.place}: the record or its data key changed while the update was being encrypted, and nothing was written. Try again.`,
+  )
+}
+
+/** Whether stored wrapped keys hold the one with this commitment. */
+export function hasKey(stored: unknown, commitment: Uint8Array): boolean {
+  return (
+    Array.isArray(stored) &&
+    stored.some((entry) => {
+      const bytes = bytesOf((entry as { commitment?: unknown } | null)?.commitment)
+      return bytes !== undefined && Buffer.compare(bytes, commitment) === 0
+    })
+  )
+}
+
+/** Lets the option functions be seen reading, once, before the first query relies on what they read. */
+export function learnDependencies(model: AnyModel, configs: readonly Config[]): void {
+  for (const config of configs) {
+    if (learned.has(config)) continue
+    learned.add(config)
+    const blank = new model() as unknown as Doc
+    for (const generation of config.generations.values()) {
+      for (const option of [generation.contextOf, generation.keyIdOf]) {
+        try {
+          option(blank)
+        } catch {
+          // A blank record need not have a context or key; what was read up to there is known now.
+        }
+      }
+    }
+  }
+}
+
+const learned = new WeakSet<Config>()
+
+/** An update without a value to encrypt needs no key: `null` is stored as it is, and a field is removed by its path. */
+function withoutValues(schema: AnySchema, split: SplitUpdate): unknown {
+  const { clear, set, setOnInsert, unset } = split
+  if (Array.isArray(clear)) return clear
+  const isEmpty = ([, value]: [string, unknown]) => value === null || value === undefined
+  if (![...set, ...setOnInsert].every(isEmpty)) return undefined
+  const update: Record<string, any> = { ...clear }
+  for (const [operator, values] of [
+    ['$set', set],
+    ['$setOnInsert', setOnInsert],
+  ] as const) {
+    // As for any path, `undefined` leaves what is stored.
+    const nulls = [...values].filter(([, value]) => value === null).map(([name]) => [storedPath(schema, name), null])
+    if (nulls.length > 0) update[operator] = { ...update[operator], ...Object.fromEntries(nulls) }
+  }
+  if (unset.size > 0) update.$unset = { ...update.$unset, ...unsetPaths(schema, unset) }
+  return update
+}
+
+async function tieToFound(request: Request, filter: Filter, split: SplitUpdate, doc: Doc): Promise<TiedWrite<unknown>> {
+  assign(doc, split.set)
+  await stageAll(doc, request)
+  const update: Record<string, any> = { ...(split.clear as Record<string, any>) }
+  const conditions: Filter[] = []
+  for (const record of recordsOf(doc)) {
+    const { config, staged } = record
+    const values = stagedFields(record)
+    if (Object.keys(values).length > 0) update.$set = { ...update.$set, ...values }
+    const used = staged?.used
+    if (used?.added) {
+      // Pushed, not set: another first writer's key stays beside it.
+      update.$push = { ...update.$push, [config.keyPath]: mint(encodeWrappedKey(used.added, config.host.binary)) }
+    } else if (used) conditions.push(guard(config, used))
+  }
+  if (split.unset.size > 0) update.$unset = { ...update.$unset, ...unsetPaths(request.model.schema, split.unset) }
+  const tied = tiedFilter(filter, doc._id)
+  return {
+    filter: conditions.length > 0 ? { $and: [tied, ...conditions] } : tied,
+    content: update,
+    // Were the record deleted meanwhile, an upsert would insert ciphertext without its key.
+    upsert: false,
+    tie: { id: doc._id, keys: usedKeys(doc) },
+  }
+}
+
+async function tieToInserted(request: Request, filter: Filter, split: SplitUpdate): Promise<TiedWrite<unknown>> {
+  const { model } = request
+  const clear = split.clear as Record<string, any>
+  const inserted = { ...equalities(filter), ...clear.$setOnInsert, ...clear.$set, ...withoutOperators(clear) }
+  const id = inserted._id
+  const doc = new model({ ...inserted, ...(id === undefined ? {} : { _id: id }) }) as unknown as Doc
+  assign(doc, split.setOnInsert)
+  assign(doc, split.set)
+  if (!request.setDefaults) for (const record of recordsOf(doc)) skipDefaults(record)
+  await stageAll(doc, request)
+  const update: Record<string, any> = { ...clear }
+  const conditions: Filter = {}
+  for (const record of recordsOf(doc)) {
+    const values = stagedValues(record)
+    if (Object.keys(values).length === 0) continue
+    update.$set = { ...update.$set, ...values }
+    // Should a record with this `_id` have come up meanwhile, its keys must not be written over.
+    conditions[record.config.keyPath] = null
+  }
+  return {
+    filter: { ...tiedFilter(filter, doc._id), ...conditions },
+    content: update,
+    upsert: true,
+    tie: { id: doc._id, keys: usedKeys(doc) },
+  }
+}
+
+function assign(doc: Doc, values: ReadonlyMap<string, unknown>): void {
+  const { byField } = layoutOf((doc.constructor as unknown as AnyModel).schema)
+  for (const [name, value] of values) {
+    if (value !== undefined) recordOf(byField.get(name) as Config, doc).set(name, value)
+  }
+}
+
+/** Encrypts what was assigned. What cannot be cast is refused, and what is not valid where validators are to run. */
+async function stageAll(doc: Doc, request: Request): Promise<void> {
+  for (const record of recordsOf(doc)) {
+    const selection = { paths: [...record.assigned] }
+    const errors = Object.entries(await validateFields(record, selection))
+    const castError = errors.find(([, error]) => error.name === 'CastError')?.[1]
+    if (castError) throw castError
+    const { ValidationError } = record.config.host.mongoose.Error
+    if (request.runValidators && errors.length > 0) {
+      throw mergeErrors(doc, undefined, Object.fromEntries(errors), ValidationError as never)
+    }
+    await stage(record)
+  }
+}
+
+function skipDefaults(record: EncryptedRecord): void {
+  const names = [...record.config.fields.byName.keys()].filter((name) => !record.known.has(name))
+  record.learn(Object.fromEntries(names.map((name) => [name, undefined])))
+}
+
+/** The envelopes that were staged, by their stored paths. */
+function stagedFields(record: EncryptedRecord): Record<string, Sealed | null> {
+  const paths = [...(record.staged?.fields.keys() ?? [])].map((name) => record.field(name).storedPath)
+  return Object.fromEntries(paths.map((path) => [path, (record.doc[path] ?? null) as Sealed | null]))
+}
+
+/** The same with the wrapped keys. */
+function stagedValues(record: EncryptedRecord): Record<string, unknown> {
+  const fields = stagedFields(record)
+  const { keyPath } = record.config
+  // A null would be refused as an assignment by whoever replaces a record; sealed, it is ours.
+  const values = Object.fromEntries(Object.entries(fields).map(([path, value]) => [path, value ?? mint(null)]))
+  return record.staged?.used ? { ...values, [keyPath]: record.doc[keyPath] } : values
+}
+
+function usedKeys(doc: Doc): Tie['keys'] {
+  return recordsOf(doc).flatMap(({ config, staged }) => (staged?.used ? [{ config, used: staged.used }] : []))
+}
+
+function tiedFilter(filter: Filter, id: unknown): Filter {
+  const { _id, ...rest } = filter
+  if (_id === undefined) return { ...rest, _id: id }
+  return isOperators(_id) ? { $and: [filter], _id: id } : { ...rest, _id: id }
+}
+
+/** What an upsert takes over from its filter: the conditions of equality, also those within `$and`. */
+function equalities(filter: Filter): Record<string, unknown> {
+  const taken: Record<string, unknown> = {}
+  for (const [path, condition] of Object.entries(filter)) {
+    if (path === '$and' && Array.isArray(condition))
+      for (const each of condition) Object.assign(taken, equalities(each))
+    else if (!path.startsWith('$') && !isOperators(condition)) taken[path] = condition
+    else if (!path.startsWith('$') && condition && '$eq' in condition) taken[path] = condition.$eq
+  }
+  return taken
+}
+
+function idOfFilter(filter: Filter): unknown {
+  return equalities(filter)._id
+}
+
+function isOperators(condition: unknown): condition is Record<string, unknown> {
+  if (condition === null || typeof condition !== 'object') return false
+  return (
+    Object.getPrototypeOf(condition) === Object.prototype && Object.keys(condition).some((key) => key.startsWith('$'))
+  )
+}
+
+function withoutOperators(update: Record<string, any>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(update).filter(([key]) => !key.startsWith('$')))
+}
+
+function plainReplacement(model: AnyModel, replacement: unknown): Record<string, unknown> {
+  const given = (replacement ?? {}) as Record<string, unknown>
+  if (given instanceof model) return { ...(given as unknown as Doc).toObject() }
+  return { ...given }
+}
+
+/** What must be known of a record to encrypt for it: everything where options depend on paths not yet seen. */
+function projectionOf(configs: readonly Config[]): Record<string, 1> {
+  const paths = configs.flatMap((config) => [config.keyPath, ...config.dependencies])
+  return Object.fromEntries(['_id', ...paths].map((path) => [path, 1]))
+}
+
+function storedPath(schema: AnySchema, name: string): string {
+  return layoutOf(schema).byField.get(name)!.fields.byName.get(name)!.storedPath
+}
+
+function unsetPaths(schema: AnySchema, names: ReadonlySet<string>): Record<string, 1> {
+  return Object.fromEntries([...names].map((name) => [storedPath(schema, name), 1]))
+}

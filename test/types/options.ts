@@ -1,0 +1,92 @@
+// Options: contextual types of functions, and what does not compile.
+import { model, Schema, type Types } from 'mongoose'
+import { type KeyProvider, type KmsEncryptedOptions, kmsEncrypted, localKms } from 'mongoose-kms-encrypted'
+import { expectType } from './expect'
+
+const fields = { email: String }
+
+export async function functionsGetTheRecord() {
+  const schema = new Schema({ name: String, tenant: { type: String, required: true } }).plugin(kmsEncrypted, {
+    keyId: (doc) => {
+      expectType<string>()(doc.tenant)
+      // @ts-expect-error
+      doc.unknown
+      return `alias/${doc.tenant}`
+    },
+    context: (doc) => {
+      expectType<Types.ObjectId>()(doc._id)
+      expectType<string | null | undefined>()(doc.name)
+      return { Record: `User/${doc._id}`, Tenant: doc.tenant }
+    },
+    version: 2,
+    previousVersions: {
+      1: { keyId: (doc) => doc.tenant, context: (doc) => ({ Record: `users/${doc._id}` }) },
+    },
+    fields: {
+      email: { type: String, required: true, lowercase: true, validate: (value: string) => value.includes('@') },
+      dob: { type: Date, min: () => new Date(0), default: Date.now },
+      phone: { type: String, required: [true, 'No phone'], match: [/^\d+$/, 'Only digits'] },
+    },
+  })
+  const user = await model('User', schema).findOne().orFail()
+  expectType<{ email: string; dob: Date; phone: string }>()(await user.decrypt())
+
+  new Schema({ name: String }).plugin(kmsEncrypted, {
+    context: (doc: { name?: string | null }) => ({ Record: `User/${doc.name}` }),
+    fields,
+  })
+}
+
+export function everyOption(provider: KeyProvider) {
+  new Schema({}).plugin(kmsEncrypted, {
+    provider: localKms({ secret: 'x'.repeat(32) }),
+    fields,
+    decrypt: 'onLoad',
+    name: 'a',
+    version: 1,
+    keyPath: 'keys',
+    ciphertextPath: (field) => `${field}_ciphertext`,
+    cache: { maxAgeMs: 1, maxEntries: 1 },
+  })
+  new Schema({}).plugin(kmsEncrypted, { provider, keyId: 'alias/a', fields })
+  const environment: { KMS_KEY_ID?: string } = {}
+  new Schema({}).plugin(kmsEncrypted, { keyId: environment.KMS_KEY_ID, fields })
+  const options: KmsEncryptedOptions = { fields: ['email'] }
+  new Schema({ name: String }).plugin(kmsEncrypted, options)
+}
+
+export function refused() {
+  const schema = new Schema({ name: String })
+  // @ts-expect-error no options
+  schema.plugin(kmsEncrypted)
+  // @ts-expect-error no fields
+  schema.plugin(kmsEncrypted, { keyId: 'k' })
+  // @ts-expect-error unknown option
+  schema.plugin(kmsEncrypted, { keyId: 'k', fields, field: ['email'] })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { keyId: 5, fields })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { keyId: () => 5, fields })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, decrypt: 'sometimes' })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, context: { Record: 'User' } })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, context: () => ({ Record: 5 }) })
+  // @ts-expect-error must be synchronous
+  schema.plugin(kmsEncrypted, { fields, context: async () => ({ Record: 'User' }) })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, context: (doc) => ({ Record: doc.unknown }) })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, version: '1' })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, provider: localKms })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields: 'email' })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields: { email: 5 } })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields: [5] })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, cache: { maxAgeMs: 1 } })
+}

@@ -1,0 +1,150 @@
+// Compiles the files of this folder as users would: on every supported TypeScript and Mongoose, with and without
+// skipLibCheck, as CommonJS and ES modules and for bundlers. Run `npm run build` first: it is dist/ that is checked.
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join, relative, resolve } from 'node:path'
+
+interface Cell {
+  readonly typescript: string
+  readonly mongoose: string
+  readonly skipLibCheck: boolean
+  readonly setting: keyof typeof settings
+}
+
+const root = resolve(__dirname, '../..')
+const cache = join(root, 'node_modules/.cache/mongoose-kms-encrypted-types')
+const declarations = join(root, 'dist/index.d.ts')
+
+const typescripts = ['typescript-5', 'typescript-6', 'typescript']
+const mongooses = ['mongoose-8', 'mongoose']
+const settings = {
+  nodenext: { module: 'nodenext' },
+  bundler: { module: 'esnext', moduleResolution: 'bundler' },
+  // As NestJS sets up its projects. What must not compile is another matter there, so it gets one file without any.
+  loose: { module: 'nodenext', strict: false },
+} as const
+const looseFile = 'unchained.ts'
+
+function versionOf(alias: string): string {
+  return JSON.parse(readFileSync(join(root, 'node_modules', alias, 'package.json'), 'utf8')).version
+}
+
+/** The consumer files that hold on this Mongoose; `.mongoose9.` in a name limits it to that major version. */
+function consumers({ mongoose, setting }: Cell): string[] {
+  const major = versionOf(mongoose).split('.')[0]
+  return readdirSync(__dirname)
+    .filter((name) => /\.m?ts$/.test(name) && name !== 'run.ts' && name !== 'baseline.ts')
+    .filter((name) => setting !== 'loose' || name === looseFile)
+    .filter((name) => (/\.mongoose(\d+)\./.exec(name)?.[1] ?? major) === major)
+    .map((name) => join(__dirname, name))
+}
+
+/** Runs one TypeScript over files and returns the first line of each error, with paths from the root. */
+async function compile(cell: Cell, files: string[]): Promise<string[]> {
+  const name = Object.values({ ...cell, files: files.length }).join('-')
+  const config = join(cache, `tsconfig.${name}.json`)
+  const compilerOptions = {
+    strict: true,
+    ...settings[cell.setting],
+    target: 'ES2022',
+    lib: ['ES2022'],
+    types: ['node'],
+    noUncheckedIndexedAccess: true,
+    noEmit: true,
+    skipLibCheck: cell.skipLibCheck,
+    paths: {
+      // The file, not the folder: resolution of ES modules would silently pass over a folder.
+      mongoose: [join(root, 'node_modules', cell.mongoose, 'types/index.d.ts')],
+      'mongoose-kms-encrypted': [declarations],
+    },
+  }
+  writeFileSync(config, JSON.stringify({ compilerOptions, files }, null, 2))
+  const compiler = join(root, 'node_modules', cell.typescript, 'bin/tsc')
+  const { code, output } = await run(process.execPath, [compiler, '-p', config, '--pretty', 'false'])
+  const errors = output.split('\n').filter((line) => /\berror TS\d+:/.test(line))
+  if (code !== 0 && errors.length === 0) throw new Error(`${cell.typescript} failed without an error: ${output}`)
+  return errors
+}
+
+function run(command: string, args: string[]): Promise<{ code: number | null; output: string }> {
+  return new Promise((done, failed) => {
+    const child = spawn(command, args, { cwd: root })
+    let output = ''
+    child.stdout.on('data', (chunk) => (output += chunk))
+    child.stderr.on('data', (chunk) => (output += chunk))
+    child.on('error', failed)
+    child.on('close', (code) => done({ code, output }))
+  })
+}
+
+/** Whether an error lies in the declarations of another package. */
+function isForeign(error: string): boolean {
+  return /^(\.\.\/)*node_modules\//.test(error)
+}
+
+/**
+ * Errors of a cell that are ours. Those in other packages' declarations count too, unless they are there just the same
+ * when this library is not imported: an augmentation that does not fit would be reported there.
+ */
+async function check(cell: Cell): Promise<string[]> {
+  const errors = await compile(cell, consumers(cell))
+  if (!errors.some(isForeign)) return errors
+  const known = new Set(await compile(cell, [join(__dirname, 'baseline.ts')]))
+  return errors.filter((error) => !known.has(error))
+}
+
+function requireFreshBuild(): void {
+  const newest = Math.max(...sources(join(root, 'lib')).map((file) => statSync(file).mtimeMs))
+  if (existsSync(declarations) && statSync(declarations).mtimeMs >= newest) return
+  console.error(`${relative(root, declarations)} is missing or older than lib/. Run: npm run build`)
+  process.exit(1)
+}
+
+function sources(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? sources(join(folder, entry.name)) : [join(folder, entry.name)],
+  )
+}
+
+async function main(): Promise<void> {
+  requireFreshBuild()
+  mkdirSync(cache, { recursive: true })
+  const cells: Cell[] = typescripts.flatMap((typescript) =>
+    mongooses.flatMap((mongoose) =>
+      (Object.keys(settings) as Cell['setting'][]).flatMap((setting) =>
+        (setting === 'loose' ? [true] : [true, false]).map((skipLibCheck) => ({
+          typescript,
+          mongoose,
+          setting,
+          skipLibCheck,
+        })),
+      ),
+    ),
+  )
+  const queue = [...cells]
+  let failures = 0
+  const work = async () => {
+    for (let cell = queue.shift(); cell; cell = queue.shift()) {
+      const started = Date.now()
+      const errors = await check(cell)
+      if (errors.length > 0) failures++
+      console.log(
+        [
+          errors.length === 0 ? 'ok    ' : 'failed',
+          `TypeScript ${versionOf(cell.typescript)}`,
+          `Mongoose ${versionOf(cell.mongoose)}`.padEnd(17),
+          `skipLibCheck ${cell.skipLibCheck}`.padEnd(18),
+          cell.setting.padEnd(8),
+          `${((Date.now() - started) / 1000).toFixed(1)} s`,
+          ...errors.slice(0, 20).map((error) => `\n  ${error}`),
+        ].join('  '),
+      )
+    }
+  }
+  await Promise.all(Array.from({ length: availableParallelism() }, work))
+  console.log(failures === 0 ? `${cells.length} combinations compile` : `${failures} of ${cells.length} failed`)
+  process.exitCode = failures === 0 ? 0 : 1
+}
+
+void main()

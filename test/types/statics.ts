@@ -1,0 +1,65 @@
+// Model.decrypt(): documents, lean objects, and arrays of either.
+import { type HydratedDocument, model, Schema, type Types } from 'mongoose'
+import { kmsEncrypted } from 'mongoose-kms-encrypted'
+import { expectType } from './expect'
+
+const User = model(
+  'User',
+  new Schema({ name: { type: String, required: true } }).plugin(kmsEncrypted, {
+    fields: { email: { type: String, required: true }, dob: Date },
+  }),
+)
+interface Plain {
+  email: string
+  dob?: Date | null
+}
+
+export async function documents() {
+  expectType<string>()((await User.decrypt(await User.findOne().orFail())).email)
+  const one: Plain = await User.decrypt(await User.findOne().orFail())
+  const many: Plain[] = await User.decrypt(await User.find())
+  // @ts-expect-error only encrypted fields are in it
+  one.name
+  // @ts-expect-error
+  many[0]?.name
+  await User.decrypt(new User({ name: 'Ada' }))
+  await User.decrypt(await User.create({ name: 'Ada', email: 'a' }))
+}
+
+export async function leanObjects() {
+  const one = await User.decrypt(await User.findOne().orFail().lean())
+  expectType<string>()(one.name)
+  expectType<string>()(one.email)
+  expectType<Date | null | undefined>()(one.dob)
+  expectType<Types.ObjectId>()(one._id)
+  // @ts-expect-error
+  one.save()
+
+  for (const each of await User.decrypt(await User.find().lean())) {
+    expectType<string>()(each.name)
+    expectType<string>()(each.email)
+  }
+  const readOnly: readonly { name: string }[] = []
+  expectType<string | undefined>()((await User.decrypt(readOnly))[0]?.name)
+}
+
+export async function otherIds() {
+  const Account = model(
+    'Account',
+    new Schema({ _id: { type: String, required: true } }).plugin(kmsEncrypted, { fields: ['iban'] }),
+  )
+  const account = await Account.findById('a').orFail()
+  expectType<string>()(account._id)
+  expectType<{ iban?: string | null }>()(await Account.decrypt(account))
+  const byHand = null! as HydratedDocument<{ _id: number }>
+  expectType<{ iban?: string | null }>()(await Account.decrypt(byHand))
+}
+
+export function refused() {
+  // @ts-expect-error
+  User.decrypt(null)
+  // @ts-expect-error
+  User.decrypt('65f0c0ffee65f0c0ffee65f0')
+  // @ts-expect-error a query must be awaited
+  User.decrypt()
+}

@@ -1,12 +1,14 @@
 import type { Config } from './config'
-import { RecordError } from './errors'
+import { OperationError, RecordError } from './errors'
 import type { AnySchema, Doc } from './host'
 import { layoutFor } from './layout'
 import { topOf } from './naming'
 import { openFields, readField } from './opening'
 import { toPlain } from './plain'
 import { type EncryptedRecord, peekRecord, recordOf } from './record'
+import { rotateRecord } from './rotation'
 import { mergeErrors, type Selection, validateFieldsSync } from './validation'
+import { isUnencrypted } from './writing'
 
 type Method = (this: Doc, ...args: any[]) => any
 
@@ -110,6 +112,9 @@ export function extendDocuments(schema: AnySchema): void {
   schema.method('decrypt', function decrypt(this: Doc) {
     return decryptRecord(this)
   } as never)
+  schema.method('rotateKmsKey', async function rotateKmsKey(this: Doc) {
+    for (const record of recordsOf(this)) await rotateRecord(record)
+  } as never)
   for (const [name, override] of Object.entries(overrides)) {
     const method: Method = override(function original(this: Doc, ...args: unknown[]) {
       return overridden(this, name, method).apply(this, args)
@@ -198,6 +203,9 @@ function withFields(doc: Doc, paths: string[], list: (values: Doc) => string[]):
 
 function serialiseOverride(original: Method): Method {
   return function serialise(options) {
+    // Mongoose makes what it sends to the database by the same methods.
+    const forDatabase = options?.transform === false && options.virtuals === false && options.getters === false
+    if (forDatabase) refuseUnencrypted(this)
     serialising++
     let object: any
     try {
@@ -205,12 +213,21 @@ function serialiseOverride(original: Method): Method {
     } finally {
       serialising--
     }
-    // Mongoose makes what it sends to the database by the same methods.
-    const forDatabase = options?.transform === false && options.virtuals === false && options.getters === false
     if (forDatabase || object === null || typeof object !== 'object') return object
     const { byField, storedPaths } = layoutFor(this)
     for (const path of storedPaths) delete object[path]
     for (const name of byField.keys()) delete object[name]
     return object
   }
+}
+
+/** The last line: a write that ran none of the hooks would leave out what they were to encrypt. */
+function refuseUnencrypted(doc: Doc): void {
+  const record = touchedRecordsOf(doc).find(isUnencrypted)
+  if (!record) return
+  throw new OperationError(
+    'WRITE_REFUSED',
+    `${record.place()}: this way of writing does not encrypt, so nothing was sent. Use save(), create(), insertMany(), bulkSave() or ` +
+      'the bulkWrite() of the model.',
+  )
 }

@@ -23,6 +23,9 @@ const roundTripping = new Set(
   ),
 )
 
+/** Names of what this library adds to documents, and of the key that it binds everything to. */
+const reservedNames = new Set(['decrypt', 'rotateKmsKey', '_id'])
+
 /** Options of a path that would do nothing, or something else than it says, on a field that is stored encrypted. */
 const meaningless: Record<string, string> = {
   index: 'MongoDB cannot index what is encrypted. Remove it.',
@@ -132,7 +135,7 @@ function checkName(host: Host, schema: AnySchema, name: string): void {
   if (schema.virtualpath(name)) {
     throw invalid(name, 'The schema already has a virtual of this name. Remove it there: the plugin defines it.')
   }
-  if (name in host.mongoose.Document.prototype || name in schema.methods || name === 'decrypt' || name === '_id') {
+  if (name in host.mongoose.Document.prototype || name in schema.methods || reservedNames.has(name)) {
     throw invalid(name, 'Documents already have a property of this name. Choose another.')
   }
 }

@@ -1,5 +1,6 @@
 import type { Query } from 'mongoose'
 import type { Config } from './config'
+import { findOvertaken, overtakenError, refresh } from './conflicts'
 import { recordsOf, selectionOf, touchedRecordsOf } from './document'
 import { type AnySchema, always, type Doc } from './host'
 import { openFields, rememberContexts } from './opening'
@@ -47,8 +48,11 @@ export function addHooks(schema: AnySchema, config: Config): void {
   schema.post(
     'save',
     always(async function takeBackEncryptedFields(this: unknown, error: Error, _doc: unknown, _next: unknown) {
+      const overtaken = error.name === 'DocumentNotFoundError' ? await findOvertaken(this as Doc) : undefined
       settle(this as Doc)
-      throw error
+      if (!overtaken) throw error
+      refresh(overtaken)
+      throw overtakenError(this as Doc, overtaken, error)
     }) as never,
   )
 }

@@ -63,7 +63,10 @@ export function eachSchemaType(schema: AnySchema, visit: (path: string, type: Sc
 function visitSchemaType(path: string, type: SchemaType, visit: (path: string, type: SchemaType) => void): void {
   visit(path, type)
   const { schema } = type as SchemaType & { schema?: AnySchema }
-  if (schema) return eachSchemaType(schema, visit, `${path}.`)
+  if (schema) {
+    eachSchemaType(schema, visit, `${path}.`)
+    return
+  }
   // Map values are paths of their own, `map.$*`; array elements are not.
   const element = type.instance === 'Array' ? type.getEmbeddedSchemaType() : undefined
   if (element) visitSchemaType(`${path}.$`, element, visit)

@@ -17,6 +17,7 @@ export type { CacheOptions } from './keys'
 export type {
   ContextOption,
   DecryptOption,
+  FieldsOption,
   KeyIdOption,
   KmsEncryptedOptions,
   PreviousVersion,
@@ -26,3 +27,12 @@ export type { GeneratedDataKey, KeyProvider } from './provider'
 export { type AwsKmsOptions, awsKms } from './providers/aws'
 export { type LocalKmsOptions, localKms } from './providers/local'
 export { channels, type KeyEvent } from './tracing'
+export type {
+  Decrypted,
+  Encrypted,
+  EncryptedFields,
+  EncryptedMethods,
+  EncryptedStatics,
+  KmsEncryptedPlugin,
+  PlainFields,
+} from './types'

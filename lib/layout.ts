@@ -32,6 +32,12 @@ export function layoutFor(doc: Doc): Layout {
   return layoutOf((doc.constructor as unknown as { schema: AnySchema }).schema)
 }
 
+/** Whether documents of a schema hold anything encrypted, be it in a subdocument. */
+export function isEncrypted(schema: AnySchema): boolean {
+  if (layoutOf(schema).configs.length > 0) return true
+  return schema.childSchemas.some((child) => isEncrypted(child.schema as AnySchema))
+}
+
 /** The paths that a use of the plugin stores at: its keys, and the ciphertext of each field. */
 export function storedPathsOf(config: Config): string[] {
   return [config.keyPath, ...[...config.fields.byName.values()].map((field) => field.storedPath)]

@@ -24,7 +24,8 @@ export function translatePipeline(schema: AnySchema, pipeline: readonly Stage[],
 function checkStage(schema: AnySchema, operator: string, operand: unknown, place: string): void {
   switch (operator) {
     case '$sort':
-      return refuseSort(schema, operand, place)
+      refuseSort(schema, operand, place)
+      return
     case '$unset':
       for (const path of [operand].flat()) refusePath(schema, String(path), place)
       return
@@ -32,10 +33,12 @@ function checkStage(schema: AnySchema, operator: string, operand: unknown, place
     case '$addFields':
     case '$set':
       for (const path of Object.keys(operand as object)) refusePath(schema, path, place)
-      return refuseExpression(schema, operand, place)
+      refuseExpression(schema, operand, place)
+      return
     case '$unwind': {
       const path = typeof operand === 'string' ? operand : (operand as { path?: string }).path
-      return refuseExpression(schema, path, place)
+      refuseExpression(schema, path, place)
+      return
     }
     case '$lookup':
     case '$graphLookup': {
@@ -43,7 +46,8 @@ function checkStage(schema: AnySchema, operator: string, operand: unknown, place
       const { localField, startWith, let: variables } = operand as Record<string, unknown>
       if (typeof localField === 'string') refusePath(schema, localField, place)
       refuseExpression(schema, startWith, place)
-      return refuseExpression(schema, variables, place)
+      refuseExpression(schema, variables, place)
+      return
     }
     case '$unionWith':
       return

@@ -1,19 +1,16 @@
 import { makeConfig } from './config'
+import { coverConnection } from './connections'
 import { extendDocuments, isSerialising } from './document'
 import { addFinalHooks, addHooks } from './hooks'
-import type { AnySchema, Doc, Host } from './host'
+import type { AnyModel, AnySchema, Doc, Host } from './host'
 import { readField } from './opening'
 import type { KmsEncryptedOptions } from './options'
 import { forgetRecord, recordOf } from './record'
 import { configsOf, makeStoredType } from './sealed'
 import { extendModels } from './statics'
+import type { KmsEncryptedPlugin } from './types'
 
-/**
- * Mongoose schema plugin: encrypts fields under a data key of the record's own, wrapped by a KMS.
- *
- * @throws {ConfigurationError} when an option cannot be used as it is; see its `code`
- */
-export function kmsEncrypted(schema: AnySchema, options?: KmsEncryptedOptions): void {
+function kmsEncrypted(schema: AnySchema, options?: KmsEncryptedOptions): void {
   const config = makeConfig(schema, options)
   const { host, fields, keyPath } = config
   const addStored = (path: string, select?: boolean) =>
@@ -24,8 +21,19 @@ export function kmsEncrypted(schema: AnySchema, options?: KmsEncryptedOptions): 
   extendDocuments(schema)
   extendModels(schema)
   addHooks(schema, config)
+  schema.on('init', (model: AnyModel) => coverConnection(model.db))
   finaliseWhenCompiled(host)
 }
+
+/**
+ * Mongoose schema plugin: encrypts fields under a data key of the record's own, wrapped by a KMS. Used as
+ * `schema.plugin(kmsEncrypted, options)`; its type gives the fields to the documents of the schema.
+ *
+ * @throws {ConfigurationError} when an option cannot be used as it is; see its `code`
+ */
+const plugin = kmsEncrypted as unknown as KmsEncryptedPlugin
+
+export { plugin as kmsEncrypted }
 
 function addVirtual(schema: AnySchema, name: string, stateOf: (doc: Doc) => ReturnType<typeof recordOf>): void {
   schema

@@ -1,4 +1,5 @@
 import type { Aggregate, Query } from 'mongoose'
+import { findRaw } from './fetching'
 import { refusePath, refuseSort, translateFilter } from './filters'
 import { type AnyModel, type AnySchema, always } from './host'
 import { layoutOf } from './layout'
@@ -93,7 +94,7 @@ function requestOf(query: AnyQuery): Request {
     upsert: options.upsert === true,
     runValidators: options.runValidators ?? model.base.get('runValidators') ?? false,
     setDefaults: (options.setDefaultsOnInsert ?? model.base.get('setDefaultsOnInsert' as never)) !== false,
-    find: (filter, projection) => findRaw(query, filter, projection),
+    find: (filter, projection) => findRaw(model, filter, projection, options),
   }
 }
 
@@ -102,27 +103,6 @@ function apply(query: AnyQuery, request: Request, tied: Awaited<ReturnType<typeo
   query.setUpdate(tied.content as never)
   if (request.upsert !== tied.upsert) query.setOptions({ upsert: tied.upsert })
   if (tied.tie) ties.set(query, { request, tie: tied.tie })
-}
-
-/** Reads the record that a write would reach, without the user's hooks, in the session and order of the write. */
-async function findRaw(query: AnyQuery, filter: object, projection: Record<string, 1> | undefined) {
-  const model = query.model as AnyModel
-  const { sort, collation, hint, session } = query.getOptions() as Record<string, any>
-  const probe = query.clone()
-  probe.setQuery(filter as never)
-  probe.cast(model)
-  const store = (model.base as unknown as { transactionAsyncLocalStorage?: { getStore(): any } })
-    .transactionAsyncLocalStorage
-  const options = { projection, sort, collation, hint, session: session ?? store?.getStore()?.session }
-  const given = Object.entries(options).filter(([, value]) => value !== undefined)
-  return model.collection.findOne(withDiscriminator(model, probe.getFilter()) as never, Object.fromEntries(given))
-}
-
-function withDiscriminator(model: AnyModel, filter: object): object {
-  const mapping = (
-    model.schema as unknown as { discriminatorMapping?: { isRoot: boolean; key: string; value: string } }
-  ).discriminatorMapping
-  return mapping && !mapping.isRoot ? { ...filter, [mapping.key]: mapping.value } : filter
 }
 
 /** Whether a write reached a record, told by what the driver or Mongoose returns. */

@@ -139,7 +139,7 @@ export class EncryptedRecord {
   isModified(path: string): boolean {
     const name = topOf(path)
     if (this.marked.has(name) || this.staged?.fields.has(name)) return true
-    return this.known.has(name) && this.#values !== undefined && this.#values.isModified(path)
+    return this.known.has(name) && (this.#values?.isModified(path) ?? false)
   }
 
   /** The modified paths of this record's fields, as Mongoose would list them. */

@@ -1,9 +1,12 @@
-import { decryptRecord, recordsOf } from './document'
+import { type BulkOptions, newBulk, prepareOperation, refuseOvertakenOperations } from './bulk'
+import { findOvertaken, refresh } from './conflicts'
+import { decryptRecord, recordsOf, touchedRecordsOf } from './document'
 import { requests, settle, stageDocument } from './hooks'
 import type { AnyModel, AnySchema, Doc } from './host'
 import { layoutOf, storedPathsOf } from './layout'
 import { assigned, Sealed } from './sealed'
 import { mergeErrors, validateFields } from './validation'
+import { wasWritten } from './writing'
 
 /** Gives models of a schema their `decrypt()`, and covers the static methods that run no save hooks. */
 export function extendModels(schema: AnySchema): void {
@@ -17,6 +20,9 @@ export function extendModels(schema: AnySchema): void {
     options: InsertManyOptions | undefined,
   ) {
     return insertEncrypted(this, docs, options)
+  } as never)
+  schema.static('bulkWrite', function bulkWrite(this: AnyModel, operations: unknown, options: BulkOptions | undefined) {
+    return bulkWriteEncrypted(this, operations, options)
   } as never)
   schema.static('bulkSave', function bulkSave(this: AnyModel, docs: unknown, options: BulkSaveOptions | undefined) {
     return bulkSaveEncrypted(this, docs, options)
@@ -90,6 +96,33 @@ async function encryptLean(model: AnyModel, given: Record<string, unknown>): Pro
   return stored
 }
 
+/** Marks the bulk writes that `bulkSave()` makes of documents which the save hooks have encrypted. */
+const fromBulkSave = Symbol('from bulkSave')
+
+async function bulkWriteEncrypted(
+  model: AnyModel,
+  given: unknown,
+  options: (BulkOptions & { [fromBulkSave]?: boolean }) | undefined,
+): Promise<unknown> {
+  const original = model.base.Model.bulkWrite as unknown as (this: AnyModel, ...args: unknown[]) => Promise<unknown>
+  if (!Array.isArray(given)) return original.call(model, given, options)
+  if (options?.[fromBulkSave]) {
+    const { [fromBulkSave]: _mark, ...rest } = options
+    return original.call(model, given, rest)
+  }
+  const bulk = newBulk(options ?? {})
+  const operations: unknown[] = []
+  for (const [index, operation] of given.entries()) {
+    const [name] = Object.keys(operation ?? {})
+    // What is no operation is for Mongoose to complain of.
+    if (name === undefined || !isObject(operation[name])) operations.push(operation)
+    else operations.push({ [name]: await prepareOperation(bulk, model, name, operation[name], index) })
+  }
+  const result = await original.call(model, operations, options)
+  await refuseOvertakenOperations(bulk)
+  return result
+}
+
 async function bulkSaveEncrypted(
   model: AnyModel,
   given: unknown,
@@ -101,13 +134,23 @@ async function bulkSaveEncrypted(
   const validateFirst = options?.skipValidation !== true && options?.validateBeforeSave !== false
   for (const doc of docs) requests.set(doc, { validateFirst })
   try {
-    return await original.call(model, given, options)
+    return await original.call(model, given, { ...options, [fromBulkSave]: true })
+  } catch (error) {
+    // Which documents were overtaken is found out before their staging is taken back.
+    const overtaken = await Promise.all(docs.filter((doc) => !isSettled(doc)).map(findOvertaken))
+    for (const doc of docs) settle(doc)
+    for (const each of overtaken) if (each) refresh(each)
+    throw error
   } finally {
     for (const doc of docs) {
       requests.delete(doc)
       settle(doc)
     }
   }
+}
+
+function isSettled(doc: Doc): boolean {
+  return touchedRecordsOf(doc).every((record) => !record.staged || wasWritten(record))
 }
 
 function isDocumentOf(model: AnyModel, value: unknown): value is Doc {

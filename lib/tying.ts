@@ -1,7 +1,7 @@
-import type { Query } from 'mongoose'
 import type { Config } from './config'
+import { hasKey } from './conflicts'
 import { recordsOf } from './document'
-import { bytesOf, encodeWrappedKey } from './entry'
+import { encodeWrappedKey } from './entry'
 import { OperationError, RecordError } from './errors'
 import { translateFilter } from './filters'
 import type { AnyModel, AnySchema, Doc } from './host'
@@ -110,17 +110,6 @@ export async function refuseOvertaken(request: Request, tie: Tie): Promise<void>
   throw new RecordError(
     'RECORD_CHANGED',
     `${request.place}: the record or its data key changed while the update was being encrypted, and nothing was written. Try again.`,
-  )
-}
-
-/** Whether stored wrapped keys hold the one with this commitment. */
-export function hasKey(stored: unknown, commitment: Uint8Array): boolean {
-  return (
-    Array.isArray(stored) &&
-    stored.some((entry) => {
-      const bytes = bytesOf((entry as { commitment?: unknown } | null)?.commitment)
-      return bytes !== undefined && Buffer.compare(bytes, commitment) === 0
-    })
   )
 }
 

@@ -37,6 +37,11 @@ export type EncryptedFields<Fields, Mode extends DecryptOption = 'onAccess'> = [
 export interface EncryptedMethods<Plain> {
   /** Opens the record, unless it is open, and gives the plain values of all encrypted fields. */
   decrypt(): Promise<Plain>
+  /**
+   * Gives the record a new data key: every stored field is encrypted anew under it, in one write that is made only if
+   * none of them changed meanwhile. Unsaved changes stay as they are.
+   */
+  rotateKmsKey(): Promise<void>
 }
 
 /**

@@ -2,7 +2,7 @@ import type { Config } from './config'
 import { OperationError, RecordError } from './errors'
 import { refuseExpression, translateFilter } from './filters'
 import type { AnySchema } from './host'
-import { childSchema, layoutOf, locate } from './layout'
+import { childSchema, isEncrypted, layoutOf, locate } from './layout'
 import { assigned, Sealed } from './sealed'
 
 /** An update, taken apart into what MongoDB can do as it is and what must be encrypted first. */
@@ -100,7 +100,7 @@ export function refuseContextChange(configs: readonly Config[], update: unknown,
   throw new RecordError(
     'CONTEXT_CHANGED',
     `${place}: the encryption context depends on ${path}, so changing it would leave encrypted fields unreadable. ` +
-      'Load the record, change it and call `rotateKmsKey()`; for an upsert, use $setOnInsert.',
+      'Move the values to a new record; for an upsert, use $setOnInsert.',
   )
 }
 
@@ -126,18 +126,13 @@ function checkPipelineStage(schema: AnySchema, stage: unknown, place: string): v
 function checkSubdocuments(schema: AnySchema, operator: string, path: string, value: unknown, place: string): void {
   if (operator === '$pull' || operator === '$unset' || operator === '$pop' || value instanceof Sealed) return
   const child = childSchema(schema, path)
-  if (!child || child.rest !== '' || !holdsObject(value) || !isEncrypted(child.schema)) return
+  if (child?.rest !== '' || !holdsObject(value) || !isEncrypted(child.schema)) return
   throw refused(
     place,
     operator,
     path,
     'subdocuments with encrypted fields are written by save(). Load the record and change it there.',
   )
-}
-
-function isEncrypted(schema: AnySchema): boolean {
-  if (layoutOf(schema).configs.length > 0) return true
-  return schema.childSchemas.some((child) => isEncrypted(child.schema as AnySchema))
 }
 
 function holdsObject(value: unknown): boolean {

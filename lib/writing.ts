@@ -4,8 +4,8 @@ import { encodeContext } from './context'
 import { encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from './entry'
 import { encryptEnvelope } from './envelope'
 import { RecordError } from './errors'
+import { fetchStored } from './fetching'
 import { storedShape } from './fields'
-import type { AnyModel, Doc } from './host'
 import { bindingFor, contextFor, openDataKey, openFields, requesterOf, storedKeys, storedReference } from './opening'
 import type { EncryptedRecord, OpenedKey } from './record'
 import { assignSealed, mint, Sealed } from './sealed'
@@ -248,14 +248,6 @@ async function generate(record: EncryptedRecord, stored: readonly unknown[]): Pr
   return entry
 }
 
-/** Reads stored paths of a record as they are in the database now, in the session of the document. */
-export async function fetchStored(doc: Doc, paths: readonly string[]): Promise<Record<string, unknown> | null> {
-  const { collection } = doc.constructor as unknown as AnyModel
-  const session = doc.$session()
-  const projection = Object.fromEntries(paths.map((path) => [path, 1]))
-  return collection.findOne({ _id: doc._id as never }, { projection, ...(session ? { session } : {}) })
-}
-
 function sameContext(record: EncryptedRecord, entry: WrappedKey, context: Buffer): boolean {
   return context.equals(record.dataKeys.get(referenceOf(entry.commitment))?.context ?? Buffer.alloc(0))
 }
@@ -290,6 +282,11 @@ function restore(record: EncryptedRecord, path: string, value: unknown): void {
 
 function restoreWhere(record: EncryptedRecord, staged: Staged): void {
   if (staged.whereBefore) record.doc.$where = staged.whereBefore.value as never
+}
+
+/** Whether the record holds a value that the database has not seen and that nothing has encrypted. */
+export function isUnencrypted(record: EncryptedRecord): boolean {
+  return namesToWrite(record).some((name) => isPresent(storedValue(record, name)))
 }
 
 function isPresent(value: unknown): boolean {

@@ -19,13 +19,27 @@ test('an update is encrypted under the key that the record has', async () => {
 
 test('a record without a key is given one by an update', async () => {
   const ada = await User.collection.insertOne({ name: 'Ada' })
-  const updated = await User.findOneAndUpdate({ name: 'Ada' }, { $set: { email: 'a@b.c', tags: ['x'] } }, { returnDocument: 'after' })
+  const updated = await User.findOneAndUpdate(
+    { name: 'Ada' },
+    { $set: { email: 'a@b.c', tags: ['x'] } },
+    { returnDocument: 'after' },
+  )
   expect(await updated.email).toBe('a@b.c')
-  expect((await User.findById(ada.insertedId).orFail().then((u: any) => u.decrypt())).tags).toEqual(['x'])
+  expect(
+    (
+      await User.findById(ada.insertedId)
+        .orFail()
+        .then((u: any) => u.decrypt())
+    ).tags,
+  ).toEqual(['x'])
 })
 
 test('an upsert inserts a record with a key of its own', async () => {
-  const result = await User.updateOne({ name: 'Eve' }, { $set: { email: 'eve@example.org' }, $setOnInsert: { age: 4 } }, { upsert: true })
+  const result = await User.updateOne(
+    { name: 'Eve' },
+    { $set: { email: 'eve@example.org' }, $setOnInsert: { age: 4 } },
+    { upsert: true },
+  )
   expect(result.upsertedCount).toBe(1)
   const eve = await User.findOne({ name: 'Eve' })
   expect(eve._id).toEqual(result.upsertedId)
@@ -62,7 +76,9 @@ test.each([
 ])('%s on an encrypted field is refused', async (_name, update) => {
   await User.create({ name: 'Ada', email: 'first@example.org' })
   const before = await raw(User.collection.name)
-  await expect(User.updateOne({ name: 'Ada' }, update, { updatePipeline: true })).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+  await expect(User.updateOne({ name: 'Ada' }, update, { updatePipeline: true })).rejects.toMatchObject({
+    code: 'UPDATE_REFUSED',
+  })
   expect(await raw(User.collection.name)).toEqual(before)
 })
 
@@ -72,7 +88,15 @@ test.each([
   ['$or', { $or: [{ name: 'x' }, { $and: [{ email: 'x' }] }] }],
   ['$expr', { $expr: { $eq: ['$email', 'x'] } }],
 ])('%s on an encrypted field is refused', async (_name, filter) => {
-  for (const operation of ['find', 'findOne', 'countDocuments', 'deleteMany', 'deleteOne', 'exists', 'findOneAndDelete']) {
+  for (const operation of [
+    'find',
+    'findOne',
+    'countDocuments',
+    'deleteMany',
+    'deleteOne',
+    'exists',
+    'findOneAndDelete',
+  ]) {
     await expect(User[operation](filter).exec()).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
   }
   await expect(User.updateOne(filter, { name: 'y' })).rejects.toMatchObject({ code: 'QUERY_REFUSED' })

@@ -50,7 +50,7 @@ function compileEntry(name: string, value: unknown): Predicate {
     case '$sampleRate':
       throw notImplemented(`the query operator ${name}`)
     default:
-      throw new ServerError(2, `unknown top level operator: ${name}. If you have a field name that starts with a '$' …`)
+      throw new ServerError(2, `unknown top level operator: ${name}`)
   }
 }
 

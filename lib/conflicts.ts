@@ -1,0 +1,81 @@
+import { touchedRecordsOf } from './document'
+import { bytesOf } from './entry'
+import { RecordError } from './errors'
+import { fetchStored } from './fetching'
+import type { Doc } from './host'
+import { storedPathsOf } from './layout'
+import type { EncryptedRecord } from './record'
+import { assignSealed, Sealed } from './sealed'
+import type { UsedKey } from './writing'
+
+/** What was found of a document whose save matched nothing. */
+export interface Overtaken {
+  readonly records: readonly EncryptedRecord[]
+  readonly stored: Record<string, unknown>
+}
+
+/**
+ * Finds out whether a save matched nothing because another process changed the record's keys meanwhile. To be called
+ * before what was staged is taken back.
+ */
+export async function findOvertaken(doc: Doc): Promise<Overtaken | undefined> {
+  const guarded = touchedRecordsOf(doc).filter((record) => record.staged?.whereBefore)
+  if (guarded.length === 0) return undefined
+  const stored = await fetchStored(
+    doc,
+    guarded.flatMap((record) => storedPathsOf(record.config)),
+  )
+  if (!stored) return undefined
+  const records = guarded.filter((record) => !stillHolds(stored[record.config.keyPath], record.staged?.used as UsedKey))
+  return records.length > 0 ? { records, stored } : undefined
+}
+
+/** Takes over the keys and ciphertexts that are stored now, so that the same save can be tried again. */
+export function refresh({ records, stored }: Overtaken): void {
+  for (const record of records) {
+    const modified = new Set(
+      record.modifiedPaths((values) => values.directModifiedPaths()).map((path) => path.split('.')[0]),
+    )
+    assignSealed(() => {
+      takeOver(record, record.config.keyPath, stored)
+      for (const field of record.config.fields.byName.values()) {
+        if (!modified.has(field.name) && record.doc.isSelected(field.storedPath))
+          takeOver(record, field.storedPath, stored)
+      }
+    })
+    record.unsaved = undefined
+  }
+}
+
+/** The error for a save that was overtaken. */
+export function overtakenError(doc: Doc, { records }: Overtaken, cause: unknown): RecordError {
+  const place = records[0]?.place() ?? String(doc._id)
+  return new RecordError(
+    'RECORD_CHANGED',
+    `${place}: another process changed the record's data key since it was loaded, and nothing was written. ` +
+      'The document has the new key now: save it again.',
+    { cause },
+  )
+}
+
+/** Whether stored wrapped keys hold the one with this commitment. */
+export function hasKey(stored: unknown, commitment: Uint8Array): boolean {
+  return (
+    Array.isArray(stored) &&
+    stored.some((entry) => {
+      const bytes = bytesOf((entry as { commitment?: unknown } | null)?.commitment)
+      return bytes !== undefined && Buffer.compare(bytes, commitment) === 0
+    })
+  )
+}
+
+function stillHolds(stored: unknown, used: UsedKey): boolean {
+  if (!used.added) return hasKey(stored, used.commitment)
+  return Array.isArray(stored) ? stored.length === used.before : used.before === 0
+}
+
+function takeOver(record: EncryptedRecord, path: string, stored: Record<string, unknown>): void {
+  const value = stored[path]
+  record.doc.set(path, value === undefined || value === null ? value : new Sealed(value))
+  record.doc.unmarkModified(path)
+}

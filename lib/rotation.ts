@@ -1,0 +1,111 @@
+import { refresh } from './conflicts'
+import { encodeContext } from './context'
+import { bytesOf, encodeWrappedKey, referenceOf } from './entry'
+import { decryptEnvelope, encryptEnvelope, parseReference } from './envelope'
+import { RecordError } from './errors'
+import { fetchStored } from './fetching'
+import type { AnyModel } from './host'
+import { storedPathsOf } from './layout'
+import { bindingFor, contextFor, openDataKey, requesterOf } from './opening'
+import type { EncryptedRecord } from './record'
+import { envelopeSubtype } from './writing'
+
+/** How often a rotation starts anew when another write comes between its reading and its writing. */
+const maxAttempts = 5
+
+/**
+ * Gives a record a new data key: every field is encrypted anew under it, and the keys before are dropped, in one write
+ * that is made only if nothing of the record's encrypted fields has changed since they were read. So no field can be
+ * left behind under a key that is gone. Unsaved changes of the document stay as they are.
+ *
+ * @throws {RecordError} RECORD_CHANGED when other writes came between every time
+ * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored field does not verify
+ */
+export async function rotateRecord(record: EncryptedRecord): Promise<void> {
+  for (let attempt = 1; attempt <= maxAttempts; attempt++) {
+    const stored = await fetchStored(record.doc, storedPathsOf(record.config))
+    if (!stored) {
+      throw new RecordError(
+        'RECORD_CHANGED',
+        `${record.place()}: the record is not stored, so it has no data key to rotate.`,
+      )
+    }
+    refresh({ records: [record], stored })
+    if (await tryRotation(record, stored)) return
+  }
+  throw new RecordError(
+    'RECORD_CHANGED',
+    `${record.place()}: other writes changed the record during each of ${maxAttempts} attempts to rotate its data key. Try again.`,
+  )
+}
+
+async function tryRotation(record: EncryptedRecord, stored: Record<string, unknown>): Promise<boolean> {
+  const { config, doc } = record
+  const plaintexts = await decryptStored(record, stored)
+  if (plaintexts.size === 0) return true
+  const context = contextFor(record, config.version)
+  const generation = config.generations.get(config.version)!
+  const generated = await config.keys.generate({ keyId: generation.keyIdOf(doc), context }, requesterOf(record))
+  const opened = { key: generated.key, context: encodeContext(context) }
+  const { binary } = config.host
+  const entry = {
+    version: config.version,
+    keyId: generated.keyId,
+    wrapped: generated.wrapped,
+    commitment: generated.key.commitment,
+    createdAt: new Date(),
+  }
+  const written: Record<string, unknown> = { [config.keyPath]: [encodeWrappedKey(entry, binary)] }
+  for (const [name, plaintext] of plaintexts) {
+    const envelope = encryptEnvelope(opened.key, bindingFor(record, opened.context, name), plaintext)
+    plaintext.fill(0)
+    written[record.field(name).storedPath] = binary(envelope, envelopeSubtype)
+  }
+  if (!(await writeUnlessChanged(record, stored, written))) return false
+  record.dataKeys.set(referenceOf(entry.commitment), opened)
+  refresh({ records: [record], stored: { ...stored, ...written } })
+  return true
+}
+
+/** The plaintext of every stored field, without parsing it. */
+async function decryptStored(record: EncryptedRecord, stored: Record<string, unknown>): Promise<Map<string, Buffer>> {
+  const plaintexts = new Map<string, Buffer>()
+  for (const { name, storedPath } of record.config.fields.byName.values()) {
+    if (stored[storedPath] === undefined || stored[storedPath] === null) continue
+    const place = record.place(name)
+    const envelope = bytesOf(stored[storedPath]) ?? new Uint8Array(0)
+    const reference = parseReference(envelope, place)
+    await openDataKey(record, reference, [name])
+    const { key, context } = record.dataKeys.get(reference)!
+    plaintexts.set(name, decryptEnvelope(key, bindingFor(record, context, name), envelope, place))
+  }
+  return plaintexts
+}
+
+async function writeUnlessChanged(
+  record: EncryptedRecord,
+  stored: Record<string, unknown>,
+  written: Record<string, unknown>,
+): Promise<boolean> {
+  const { doc, config } = record
+  const { collection } = doc.constructor as unknown as AnyModel
+  const unchanged = storedPathsOf(config)
+    .filter((path) => path !== config.keyPath)
+    .map((path) => ({ [path]: stored[path] ?? null }))
+  const keys = stored[config.keyPath] as { commitment: unknown }[]
+  const sameKeys = [
+    { [config.keyPath]: { $size: keys.length } },
+    ...keys.map(({ commitment }) => ({ [config.keyPath]: { $elemMatch: { commitment } } })),
+  ]
+  const session = doc.$session()
+  const filter = { ...shardKeyOf(record), _id: doc._id, $and: [...unchanged, ...sameKeys] }
+  const result = await collection.updateOne(filter as never, { $set: written }, session ? { session } : {})
+  return result.matchedCount === 1
+}
+
+/** The shard key goes into the filter of every write, as Mongoose does for its own. */
+function shardKeyOf(record: EncryptedRecord): Record<string, unknown> {
+  const { schema } = record.doc.constructor as unknown as AnyModel
+  const paths = Object.keys((schema.get('shardKey' as never) as Record<string, unknown> | undefined) ?? {})
+  return Object.fromEntries(paths.map((path) => [path, record.doc.get(path)]))
+}

@@ -1,0 +1,85 @@
+import { Schema } from 'mongoose'
+import { modelOf, secret, useDatabase } from './support'
+
+const { connection, raw } = useDatabase()
+const User = modelOf(connection, new Schema({ name: String }), { fields: { email: String, dob: Date, note: String } })
+
+test('rotation replaces the data key and every ciphertext in one write', async () => {
+  const user = await User.create({ name: 'Ada', email: secret('ada@example.org'), dob: new Date(0), note: null })
+  const [before] = await raw(User.collection.name)
+  await user.rotateKmsKey()
+  const [after] = await raw(User.collection.name)
+  expect(after!.encrypted_kms_key).toHaveLength(1)
+  expect(after!.encrypted_kms_key[0].commitment).not.toEqual(before!.encrypted_kms_key[0].commitment)
+  expect(after!.encrypted_email).not.toEqual(before!.encrypted_email)
+  expect(after!.encrypted_note).toBeNull()
+  expect(await (await User.findById(user._id)).decrypt()).toEqual({
+    email: 'ada@example.org',
+    dob: new Date(0),
+    note: null,
+  })
+  user.email = 'new@example.org'
+  await user.save()
+  expect(await (await User.findById(user._id)).decrypt()).toMatchObject({ email: 'new@example.org', dob: new Date(0) })
+})
+
+test('a record that was loaded before a rotation is refused once and then saved', async () => {
+  const user = await User.create({ name: 'Ada', email: 'ada@example.org', note: 'kept' })
+  const stale = await User.findById(user._id)
+  await user.rotateKmsKey()
+  stale.email = 'stale@example.org'
+  await expect(stale.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+  expect(stale.email).toBe('stale@example.org')
+  await stale.save()
+  expect(await (await User.findById(user._id)).decrypt()).toMatchObject({ email: 'stale@example.org', note: 'kept' })
+})
+
+test('two first writers do not lose each other', async () => {
+  await User.collection.insertOne({ name: 'Ada' })
+  const [one, two] = [await User.findOne(), await User.findOne()]
+  one.email = 'one@example.org'
+  two.note = 'two'
+  await one.save()
+  await expect(two.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+  await two.save()
+  expect(await (await User.findOne()).decrypt()).toMatchObject({ email: 'one@example.org', note: 'two' })
+})
+
+test('bulkWrite encrypts each operation for its record', async () => {
+  const ada = await User.create({ name: 'Ada', email: 'ada@example.org' })
+  const operations = [
+    { insertOne: { document: { name: 'Bob', email: secret('bob@example.org') } } },
+    { updateOne: { filter: { name: 'Ada' }, update: { $set: { email: secret('ada2@example.org') } } } },
+    { replaceOne: { filter: { _id: ada._id }, replacement: { name: 'Ada3', email: 'ada3@example.org' } } },
+    { deleteOne: { filter: { name: 'nobody' } } },
+  ]
+  const copy = structuredClone({ ...operations, 2: undefined })
+  const result = await User.bulkWrite(operations)
+  expect(result).toMatchObject({ insertedCount: 1, matchedCount: 2 })
+  expect(structuredClone({ ...operations, 2: undefined })).toEqual(copy)
+  expect(await (await User.findOne({ name: 'Bob' })).email).toBe('bob@example.org')
+  expect(await (await User.findOne({ name: 'Ada3' })).email).toBe('ada3@example.org')
+  await expect(User.bulkWrite([{ deleteMany: { filter: { email: 'x' } } }])).rejects.toMatchObject({
+    code: 'QUERY_REFUSED',
+  })
+})
+
+test('bulkSave writes new and changed documents, encrypted once', async () => {
+  const ada = await User.create({ name: 'Ada', email: 'ada@example.org' })
+  ada.email = secret('changed@example.org')
+  const bob = new User({ name: 'Bob', email: secret('bob@example.org') })
+  await User.bulkSave([ada, bob])
+  expect(ada.isModified()).toBe(false)
+  expect(await (await User.findOne({ name: 'Ada' })).email).toBe('changed@example.org')
+  expect(await (await User.findOne({ name: 'Bob' })).email).toBe('bob@example.org')
+})
+
+test('connection.bulkWrite encrypts too', async () => {
+  await connection.bulkWrite([
+    { model: User, name: 'insertOne', document: { name: 'Ada', email: secret('ada@example.org') } },
+  ] as never)
+  await connection.bulkWrite([
+    { model: User, name: 'updateOne', filter: { name: 'Ada' }, update: { note: secret('confidential') } },
+  ] as never)
+  expect(await (await User.findOne()).decrypt()).toMatchObject({ email: 'ada@example.org', note: 'confidential' })
+})

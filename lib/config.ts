@@ -3,7 +3,7 @@ import { ConfigurationError, RecordError } from './errors'
 import { compileFields, type Fields } from './fields'
 import { type AnySchema, type Doc, type Host, hostOf } from './host'
 import { KeyManager } from './keys'
-import { modelNameOf, recordName, topOf } from './naming'
+import { modelNameOf, ownerOf, recordName, topOf } from './naming'
 import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions } from './options'
 import type { KeyProvider } from './provider'
 import { awsKms } from './providers/aws'
@@ -144,7 +144,7 @@ function makeGeneration(
       return checkKeyId(keyId(watched(record, (path) => note(path, 'keyId'))), `${modelNameOf(record)}: keyId`)
     },
     contextOf: (record: Doc) => {
-      if (record._id === undefined || record._id === null) throw idMissing(record)
+      if (isMissing(ownerOf(record)._id)) throw idMissing(record)
       if (context === undefined) return { Record: recordName(record) }
       return checkContext(context(watched(record, (path) => note(path, 'context'))), `${modelNameOf(record)}: context`)
     },
@@ -244,6 +244,10 @@ function checkPaths(schema: AnySchema, keyPath: string, fields: Fields): void {
     }
     taken.add(path)
   }
+}
+
+function isMissing(value: unknown): boolean {
+  return value === undefined || value === null
 }
 
 function idMissing(record: Doc): RecordError {

@@ -4,6 +4,7 @@ import { RecordError } from './errors'
 import { fetchStored } from './fetching'
 import type { Doc } from './host'
 import { storedPathsOf } from './layout'
+import { recordName } from './naming'
 import type { EncryptedRecord } from './record'
 import { assignSealed, Sealed } from './sealed'
 import type { UsedKey } from './writing'
@@ -19,7 +20,7 @@ export interface Overtaken {
  * before what was staged is taken back.
  */
 export async function findOvertaken(doc: Doc): Promise<Overtaken | undefined> {
-  const guarded = touchedRecordsOf(doc).filter((record) => record.staged?.whereBefore)
+  const guarded = touchedRecordsOf(doc).filter((record) => record.staged?.guard)
   if (guarded.length === 0) return undefined
   const stored = await fetchStored(
     doc,
@@ -54,6 +55,16 @@ export function overtakenError(doc: Doc, { records }: Overtaken, cause: unknown)
     'RECORD_CHANGED',
     `${place}: another process changed the record's data key since it was loaded, and nothing was written. ` +
       'The document has the new key now: save it again.',
+    { cause },
+  )
+}
+
+/** The same for one in a subdocument, which is not refreshed: its place in the record may have changed too. */
+export function overtakenSubdocumentError(doc: Doc, cause: unknown): RecordError {
+  return new RecordError(
+    'RECORD_CHANGED',
+    `${recordName(doc)}: another process changed a subdocument or its data key since the record was loaded, and nothing was ` +
+      'written. Load the record again and repeat the change.',
     { cause },
   )
 }

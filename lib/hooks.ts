@@ -1,8 +1,10 @@
 import type { Query } from 'mongoose'
 import type { Config } from './config'
-import { findOvertaken, overtakenError, refresh } from './conflicts'
+import { findOvertaken, overtakenError, overtakenSubdocumentError, refresh } from './conflicts'
 import { recordsOf, selectionOf, touchedRecordsOf } from './document'
-import { type AnySchema, always, type Doc } from './host'
+import { fetchStored } from './fetching'
+import { type AnyModel, type AnySchema, always, type Doc } from './host'
+import { layoutFor, layoutOf, partsOf } from './layout'
 import { openFields, rememberContexts } from './opening'
 import { addQueryHooks } from './queries'
 import { recordOf } from './record'
@@ -28,7 +30,7 @@ export function addHooks(schema: AnySchema, config: Config): void {
       }),
     )
   }
-  if (config.decrypt === 'onLoad') addLoadHooks(schema, config)
+  if (config.decrypt === 'onLoad') addLoadHooks(schema, (doc) => openOnLoad(config, doc))
   if (configsOf(schema).length > 1) return
 
   schema.pre(
@@ -41,31 +43,44 @@ export function addHooks(schema: AnySchema, config: Config): void {
   schema.post(
     'save',
     always(function commitEncryptedFields(this: unknown) {
-      for (const record of touchedRecordsOf(this as Doc)) commit(record)
+      for (const part of partsOf(this as Doc)) for (const record of touchedRecordsOf(part)) commit(record)
     }) as never,
   )
   // Three parameters make it an error handler. Mongoose goes on when the promise does, without a call of the third.
   schema.post(
     'save',
     always(async function takeBackEncryptedFields(this: unknown, error: Error, _doc: unknown, _next: unknown) {
-      const overtaken = error.name === 'DocumentNotFoundError' ? await findOvertaken(this as Doc) : undefined
-      settle(this as Doc)
-      if (!overtaken) throw error
-      refresh(overtaken)
-      throw overtakenError(this as Doc, overtaken, error)
+      throw await takeBack(this as Doc, error)
     }) as never,
   )
+  // Only where the final hooks cannot be added: Mongoose compiles the schema of a discriminator without global plugins.
+  addFinalHooks(schema, (model) => !isFinalised(model))
 }
 
-/**
- * Hooks that must be the last of their kind, so that they see what the user's own hooks did. Called when the schema is
- * compiled to a model.
- */
-export function addFinalHooks(schema: AnySchema): void {
-  addQueryHooks(schema)
+const finalised = new WeakSet<AnySchema>()
+
+/** Adds the hooks that must be the last of their kind. Called when the schema is compiled to a model. */
+export function finalise(schema: AnySchema): void {
+  if (finalised.has(schema)) return
+  finalised.add(schema)
+  addFinalHooks(schema, () => true)
+  if (layoutOf(schema).inSubdocuments) addLoadHooks(schema, openSubdocumentsOnLoad)
+}
+
+/** Whether the final hooks are on a model's schema: its own, or that of the base model whose hooks it has too. */
+function isFinalised(model: AnyModel): boolean {
+  for (let each = model; each?.schema; each = Object.getPrototypeOf(each)) if (finalised.has(each.schema)) return true
+  return false
+}
+
+/** Hooks that are to see what the user's own hooks did. `isActive` tells whether they are the ones to act for a model. */
+function addFinalHooks(schema: AnySchema, isActive: (model: AnyModel) => boolean): void {
+  const isFor = (doc: unknown) => isActive((doc as Doc).constructor as unknown as AnyModel)
+  addQueryHooks(schema, isActive)
   schema.post(
     'validate',
     always(async function validateEncryptedFields(this: unknown) {
+      if (!isFor(this)) return
       const doc = this as Doc
       const error = await validateDocument(doc, undefined)
       if (error) throw error
@@ -75,12 +90,13 @@ export function addFinalHooks(schema: AnySchema): void {
   schema.post(
     'validate',
     always(async function addEncryptedFieldErrors(this: unknown, error: Error, _doc: unknown, _next: unknown) {
-      throw error.name === 'ValidationError' ? await validateDocument(this as Doc, error) : error
+      throw error.name === 'ValidationError' && isFor(this) ? await validateDocument(this as Doc, error) : error
     }) as never,
   )
   schema.pre(
     'save',
     always(async function encryptFields(this: unknown) {
+      if (!isFor(this)) return
       const doc = this as Doc
       if (requests.get(doc)?.validateFirst) {
         const error = await validateDocument(doc, undefined)
@@ -93,17 +109,32 @@ export function addFinalHooks(schema: AnySchema): void {
 
 /** Encrypts what was modified. Where one data key fails, nothing stays on the document from the others. */
 export async function stageDocument(doc: Doc): Promise<void> {
+  const parts = partsOf(doc)
   try {
-    await Promise.all(recordsOf(doc).map(stage))
+    await Promise.all(parts.flatMap(recordsOf).map(stage))
   } catch (error) {
-    for (const record of touchedRecordsOf(doc)) rollback(record)
+    for (const record of parts.flatMap(touchedRecordsOf)) rollback(record)
     throw error
   }
 }
 
 /** Ends a write whose outcome the document itself shows. */
 export function settle(doc: Doc): void {
-  for (const record of touchedRecordsOf(doc)) (wasWritten(record) ? commit : rollback)(record)
+  for (const record of partsOf(doc).flatMap(touchedRecordsOf)) (wasWritten(record) ? commit : rollback)(record)
+}
+
+/** After a failed save: the document as the user had it, and the error to throw. */
+async function takeBack(doc: Doc, error: Error): Promise<Error> {
+  const missed = error.name === 'DocumentNotFoundError'
+  const overtaken = missed ? await findOvertaken(doc) : undefined
+  const isGuarded =
+    missed && partsOf(doc).some((part) => part !== doc && touchedRecordsOf(part).some(({ staged }) => staged?.guard))
+  settle(doc)
+  if (overtaken) {
+    refresh(overtaken)
+    return overtakenError(doc, overtaken, error)
+  }
+  return isGuarded && (await fetchStored(doc, [])) ? overtakenSubdocumentError(doc, error) : error
 }
 
 async function validateDocument(doc: Doc, error: Error | undefined): Promise<unknown> {
@@ -114,7 +145,10 @@ async function validateDocument(doc: Doc, error: Error | undefined): Promise<unk
   let merged: unknown = error
   for (const record of recordsOf(doc)) {
     const { ValidationError } = record.config.host.mongoose.Error
-    merged = mergeErrors(doc, merged, await validateFields(record, selection), ValidationError as never)
+    const errors = await validateFields(record, selection)
+    // A subdocument's errors count for its owner only when they are reported to it.
+    if (doc.$isSubdocument) for (const [path, fieldError] of Object.entries(errors)) doc.invalidate(path, fieldError)
+    merged = mergeErrors(doc, merged, errors, ValidationError as never)
   }
   return merged
 }
@@ -128,13 +162,13 @@ function note(doc: Doc, args: unknown[]): void {
   selections.set(doc, { ...selection, validateModifiedOnly: selection.validateModifiedOnly || Boolean(schemaDefault) })
 }
 
-function addLoadHooks(schema: AnySchema, config: Config): void {
+function addLoadHooks(schema: AnySchema, open: (doc: Doc) => Promise<unknown>): void {
   const operations = ['find', 'findOne', 'findOneAndUpdate', 'findOneAndReplace', 'findOneAndDelete'] as const
   for (const operation of operations) {
     schema.post(
       operation as never,
       async function openLoadedRecords(this: Query<unknown, unknown>, result: unknown) {
-        await Promise.all(documentsOf(result).map((doc) => openOnLoad(config, doc)))
+        await Promise.all(documentsOf(result).map(open))
       } as never,
     )
   }
@@ -150,6 +184,14 @@ function documentsOf(result: unknown): Doc[] {
 
 function isDocument(value: unknown): value is Doc {
   return typeof value === 'object' && value !== null && '$isNew' in value && 'schema' in value.constructor
+}
+
+async function openSubdocumentsOnLoad(doc: Doc): Promise<void> {
+  const opened = partsOf(doc)
+    .filter((part) => part !== doc)
+    .flatMap((part) => layoutFor(part).configs.map((config) => ({ part, config })))
+    .filter(({ config }) => config.decrypt === 'onLoad')
+  await Promise.all(opened.map(({ part, config }) => openOnLoad(config, part)))
 }
 
 /** A record that cannot be opened must not break the find: what was wrong is thrown on access to its fields. */

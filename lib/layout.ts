@@ -8,6 +8,8 @@ export interface Layout {
   readonly configs: readonly Config[]
   readonly byField: ReadonlyMap<string, Config>
   readonly storedPaths: ReadonlySet<string>
+  /** Whether subdocuments hold encrypted fields of their own. */
+  readonly inSubdocuments: boolean
 }
 
 const layouts = new WeakMap<AnySchema, Layout>()
@@ -21,6 +23,7 @@ export function layoutOf(schema: AnySchema): Layout {
       configs,
       byField: new Map(configs.flatMap((config) => [...config.fields.byName.keys()].map((name) => [name, config]))),
       storedPaths: new Set(configs.flatMap(storedPathsOf)),
+      inSubdocuments: schema.childSchemas.some((child) => isEncrypted(child.schema as AnySchema)),
     }
     layouts.set(schema, layout)
   }
@@ -34,8 +37,15 @@ export function layoutFor(doc: Doc): Layout {
 
 /** Whether documents of a schema hold anything encrypted, be it in a subdocument. */
 export function isEncrypted(schema: AnySchema): boolean {
-  if (layoutOf(schema).configs.length > 0) return true
-  return schema.childSchemas.some((child) => isEncrypted(child.schema as AnySchema))
+  const { configs, inSubdocuments } = layoutOf(schema)
+  return configs.length > 0 || inSubdocuments
+}
+
+/** A document and those of its subdocuments that hold encrypted fields. */
+export function partsOf(doc: Doc): Doc[] {
+  if (!layoutFor(doc).inSubdocuments || doc.$isSubdocument) return [doc]
+  const subdocuments = (doc as unknown as { $getAllSubdocs(): Doc[] }).$getAllSubdocs()
+  return [doc, ...subdocuments.filter((subdocument) => layoutFor(subdocument).configs.length > 0)]
 }
 
 /** The paths that a use of the plugin stores at: its keys, and the ciphertext of each field. */

@@ -2,13 +2,32 @@ import type { Doc } from './host'
 
 /** The name of a record's model: of the base model where there are discriminators, so that both read the same records. */
 export function modelNameOf(record: Doc): string {
-  const { baseModelName, modelName } = record.constructor as { baseModelName?: string; modelName?: string }
+  const { baseModelName, modelName } = ownerOf(record).constructor as { baseModelName?: string; modelName?: string }
   return baseModelName ?? modelName ?? 'Record'
 }
 
-/** The name of a record in contexts, traces and messages: `User/65f0c0ffee…`. */
+/**
+ * The name of a record in contexts, traces and messages: `User/65f0c0ffee…`. A subdocument is named by its owner, its
+ * path and its own `_id`, where it has one: `User/65f0c0ffee…/contacts/65f0beef…`.
+ */
 export function recordName(record: Doc): string {
-  return `${modelNameOf(record)}/${idText(record._id)}`
+  const owner = ownerOf(record)
+  const name = `${modelNameOf(record)}/${idText(owner._id)}`
+  if (owner === record) return name
+  const path = `${name}/${pathInOwner(record)}`
+  return record._id === undefined ? path : `${path}/${idText(record._id)}`
+}
+
+/** The document that a subdocument is stored in; a document is its own owner. */
+export function ownerOf(record: Doc): Doc {
+  const { ownerDocument } = record as unknown as { ownerDocument?: () => Doc }
+  return record.$isSubdocument && ownerDocument ? ownerDocument.call(record) : record
+}
+
+/** The path of a subdocument in its owner, without positions in arrays: those change. */
+export function pathInOwner(subdocument: Doc): string {
+  const { $__fullPath } = subdocument as unknown as { $__fullPath(path: undefined, skipIndex: true): string }
+  return $__fullPath.call(subdocument, undefined, true)
 }
 
 function idText(id: unknown): string {

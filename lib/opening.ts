@@ -5,7 +5,7 @@ import { decryptEnvelope, parseReference } from './envelope'
 import { DecryptionError, RecordError } from './errors'
 import type { Doc } from './host'
 import { LockedValue } from './locked'
-import { modelNameOf } from './naming'
+import { modelNameOf, ownerOf, pathInOwner } from './naming'
 import { type EncryptedRecord, recordOf } from './record'
 import { Sealed } from './sealed'
 
@@ -103,7 +103,10 @@ export function requesterOf(record: EncryptedRecord) {
 
 /** What the envelopes of a record are bound to. */
 export function bindingFor(record: EncryptedRecord, context: Uint8Array, path: string) {
-  return { context, id: record.config.host.serialize({ v: record.doc._id }), path }
+  const { doc, config } = record
+  const owner = ownerOf(doc)
+  const place = owner === doc ? { v: doc._id } : { v: owner._id, at: pathInOwner(doc), id: doc._id }
+  return { context, id: config.host.serialize(place), path }
 }
 
 /** The wrapped keys as they are stored on the record, unparsed: one that is damaged must not stop the others. */

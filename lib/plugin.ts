@@ -1,12 +1,13 @@
 import { makeConfig } from './config'
 import { coverConnection } from './connections'
 import { extendDocuments, isSerialising } from './document'
-import { addFinalHooks, addHooks } from './hooks'
+import { addHooks, finalise } from './hooks'
 import type { AnyModel, AnySchema, Doc, Host } from './host'
+import { isEncrypted } from './layout'
 import { readField } from './opening'
 import type { KmsEncryptedOptions } from './options'
 import { forgetRecord, recordOf } from './record'
-import { configsOf, makeStoredType } from './sealed'
+import { makeStoredType } from './sealed'
 import { extendModels } from './statics'
 import type { KmsEncryptedPlugin } from './types'
 
@@ -51,16 +52,16 @@ function addVirtual(schema: AnySchema, name: string, stateOf: (doc: Doc) => Retu
     })
 }
 
-const finalisedHosts = new WeakSet<Host>()
-const finalised = new WeakSet<AnySchema>()
+const coveredHosts = new WeakSet<Host>()
 
 /** Mongoose applies global plugins when it compiles a schema, after everything the user has added to it. */
 function finaliseWhenCompiled(host: Host): void {
-  if (finalisedHosts.has(host)) return
-  finalisedHosts.add(host)
+  if (coveredHosts.has(host)) return
+  coveredHosts.add(host)
   host.mongoose.plugin(function finaliseEncryptedSchema(schema: AnySchema) {
-    if (finalised.has(schema) || configsOf(schema).length === 0) return
-    finalised.add(schema)
-    addFinalHooks(schema)
+    if (!isEncrypted(schema)) return
+    extendModels(schema)
+    finalise(schema)
+    schema.on('init', (model: AnyModel) => coverConnection(model.db))
   } as never)
 }

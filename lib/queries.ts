@@ -14,13 +14,15 @@ const updates = ['updateOne', 'updateMany', 'findOneAndUpdate'] as const
 const replacements = ['replaceOne', 'findOneAndReplace'] as const
 
 /** Makes queries, updates and aggregations honour the encrypted fields, or refuses them. Added after the user's own hooks. */
-export function addQueryHooks(schema: AnySchema): void {
+export function addQueryHooks(schema: AnySchema, isActive: (model: AnyModel) => boolean): void {
+  const isFor = (query: AnyQuery) => isActive(query.model as AnyModel)
   const onQuery = { document: false, query: true }
   for (const operation of reads) {
     schema.pre(
       operation as never,
       onQuery as never,
       always(async function translateQuery(this: AnyQuery) {
+        if (!isFor(this)) return
         translate(this)
         this.setQuery(translateFilter(this.model.schema, this.getFilter(), placeOf(this)) as never)
       }) as never,
@@ -31,6 +33,7 @@ export function addQueryHooks(schema: AnySchema): void {
       operation as never,
       onQuery as never,
       always(async function encryptUpdate(this: AnyQuery) {
+        if (!isFor(this)) return
         translate(this)
         const request = requestOf(this)
         const tied = await tieUpdate(request, this.getUpdate(), this.op === 'updateMany')
@@ -43,6 +46,7 @@ export function addQueryHooks(schema: AnySchema): void {
       operation as never,
       onQuery as never,
       always(async function encryptReplacement(this: AnyQuery) {
+        if (!isFor(this)) return
         translate(this)
         const request = requestOf(this)
         apply(this, request, await tieReplacement(request, this.getUpdate()))

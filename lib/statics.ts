@@ -1,9 +1,11 @@
 import { type BulkOptions, newBulk, prepareOperation, refuseOvertakenOperations } from './bulk'
 import { findOvertaken, refresh } from './conflicts'
 import { decryptRecord, recordsOf, touchedRecordsOf } from './document'
+import { storedShape } from './fields'
 import { requests, settle, stageDocument } from './hooks'
 import type { AnyModel, AnySchema, Doc } from './host'
-import { layoutOf, storedPathsOf } from './layout'
+import { isEncrypted, layoutOf, storedPathsOf } from './layout'
+import { topOf } from './naming'
 import { assigned, Sealed } from './sealed'
 import { mergeErrors, validateFields } from './validation'
 import { wasWritten } from './writing'
@@ -93,6 +95,9 @@ async function encryptLean(model: AnyModel, given: Record<string, unknown>): Pro
     const value = doc[path]
     if (value !== undefined) stored[path] = value instanceof Sealed ? value.toBSON() : value
   }
+  // Encrypted fields of subdocuments stand somewhere inside: those paths are taken from the document as it is stored.
+  const asStored = doc.toObject(storedShape as never) as Record<string, unknown>
+  for (const path of Object.keys(stored)) if (holdsEncrypted(model.schema, path)) stored[path] = asStored[path]
   return stored
 }
 
@@ -151,6 +156,14 @@ async function bulkSaveEncrypted(
 
 function isSettled(doc: Doc): boolean {
   return touchedRecordsOf(doc).every((record) => !record.staged || wasWritten(record))
+}
+
+/** Whether subdocuments at or below a top-level path hold encrypted fields. */
+function holdsEncrypted(schema: AnySchema, path: string): boolean {
+  return schema.childSchemas.some((child) => {
+    const { path: at } = child.model as unknown as { path?: string }
+    return isEncrypted(child.schema as AnySchema) && (at === undefined || topOf(at) === path)
+  })
 }
 
 function isDocumentOf(model: AnyModel, value: unknown): value is Doc {

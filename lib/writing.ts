@@ -6,6 +6,8 @@ import { encryptEnvelope } from './envelope'
 import { RecordError } from './errors'
 import { fetchStored } from './fetching'
 import { storedShape } from './fields'
+import type { Doc } from './host'
+import { ownerOf, pathInOwner } from './naming'
 import { bindingFor, contextFor, openDataKey, openFields, requesterOf, storedKeys, storedReference } from './opening'
 import type { EncryptedRecord, OpenedKey } from './record'
 import { assignSealed, mint, Sealed } from './sealed'
@@ -21,8 +23,8 @@ export interface Staged {
   readonly modified: Set<string>
   /** What was at the key path before, where the write changes it. */
   keysBefore?: { readonly value: unknown }
-  /** The user's own condition, where the write added one. */
-  whereBefore?: { readonly value: unknown }
+  /** The condition that the write is under. */
+  guard?: Record<string, unknown>
   /** The data key that the fields were encrypted with, if any needed one. */
   used?: UsedKey
 }
@@ -56,8 +58,9 @@ export async function stage(record: EncryptedRecord): Promise<void> {
     if (used?.added) assignKeys(record, staged, used.added)
   })
   if (used && !doc.$isNew) {
-    staged.whereBefore ??= { value: doc.$where }
-    doc.$where = { ...doc.$where, ...guard(config, used) } as never
+    liftGuard(record, staged)
+    staged.guard = placed(doc, guard(config, used))
+    changeGuards(ownerOf(doc), (guards) => guards.add(staged.guard!))
   }
   for (const path of record.values.directModifiedPaths()) staged.modified.add(path)
   record.values.$clearModifiedPaths()
@@ -69,7 +72,7 @@ export async function stage(record: EncryptedRecord): Promise<void> {
 export function commit(record: EncryptedRecord): void {
   const { staged, doc } = record
   if (!staged) return
-  restoreWhere(record, staged)
+  liftGuard(record, staged)
   record.staged = undefined
   record.unsaved = undefined
   record.values.$isNew = false
@@ -85,7 +88,7 @@ export function commit(record: EncryptedRecord): void {
 export function rollback(record: EncryptedRecord): void {
   const { staged, doc, config } = record
   if (!staged) return
-  restoreWhere(record, staged)
+  liftGuard(record, staged)
   record.staged = undefined
   assignSealed(() => {
     for (const [name, before] of staged.fields) restore(record, record.field(name).storedPath, before)
@@ -103,7 +106,7 @@ export interface Uncommitted {
 }
 
 function transactionOf(record: EncryptedRecord, staged: Staged): Uncommitted | undefined {
-  const session = record.doc.$session() ?? undefined
+  const session = ownerOf(record.doc).$session() ?? undefined
   return session?.inTransaction() ? { session, transaction: numberOf(session), staged } : undefined
 }
 
@@ -218,6 +221,12 @@ async function keyForWriting(record: EncryptedRecord): Promise<UsedKey> {
 /** Fetches the wrapped keys of a record that was loaded without them. */
 async function loadKeys(record: EncryptedRecord): Promise<void> {
   const { doc, config } = record
+  if (doc.$isSubdocument) {
+    throw new RecordError(
+      'KEY_NOT_SELECTED',
+      `${record.place()}: ${config.keyPath} was not selected when the record was loaded. Select the subdocument whole.`,
+    )
+  }
   const stored = await fetchStored(doc, [config.keyPath])
   const keys = stored?.[config.keyPath]
   if (keys !== undefined && keys !== null) assignSealed(() => restore(record, config.keyPath, new Sealed(keys)))
@@ -280,8 +289,41 @@ function restore(record: EncryptedRecord, path: string, value: unknown): void {
   record.doc.unmarkModified(path)
 }
 
-function restoreWhere(record: EncryptedRecord, staged: Staged): void {
-  if (staged.whereBefore) record.doc.$where = staged.whereBefore.value as never
+/** A condition on a subdocument, as a condition on the document that it is stored in. */
+function placed(doc: Doc, condition: Record<string, unknown>): Record<string, unknown> {
+  const parent = (doc as unknown as { $parent?(): Doc | undefined }).$parent?.()
+  if (!doc.$isSubdocument || !parent) return condition
+  const path = pathInOwner(doc).slice(parent.$isSubdocument ? pathInOwner(parent).length + 1 : 0)
+  if (!('parentArray' in doc)) {
+    return placed(
+      parent,
+      Object.fromEntries(Object.entries(condition).map(([key, value]) => [`${path}.${key}`, value])),
+    )
+  }
+  const element = doc._id === undefined ? condition : { _id: doc._id, ...condition }
+  return placed(parent, { [path]: { $elemMatch: element } })
+}
+
+/** The conditions that writes under way put on a document, beside the user's own `$where`. */
+const guarded = new WeakMap<Doc, { readonly own: unknown; readonly guards: Set<Record<string, unknown>> }>()
+
+function changeGuards(owner: Doc, change: (guards: Set<Record<string, unknown>>) => void): void {
+  const { own, guards } = guarded.get(owner) ?? { own: owner.$where, guards: new Set<Record<string, unknown>>() }
+  change(guards)
+  if (guards.size > 0) {
+    guarded.set(owner, { own, guards })
+    owner.$where = { $and: [...(own ? [own] : []), ...guards] } as never
+  } else {
+    guarded.delete(owner)
+    owner.$where = own as never
+  }
+}
+
+function liftGuard(record: EncryptedRecord, staged: Staged): void {
+  const { guard } = staged
+  if (!guard) return
+  staged.guard = undefined
+  changeGuards(ownerOf(record.doc), (guards) => guards.delete(guard))
 }
 
 /** Whether the record holds a value that the database has not seen and that nothing has encrypted. */

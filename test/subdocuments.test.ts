@@ -1,0 +1,137 @@
+import { Schema } from 'mongoose'
+import { channels, kmsEncrypted, localKms } from '../lib'
+import { secret, useDatabase } from './support'
+
+const { connection, raw } = useDatabase()
+const provider = localKms()
+
+function personModel(name: string) {
+  const contact = new Schema({ label: String }).plugin(kmsEncrypted, {
+    provider,
+    fields: { phone: { type: String, required: true }, notes: [String] },
+  })
+  const profile = new Schema({ title: String }, { _id: false }).plugin(kmsEncrypted, {
+    provider,
+    fields: { bio: String },
+  })
+  const person = new Schema({ name: String, contacts: [contact], profile, byPlace: { type: Map, of: contact } })
+  return connection.model<any>(name, person) as any
+}
+const Person = personModel('Person')
+
+const given = () => ({
+  name: 'Ada',
+  contacts: [
+    { label: 'home', phone: secret('+44 111 1111') },
+    { label: 'work', phone: secret('+44 222 2222'), notes: ['x'] },
+  ],
+  profile: { title: 'Countess', bio: secret('wrote the first program') },
+  byPlace: { london: { label: 'london', phone: secret('+44 333 3333') } },
+})
+
+async function expectAll(person: any) {
+  expect(await person.contacts[0].phone).toBe('+44 111 1111')
+  expect(await person.contacts[1].decrypt()).toEqual({ phone: '+44 222 2222', notes: ['x'] })
+  expect(await person.profile.bio).toBe('wrote the first program')
+  expect(await person.byPlace.get('london').phone).toBe('+44 333 3333')
+}
+
+test.each([
+  ['create', () => Person.create(given())],
+  ['save', () => new Person(given()).save()],
+  ['insertMany', () => Person.insertMany([given()])],
+  ['insertMany, lean', () => Person.insertMany([given()], { lean: true })],
+  ['bulkSave', () => Person.bulkSave([new Person(given())])],
+])('%s encrypts subdocuments under keys of their own', async (_name, write) => {
+  await write()
+  const [stored] = await raw('people')
+  expect(Object.keys(stored!.contacts[0]).sort()).toEqual(
+    ['_id', 'encrypted_kms_key', 'encrypted_notes', 'encrypted_phone', 'label'].sort(),
+  )
+  const keys = [...stored!.contacts, stored!.profile, stored!.byPlace.london].map((part: any) =>
+    part.encrypted_kms_key[0].commitment.toString('hex'),
+  )
+  expect(new Set(keys).size).toBe(4)
+  await expectAll(await Person.findOne())
+})
+
+test('a change of one subdocument re-encrypts that field alone', async () => {
+  await Person.create(given())
+  const [before] = await raw('people')
+  const person = await Person.findOne()
+  person.contacts[1].phone = secret('+44 999 9999')
+  person.contacts.push({ label: 'new', phone: secret('+44 888 8888') })
+  expect(person.isModified('contacts')).toBe(true)
+  await person.save()
+  const [after] = await raw('people')
+  expect(after!.contacts[0]).toEqual(before!.contacts[0])
+  expect(after!.contacts[1].encrypted_notes).toEqual(before!.contacts[1].encrypted_notes)
+  expect(after!.contacts[1].encrypted_phone).not.toEqual(before!.contacts[1].encrypted_phone)
+  const loaded = await Person.findOne()
+  expect(await Promise.all(loaded.contacts.map((contact: any) => contact.phone))).toEqual([
+    '+44 111 1111',
+    '+44 999 9999',
+    '+44 888 8888',
+  ])
+})
+
+test('the encryption context names owner, path and subdocument', async () => {
+  const seen: unknown[] = []
+  const listen = (event: any) => seen.push(event.context.Record)
+  channels.generate.subscribe({ start: listen } as never)
+  const person = await Person.create(given())
+  channels.generate.unsubscribe({ start: listen } as never)
+  expect(seen.sort()).toEqual(
+    [
+      `Person/${person._id}/contacts/${person.contacts[0]._id}`,
+      `Person/${person._id}/contacts/${person.contacts[1]._id}`,
+      `Person/${person._id}/profile`,
+      `Person/${person._id}/byPlace.london/${person.byPlace.get('london')._id}`,
+    ].sort(),
+  )
+})
+
+test('an invalid field of a subdocument fails the save of its owner under its own path', async () => {
+  const person = new Person({ name: 'Ada', contacts: [{ label: 'home' }] })
+  await expect(person.save()).rejects.toMatchObject({
+    name: 'ValidationError',
+    errors: { 'contacts.0.phone': { kind: 'required' } },
+  })
+  expect(await raw('people')).toEqual([])
+})
+
+test('queries and updates that reach into encrypted subdocuments are refused', async () => {
+  await Person.create(given())
+  const before = await raw('people')
+  await expect(Person.find({ 'contacts.phone': 'x' }).exec()).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
+  await expect(Person.find({ contacts: { $elemMatch: { phone: 'x' } } }).exec()).rejects.toMatchObject({
+    code: 'QUERY_REFUSED',
+  })
+  await expect(Person.updateOne({}, { 'contacts.0.phone': secret('plaintext') })).rejects.toMatchObject({
+    code: 'UPDATE_REFUSED',
+  })
+  await expect(Person.updateOne({}, { $push: { contacts: { phone: secret('plaintext') } } })).rejects.toMatchObject({
+    code: 'UPDATE_REFUSED',
+  })
+  await expect(Person.updateOne({}, { profile: { bio: secret('plaintext') } })).rejects.toMatchObject({
+    code: 'UPDATE_REFUSED',
+  })
+  expect(await raw('people')).toEqual(before)
+  const id = before[0]!.contacts[0]._id
+  await Person.updateOne({}, { $pull: { contacts: { _id: id } } })
+  expect((await raw('people'))[0]!.contacts).toHaveLength(1)
+})
+
+test('printing and serialising an owner shows nothing of its subdocuments', async () => {
+  await Person.create(given())
+  const person = await Person.findOne()
+  await expectAll(person)
+  expect(JSON.stringify(person.toObject({ virtuals: true }))).not.toMatch(/\+44|program|encrypted/)
+})
+
+test('values on load reach into subdocuments', async () => {
+  const child = new Schema({}).plugin(kmsEncrypted, { provider, fields: { phone: String }, decrypt: 'onLoad' })
+  const Owner = connection.model<any>('Owner', new Schema({ children: [child] })) as any
+  await Owner.create({ children: [{ phone: secret('+44 444 4444') }] })
+  expect((await Owner.findOne()).children[0].phone).toBe('+44 444 4444')
+})

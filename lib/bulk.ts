@@ -93,12 +93,19 @@ function remember(
  */
 export async function refuseOvertakenOperations(bulk: Bulk): Promise<void> {
   const overtaken: number[] = []
-  for (const { index, request, tie } of bulk.ties) {
-    const { model } = request
-    const stored = await findRaw(model, { _id: tie.id }, undefined, bulk.options)
-    if (!stored || tie.keys.every(({ config, used }) => hasKey(stored[config.keyPath], used.commitment))) continue
-    const filter = translateFilter(model.schema, request.filter, request.place) as object
-    if (await findRaw(model, { $and: [filter, { _id: tie.id }] }, { _id: 1 }, bulk.options)) overtaken.push(index)
+  for (const model of new Set(bulk.ties.map(({ request }) => request.model))) {
+    const ties = bulk.ties.filter(({ request }) => request.model === model)
+    const stored = await fetchKeys(
+      model,
+      ties.map(({ tie }) => tie),
+      bulk.options,
+    )
+    for (const { index, request, tie } of ties) {
+      const keys = stored.get(String(tie.id))
+      if (!keys || tie.keys.every(({ config, used }) => hasKey(keys[config.keyPath], used.commitment))) continue
+      const filter = translateFilter(model.schema, request.filter, request.place) as object
+      if (await findRaw(model, { $and: [filter, { _id: tie.id }] }, { _id: 1 }, bulk.options)) overtaken.push(index)
+    }
   }
   if (overtaken.length === 0) return
   throw new RecordError(
@@ -106,6 +113,21 @@ export async function refuseOvertakenOperations(bulk: Bulk): Promise<void> {
     `bulkWrite(): the data keys of records changed while the operations ${overtaken.join(', ')} were being encrypted, and those ` +
       'were not applied. Try them again; the others are written.',
   )
+}
+
+/** The wrapped keys of the records that updates were tied to, by `_id`, in one read. */
+async function fetchKeys(
+  model: AnyModel,
+  ties: readonly Tie[],
+  options: BulkOptions,
+): Promise<Map<string, Record<string, unknown>>> {
+  const paths = ties.flatMap((tie) => tie.keys.map(({ config }) => config.keyPath))
+  const projection = Object.fromEntries(paths.map((path) => [path, 1]))
+  const { session } = options as { session?: never }
+  const found = await model.collection
+    .find({ _id: { $in: ties.map((tie) => tie.id) } } as never, { projection, ...(session ? { session } : {}) })
+    .toArray()
+  return new Map(found.map((stored) => [String(stored._id), stored]))
 }
 
 /** What to insert for a document: what was given, with ciphertext and wrapped keys in place of the fields. */

@@ -1,10 +1,10 @@
 import { touchedRecordsOf } from './document'
-import { bytesOf } from './entry'
 import { RecordError } from './errors'
 import { fetchStored } from './fetching'
 import type { Doc } from './host'
 import { storedPathsOf } from './layout'
 import { recordName } from './naming'
+import { storedCommitment } from './opening'
 import type { EncryptedRecord } from './record'
 import { assignSealed, Sealed } from './sealed'
 import type { UsedKey } from './writing'
@@ -71,18 +71,17 @@ export function overtakenSubdocumentError(doc: Doc, cause: unknown): RecordError
 
 /** Whether stored wrapped keys hold the one with this commitment. */
 export function hasKey(stored: unknown, commitment: Uint8Array): boolean {
-  return (
-    Array.isArray(stored) &&
-    stored.some((entry) => {
-      const bytes = bytesOf((entry as { commitment?: unknown } | null)?.commitment)
-      return bytes !== undefined && Buffer.compare(bytes, commitment) === 0
-    })
-  )
+  if (!Array.isArray(stored)) return false
+  return stored.map(storedCommitment).some((bytes) => bytes !== undefined && Buffer.compare(bytes, commitment) === 0)
 }
 
+/** The same as the guard of the write, on what was read. */
 function stillHolds(stored: unknown, used: UsedKey): boolean {
   if (!used.added) return hasKey(stored, used.commitment)
-  return Array.isArray(stored) ? stored.length === used.before : used.before === 0
+  const count = Array.isArray(stored) ? stored.length : 0
+  const isExactly = (commitments: readonly Uint8Array[]) =>
+    count === commitments.length && commitments.every((commitment) => hasKey(stored, commitment))
+  return isExactly(used.before) || isExactly([...used.before, used.commitment])
 }
 
 function takeOver(record: EncryptedRecord, path: string, stored: Record<string, unknown>): void {

@@ -31,8 +31,17 @@ export function addHooks(schema: AnySchema, config: Config): void {
     )
   }
   if (config.decrypt === 'onLoad') addLoadHooks(schema, (doc) => openOnLoad(config, doc))
-  if (configsOf(schema).length > 1) return
+  addSaveHooks(schema)
+  // Only where the final hooks cannot be added: Mongoose compiles the schema of a discriminator without global plugins.
+  if (configsOf(schema).length === 1) addFinalHooks(schema, (model) => !isFinalised(model))
+}
 
+const withSaveHooks = new WeakSet<AnySchema>()
+
+/** Hooks that end a write, once for each schema. */
+function addSaveHooks(schema: AnySchema): void {
+  if (withSaveHooks.has(schema)) return
+  withSaveHooks.add(schema)
   schema.pre(
     'validate',
     // Mongoose 8 passes `next`, paths and options, and only to hooks that declare parameters; 9 passes the options.
@@ -53,8 +62,6 @@ export function addHooks(schema: AnySchema, config: Config): void {
       throw await takeBack(this as Doc, error)
     }) as never,
   )
-  // Only where the final hooks cannot be added: Mongoose compiles the schema of a discriminator without global plugins.
-  addFinalHooks(schema, (model) => !isFinalised(model))
 }
 
 const finalised = new WeakSet<AnySchema>()
@@ -63,6 +70,7 @@ const finalised = new WeakSet<AnySchema>()
 export function finalise(schema: AnySchema): void {
   if (finalised.has(schema)) return
   finalised.add(schema)
+  addSaveHooks(schema)
   addFinalHooks(schema, () => true)
   if (layoutOf(schema).inSubdocuments) addLoadHooks(schema, openSubdocumentsOnLoad)
 }
@@ -125,7 +133,7 @@ export function settle(doc: Doc): void {
 
 /** After a failed save: the document as the user had it, and the error to throw. */
 async function takeBack(doc: Doc, error: Error): Promise<Error> {
-  const missed = error.name === 'DocumentNotFoundError'
+  const missed = error.name === 'DocumentNotFoundError' || error.name === 'VersionError'
   const overtaken = missed ? await findOvertaken(doc) : undefined
   const isGuarded =
     missed && partsOf(doc).some((part) => part !== doc && touchedRecordsOf(part).some(({ staged }) => staged?.guard))

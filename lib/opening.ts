@@ -116,9 +116,14 @@ export function storedKeys(record: EncryptedRecord): readonly unknown[] {
   return Array.isArray(stored) ? stored : []
 }
 
-/** The reference of a stored key, without checking the rest of it. */
+/** The commitment of a stored key, without checking the rest of it. */
+export function storedCommitment(stored: unknown): Uint8Array | undefined {
+  return bytesOf((stored as { commitment?: unknown } | null)?.commitment)
+}
+
+/** The reference of a stored key, likewise. */
 export function storedReference(stored: unknown): string | undefined {
-  const commitment = bytesOf((stored as { commitment?: unknown } | null)?.commitment)
+  const commitment = storedCommitment(stored)
   return commitment && referenceOf(commitment)
 }
 

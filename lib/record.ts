@@ -126,6 +126,8 @@ export class EncryptedRecord {
     if (hidden && this.values.$isValid(name)) this.values.markModified(name)
     this.known.add(name)
     this.assigned.add(name)
+    // An owner learns of changes in a subdocument, for its timestamps and `isModified()`, through paths that it knows.
+    if (this.doc.$isSubdocument) this.doc.markModified(this.field(name).storedPath)
   }
 
   /** Whether the record has a value for a field, or may have one, that is not among the open values. */

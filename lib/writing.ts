@@ -8,7 +8,16 @@ import { fetchStored } from './fetching'
 import { storedShape } from './fields'
 import type { Doc } from './host'
 import { ownerOf, pathInOwner } from './naming'
-import { bindingFor, contextFor, openDataKey, openFields, requesterOf, storedKeys, storedReference } from './opening'
+import {
+  bindingFor,
+  contextFor,
+  openDataKey,
+  openFields,
+  requesterOf,
+  storedCommitment,
+  storedKeys,
+  storedReference,
+} from './opening'
 import type { EncryptedRecord, OpenedKey } from './record'
 import { assignSealed, mint, Sealed } from './sealed'
 
@@ -144,8 +153,8 @@ export interface UsedKey {
   readonly commitment: Uint8Array
   /** The entry to store, where the record does not have it yet. */
   readonly added?: WrappedKey
-  /** How many keys the record had when it was loaded. */
-  readonly before: number
+  /** The commitments of the keys that the record had when it was loaded. */
+  readonly before: readonly Uint8Array[]
 }
 
 /** Every field of a new record is written, so each needs its value: set, or by default. */
@@ -206,16 +215,17 @@ async function keyForWriting(record: EncryptedRecord): Promise<UsedKey> {
   const { config, doc } = record
   if (!doc.$isNew && !doc.isSelected(config.keyPath) && !(doc[config.keyPath] instanceof Sealed)) await loadKeys(record)
   const stored = doc.$isNew ? [] : storedKeys(record)
+  const before = stored.map(storedCommitment).filter((commitment) => commitment !== undefined)
   const current = stored.filter((entry) => (entry as { version?: unknown } | null)?.version === config.version).at(-1)
   if (current !== undefined) {
     const { commitment } = parseWrappedKey(current, record.place())
     const reference = referenceOf(commitment)
     await openDataKey(record, reference, [])
-    return { opened: record.dataKeys.get(reference) as OpenedKey, commitment, before: stored.length }
+    return { opened: record.dataKeys.get(reference) as OpenedKey, commitment, before }
   }
   const added = await generate(record, stored)
   const opened = record.dataKeys.get(referenceOf(added.commitment)) as OpenedKey
-  return { opened, commitment: added.commitment, added, before: stored.length }
+  return { opened, commitment: added.commitment, added, before }
 }
 
 /** Fetches the wrapped keys of a record that was loaded without them. */
@@ -263,8 +273,19 @@ function sameContext(record: EncryptedRecord, entry: WrappedKey, context: Buffer
 
 /** Ties an update to the keys that the record had: a record whose keys changed meanwhile is not written to. */
 export function guard({ keyPath, host: { binary } }: Config, used: UsedKey): Record<string, unknown> {
-  if (!used.added) return { [keyPath]: { $elemMatch: { commitment: binary(used.commitment) } } }
-  return used.before === 0 ? { [keyPath]: null } : { [keyPath]: { $size: used.before } }
+  const has = (commitment: Uint8Array) => ({ $elemMatch: { commitment: binary(commitment) } })
+  if (!used.added) return { [keyPath]: has(used.commitment) }
+  const exactly = (commitments: readonly Uint8Array[]) =>
+    commitments.length === 0
+      ? { [keyPath]: null }
+      : {
+          $and: [
+            { [keyPath]: { $size: commitments.length } },
+            ...commitments.map((commitment) => ({ [keyPath]: has(commitment) })),
+          ],
+        }
+  // The keys as they were, or as this very write left them, should its acknowledgement have been lost.
+  return { $or: [exactly(used.before), exactly([...used.before, used.commitment])] }
 }
 
 function assignEnvelope(record: EncryptedRecord, staged: Staged, name: string, envelope: unknown): void {
@@ -295,13 +316,21 @@ function placed(doc: Doc, condition: Record<string, unknown>): Record<string, un
   if (!doc.$isSubdocument || !parent) return condition
   const path = pathInOwner(doc).slice(parent.$isSubdocument ? pathInOwner(parent).length + 1 : 0)
   if (!('parentArray' in doc)) {
-    return placed(
-      parent,
-      Object.fromEntries(Object.entries(condition).map(([key, value]) => [`${path}.${key}`, value])),
-    )
+    return placed(parent, prefixed(condition, path))
   }
   const element = doc._id === undefined ? condition : { _id: doc._id, ...condition }
   return placed(parent, { [path]: { $elemMatch: element } })
+}
+
+/** A condition on what stands at a path, with the logical operators left on top. */
+function prefixed(condition: Record<string, unknown>, path: string): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(condition).map(([key, value]) =>
+      key.startsWith('$')
+        ? [key, (value as Record<string, unknown>[]).map((each) => prefixed(each, path))]
+        : [`${path}.${key}`, value],
+    ),
+  )
 }
 
 /** The conditions that writes under way put on a document, beside the user's own `$where`. */

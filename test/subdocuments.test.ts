@@ -1,4 +1,4 @@
-import { Schema } from 'mongoose'
+import { Schema, Types } from 'mongoose'
 import { channels, kmsEncrypted, localKms } from '../lib'
 import { secret, useDatabase } from './support'
 
@@ -12,7 +12,7 @@ function personModel(name: string) {
   })
   const profile = new Schema({ title: String }, { _id: false }).plugin(kmsEncrypted, {
     provider,
-    fields: { bio: String },
+    fields: { bio: String, motto: String },
   })
   const person = new Schema({ name: String, contacts: [contact], profile, byPlace: { type: Map, of: contact } })
   return connection.model<any>(name, person) as any
@@ -60,8 +60,8 @@ test('a change of one subdocument re-encrypts that field alone', async () => {
   const [before] = await raw('people')
   const person = await Person.findOne()
   person.contacts[1].phone = secret('+44 999 9999')
-  person.contacts.push({ label: 'new', phone: secret('+44 888 8888') })
   expect(person.isModified('contacts')).toBe(true)
+  person.contacts.push({ label: 'new', phone: secret('+44 888 8888') })
   await person.save()
   const [after] = await raw('people')
   expect(after!.contacts[0]).toEqual(before!.contacts[0])
@@ -134,4 +134,27 @@ test('values on load reach into subdocuments', async () => {
   const Owner = connection.model<any>('Owner', new Schema({ children: [child] })) as any
   await Owner.create({ children: [{ phone: secret('+44 444 4444') }] })
   expect((await Owner.findOne()).children[0].phone).toBe('+44 444 4444')
+})
+
+test.each([
+  ['a single subdocument', (person: any) => person.profile, ['bio', 'motto']],
+  ['an element of an array', (person: any) => person.contacts[0], ['phone', 'notes']],
+  ['a value of a map', (person: any) => person.byPlace.get('london'), ['phone', 'notes']],
+])('two first writers of %s do not lose each other', async (_name, part, [first, second]) => {
+  await connection.collection('people').insertOne({
+    name: 'Ada',
+    profile: { title: 'Countess' },
+    contacts: [{ _id: new Types.ObjectId(), label: 'home' }],
+    byPlace: { london: { _id: new Types.ObjectId(), label: 'london' } },
+  })
+  const [one, two] = [await Person.findOne(), await Person.findOne()]
+  part(one)[first!] = secret('written first')
+  part(two)[second!] = secret('written second')
+  await one.save({ validateBeforeSave: false })
+  await expect(two.save({ validateBeforeSave: false })).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+  const again = await Person.findOne()
+  part(again)[second!] = 'written second'
+  await again.save({ validateBeforeSave: false })
+  const values = await part(await Person.findOne()).decrypt()
+  expect([values[first!], [values[second!]].flat()]).toEqual(['written first', ['written second']])
 })

@@ -141,9 +141,27 @@ function listOf(paths: string | readonly string[]): string[] {
   return typeof paths === 'string' ? paths.split(' ') : [...paths]
 }
 
+/** The methods that an override hides, by the prototype of the document. */
+const hidden = new WeakMap<Method, WeakMap<object, Method>>()
+
 /** The method that an override hides: that of the nearest ancestor which is not this override again. */
 function overridden(doc: Doc, name: string, override: Method): Method {
-  let prototype = Object.getPrototypeOf(doc)
+  const own = Object.getPrototypeOf(doc)
+  let known = hidden.get(override)
+  if (!known) {
+    known = new WeakMap()
+    hidden.set(override, known)
+  }
+  let method = known.get(own)
+  if (!method) {
+    method = findOverridden(own, name, override)
+    known.set(own, method)
+  }
+  return method
+}
+
+function findOverridden(own: any, name: string, override: Method): Method {
+  let prototype = own
   while (prototype[name] !== override) prototype = Object.getPrototypeOf(prototype)
   while (prototype[name] === override) prototype = Object.getPrototypeOf(prototype)
   return prototype[name]

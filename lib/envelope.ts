@@ -1,4 +1,4 @@
-import { randomFillSync } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { lengthPrefixed } from './bytes'
 import { decrypt, encrypt, nonceLength, tagLength } from './cipher'
 import { type DataKey, referenceLength } from './datakey'
@@ -14,29 +14,37 @@ export const envelopeOverhead = headerLength + tagLength
 const label = Buffer.from('mongoose-kms-encrypted/1')
 const suiteBytes = Buffer.of(suite)
 
-/** What an envelope is bound to, apart from its key. */
-export interface Binding {
-  /** The encryption context, by `encodeContext`. */
-  readonly context: Uint8Array
-  /** The record's `_id` with its type: BSON of `{ v: _id }`. */
-  readonly id: Uint8Array
-  /** The field's path in the record, such as `email`. */
-  readonly path: string
+/**
+ * The part of the AAD that all envelopes of one record under one key share.
+ *
+ * @param context the encryption context, by `encodeContext`
+ * @param id the record's `_id` with its type: BSON of `{ v: _id }`
+ */
+export function encodeAadPrefix(context: Uint8Array, id: Uint8Array): Buffer {
+  return lengthPrefixed([label, suiteBytes, context, id])
 }
 
-/** The AAD of one field: injective, so that no other field, record or context has the same. */
-export function encodeAad(binding: Binding): Buffer {
-  return lengthPrefixed([label, suiteBytes, binding.context, binding.id, Buffer.from(binding.path)])
+/** The AAD of one field, such as `email`: injective, so that no other field, record or context has the same. */
+export function encodeAad(prefix: Uint8Array, path: string): Buffer {
+  return Buffer.concat([prefix, lengthPrefixed([Buffer.from(path)])])
 }
 
-/** Encrypts the bytes of one field: suite 1 ‖ key reference 4 ‖ nonce 12 ‖ ciphertext ‖ tag 16. */
-export function encryptEnvelope(key: DataKey, binding: Binding, plaintext: Uint8Array): Buffer {
+/**
+ * Encrypts the bytes of one field: suite 1 ‖ key reference 4 ‖ nonce 12 ‖ ciphertext ‖ tag 16.
+ *
+ * @param nonce 12 random bytes, used for nothing else
+ */
+export function encryptEnvelope(
+  key: DataKey,
+  aad: Uint8Array,
+  plaintext: Uint8Array,
+  nonce: Uint8Array = randomBytes(nonceLength),
+): Buffer {
   const envelope = Buffer.allocUnsafe(envelopeOverhead + plaintext.length)
   envelope[0] = suite
   key.commitment.copy(envelope, 1, 0, referenceLength)
-  const nonce = envelope.subarray(1 + referenceLength, headerLength)
-  randomFillSync(nonce)
-  const { ciphertext, tag } = encrypt(key.encryptionKey, nonce, encodeAad(binding), plaintext)
+  envelope.set(nonce, 1 + referenceLength)
+  const { ciphertext, tag } = encrypt(key.encryptionKey, nonce, aad, plaintext)
   ciphertext.copy(envelope, headerLength)
   tag.copy(envelope, headerLength + ciphertext.length)
   return envelope
@@ -71,13 +79,13 @@ export function parseReference(envelope: Uint8Array, place: string): string {
  *
  * @throws {DecryptionError} ENVELOPE_TRUNCATED, ENVELOPE_UNKNOWN, or ENVELOPE_REJECTED when the tag does not verify
  */
-export function decryptEnvelope(key: DataKey, binding: Binding, envelope: Uint8Array, place: string): Buffer {
+export function decryptEnvelope(key: DataKey, aad: Uint8Array, envelope: Uint8Array, place: string): Buffer {
   parseReference(envelope, place)
   const end = envelope.length - tagLength
   const plaintext = decrypt(
     key.encryptionKey,
     envelope.subarray(1 + referenceLength, headerLength),
-    encodeAad(binding),
+    aad,
     envelope.subarray(headerLength, end),
     envelope.subarray(end),
   )

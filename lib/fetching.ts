@@ -1,4 +1,6 @@
+import type { ClientSession } from 'mongoose'
 import type { AnyModel, Doc } from './host'
+import { ownerOf } from './naming'
 
 /** Options of a write that decide which record it reaches. */
 export interface FindOptions {
@@ -26,10 +28,21 @@ export async function findRaw(
   return model.collection.findOne(withDiscriminator(model, query.getFilter()) as never, Object.fromEntries(given))
 }
 
+/** Whether what is done with these options is part of a transaction. */
+export function isInTransaction(model: AnyModel, { session }: FindOptions): boolean {
+  return ((session ?? ambientSession(model)) as ClientSession | undefined)?.inTransaction() ?? false
+}
+
+/** The session that a document is saved in: its own, or that of the transaction around. */
+export function sessionOf(doc: Doc): ClientSession | undefined {
+  const session = ownerOf(doc).$session() ?? ambientSession(ownerOf(doc).constructor as unknown as AnyModel)
+  return (session as ClientSession | undefined) ?? undefined
+}
+
 /** Reads stored paths of a record as they are in the database now, in the session of the document. */
 export async function fetchStored(doc: Doc, paths: readonly string[]): Promise<Record<string, unknown> | null> {
   const { collection } = doc.constructor as unknown as AnyModel
-  const session = doc.$session()
+  const session = sessionOf(doc)
   const projection = Object.fromEntries(paths.map((path) => [path, 1]))
   return collection.findOne({ _id: doc._id as never }, { projection, ...(session ? { session } : {}) })
 }

@@ -206,10 +206,13 @@ class Binding {
       // Mongoose passes the document as the argument too.
       internals.defaultValue = (scope: Doc) => bound.call(scope, this.#ownerOf(scope))
     }
-    for (const validator of type.validators as Array<{ type?: string; message?: string; validator?: AnyFunction }>) {
+    // Over a copy, because `required()` puts its validator into the list.
+    const validators = [...type.validators] as Array<{ type?: string; validator?: AnyFunction }>
+    for (const validator of validators) {
       if (validator.type === 'required') {
         if (typeof originalRequiredValue === 'function') {
-          type.required(this.#bound(originalRequiredValue as AnyFunction) as never, validator.message)
+          const isRequired = this.#bound(originalRequiredValue as AnyFunction)
+          type.required(false).required({ ...validator, isRequired } as never)
         }
       } else if (validator.validator) {
         validator.validator = this.#bound(validator.validator)

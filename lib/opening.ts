@@ -1,7 +1,7 @@
 import type { Config } from './config'
 import { encodeContext } from './context'
 import { bytesOf, parseWrappedKey, referenceOf, type WrappedKey } from './entry'
-import { decryptEnvelope, parseReference } from './envelope'
+import { decryptEnvelope, encodeAad, encodeAadPrefix, parseReference } from './envelope'
 import { DecryptionError, RecordError } from './errors'
 import type { Doc } from './host'
 import { LockedValue } from './locked'
@@ -101,12 +101,12 @@ export function requesterOf(record: EncryptedRecord) {
   return { model: modelNameOf(record.doc), id: record.doc._id, fields: [...record.config.fields.byName.keys()] }
 }
 
-/** What the envelopes of a record are bound to. */
-export function bindingFor(record: EncryptedRecord, context: Uint8Array, path: string) {
+/** What all envelopes of a record under one key are bound to, for `encodeAad`. */
+export function encodePlace(record: EncryptedRecord, context: Uint8Array): Buffer {
   const { doc, config } = record
   const owner = ownerOf(doc)
   const place = owner === doc ? { v: doc._id } : { v: owner._id, at: pathInOwner(doc), id: doc._id }
-  return { context, id: config.host.serialize(place), path }
+  return encodeAadPrefix(context, config.host.serialize(place))
 }
 
 /** The wrapped keys as they are stored on the record, unparsed: one that is damaged must not stop the others. */
@@ -160,7 +160,7 @@ function decryptFields(record: EncryptedRecord, names: readonly string[]): void 
     const opened = record.dataKeys.get(parseReference(envelope, place))
     if (!opened) throw locked(record, name)
     // The plaintext is not zeroed: binary values are views into it.
-    const plaintext = decryptEnvelope(opened.key, bindingFor(record, opened.context, name), envelope, place)
+    const plaintext = decryptEnvelope(opened.key, encodeAad(encodePlace(record, opened.context), name), envelope, place)
     values[name] = record.config.host.deserialize(plaintext).v
   }
   if (Object.keys(values).length > 0) record.learn(values)

@@ -1,11 +1,19 @@
 import type { Aggregate, Query } from 'mongoose'
-import { findRaw } from './fetching'
+import { findRaw, isInTransaction } from './fetching'
 import { refusePath, refuseSort, translateFilter } from './filters'
 import { type AnyModel, type AnySchema, always } from './host'
 import { layoutOf } from './layout'
 import { translatePipeline } from './pipelines'
 import { translateProjection } from './projections'
-import { learnDependencies, type Request, refuseOvertaken, type Tie, tieReplacement, tieUpdate } from './tying'
+import {
+  collisionOf,
+  learnDependencies,
+  type Request,
+  refuseOvertaken,
+  type Tie,
+  tieReplacement,
+  tieUpdate,
+} from './tying'
 
 type AnyQuery = Query<any, any> & { op: string; _distinct?: string }
 
@@ -59,8 +67,20 @@ export function addQueryHooks(schema: AnySchema, isActive: (model: AnyModel) => 
       onQuery as never,
       always(async function refuseOvertakenWrite(this: AnyQuery, result: unknown) {
         const write = ties.get(this)
-        if (!write || isHit(result)) return
+        if (!write || write.inserts || isHit(result)) return
         await refuseOvertaken(write.request, write.tie)
+      }) as never,
+    )
+    // Three parameters make it an error handler.
+    schema.post(
+      operation as never,
+      onQuery as never,
+      always(async function refuseCollidingWrite(this: AnyQuery, error: Error, _result: unknown, _next: unknown) {
+        const write = ties.get(this)
+        if (write?.inserts) throw (await collisionOf(write.request, error)) ?? error
+        // `orFail()` throws before it is known why nothing was found.
+        if (write && error.name === 'DocumentNotFoundError') await refuseOvertaken(write.request, write.tie)
+        throw error
       }) as never,
     )
   }
@@ -75,7 +95,7 @@ export function addQueryHooks(schema: AnySchema, isActive: (model: AnyModel) => 
   )
 }
 
-const ties = new WeakMap<AnyQuery, { readonly request: Request; readonly tie: Tie }>()
+const ties = new WeakMap<AnyQuery, { readonly request: Request; readonly tie: Tie; readonly inserts: boolean }>()
 
 function translate(query: AnyQuery): void {
   const { schema } = query.model
@@ -98,6 +118,7 @@ function requestOf(query: AnyQuery): Request {
     upsert: options.upsert === true,
     runValidators: options.runValidators ?? model.base.get('runValidators') ?? false,
     setDefaults: (options.setDefaultsOnInsert ?? model.base.get('setDefaultsOnInsert' as never)) !== false,
+    inTransaction: isInTransaction(model, options),
     find: (filter, projection) => findRaw(model, filter, projection, options),
   }
 }
@@ -106,7 +127,7 @@ function apply(query: AnyQuery, request: Request, tied: Awaited<ReturnType<typeo
   query.setQuery(tied.filter as never)
   query.setUpdate(tied.content as never)
   if (request.upsert !== tied.upsert) query.setOptions({ upsert: tied.upsert })
-  if (tied.tie) ties.set(query, { request, tie: tied.tie })
+  if (tied.tie) ties.set(query, { request, tie: tied.tie, inserts: tied.upsert })
 }
 
 /** Whether a write reached a record, told by what the driver or Mongoose returns. */

@@ -1,12 +1,12 @@
 import { refresh } from './conflicts'
 import { encodeContext } from './context'
 import { bytesOf, encodeWrappedKey, referenceOf } from './entry'
-import { decryptEnvelope, encryptEnvelope, parseReference } from './envelope'
-import { RecordError } from './errors'
+import { decryptEnvelope, encodeAad, encryptEnvelope, parseReference } from './envelope'
+import { OperationError, RecordError } from './errors'
 import { fetchStored } from './fetching'
 import type { AnyModel } from './host'
 import { storedPathsOf } from './layout'
-import { bindingFor, contextFor, openDataKey, requesterOf } from './opening'
+import { contextFor, encodePlace, openDataKey, requesterOf } from './opening'
 import type { EncryptedRecord } from './record'
 import { envelopeSubtype } from './writing'
 
@@ -19,9 +19,17 @@ const maxAttempts = 5
  * left behind under a key that is gone. Unsaved changes of the document stay as they are.
  *
  * @throws {RecordError} RECORD_CHANGED when other writes came between every time
+ * @throws {OperationError} WRITE_REFUSED for a subdocument
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored field does not verify
  */
 export async function rotateRecord(record: EncryptedRecord): Promise<void> {
+  if (record.doc.$isSubdocument) {
+    throw new OperationError(
+      'WRITE_REFUSED',
+      `${record.place()}: the data key of a subdocument cannot be rotated in place. Put a new subdocument with the decrypted ` +
+        'values in its stead, and save the owner.',
+    )
+  }
   for (let attempt = 1; attempt <= maxAttempts; attempt++) {
     const stored = await fetchStored(record.doc, storedPathsOf(record.config))
     if (!stored) {
@@ -57,7 +65,7 @@ async function tryRotation(record: EncryptedRecord, stored: Record<string, unkno
   }
   const written: Record<string, unknown> = { [config.keyPath]: [encodeWrappedKey(entry, binary)] }
   for (const [name, plaintext] of plaintexts) {
-    const envelope = encryptEnvelope(opened.key, bindingFor(record, opened.context, name), plaintext)
+    const envelope = encryptEnvelope(opened.key, encodeAad(encodePlace(record, opened.context), name), plaintext)
     plaintext.fill(0)
     written[record.field(name).storedPath] = binary(envelope, envelopeSubtype)
   }
@@ -77,7 +85,7 @@ async function decryptStored(record: EncryptedRecord, stored: Record<string, unk
     const reference = parseReference(envelope, place)
     await openDataKey(record, reference, [name])
     const { key, context } = record.dataKeys.get(reference)!
-    plaintexts.set(name, decryptEnvelope(key, bindingFor(record, context, name), envelope, place))
+    plaintexts.set(name, decryptEnvelope(key, encodeAad(encodePlace(record, context), name), envelope, place))
   }
   return plaintexts
 }

@@ -24,6 +24,7 @@ export interface Request {
   readonly runValidators: boolean
   /** Whether defaults are written where a record is inserted. */
   readonly setDefaults: boolean
+  readonly inTransaction: boolean
   /** Finds the record that the write would reach, with the paths given; `undefined` where there is none. */
   readonly find: (filter: Filter, projection: Record<string, 1> | undefined) => Promise<Record<string, unknown> | null>
 }
@@ -95,21 +96,35 @@ export async function tieReplacement(request: Request, replacement: unknown): Pr
 }
 
 /**
- * Whether a tied write that matched nothing was overtaken: its record is still there, and its keys are other ones.
+ * Whether a tied write that matched nothing was overtaken: its record is still there, and its keys are other ones; or
+ * it is gone, where the write was to insert it then.
  *
  * @throws {RecordError} RECORD_CHANGED
  */
 export async function refuseOvertaken(request: Request, tie: Tie): Promise<void> {
-  const found = await request.find(
-    translateFilter(request.model.schema, request.filter, request.place) as Filter,
-    undefined,
-  )
-  if (!found) return
-  const isSame = String(found._id) === String(tie.id)
+  const found = await findAgain(request)
+  if (!found && !request.upsert) return
+  const isSame = found && String(found._id) === String(tie.id)
   if (isSame && tie.keys.every(({ config, used }) => hasKey(found[config.keyPath], used.commitment))) return
-  throw new RecordError(
+  throw overtaken(request)
+}
+
+/** The error for an upsert that found no record, and met one when it inserted; `undefined` for any other failure. */
+export async function collisionOf(request: Request, error: unknown): Promise<RecordError | undefined> {
+  // What is a duplicate in a transaction has ended it.
+  if ((error as { code?: unknown }).code !== 11000 || request.inTransaction) return undefined
+  return (await findAgain(request)) ? overtaken(request, error) : undefined
+}
+
+function findAgain(request: Request): Promise<Record<string, unknown> | null> {
+  return request.find(translateFilter(request.model.schema, request.filter, request.place) as Filter, undefined)
+}
+
+function overtaken({ place }: Request, cause?: unknown): RecordError {
+  return new RecordError(
     'RECORD_CHANGED',
-    `${request.place}: the record or its data key changed while the update was being encrypted, and nothing was written. Try again.`,
+    `${place}: the record or its data key changed while the update was being encrypted, and nothing was written. Try again.`,
+    { cause },
   )
 }
 

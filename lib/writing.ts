@@ -1,16 +1,18 @@
+import { randomBytes } from 'node:crypto'
 import type { ClientSession } from 'mongoose'
+import { nonceLength } from './cipher'
 import type { Config } from './config'
 import { encodeContext } from './context'
 import { encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from './entry'
-import { encryptEnvelope } from './envelope'
+import { encodeAad, encryptEnvelope } from './envelope'
 import { RecordError } from './errors'
 import { fetchStored } from './fetching'
 import { storedShape } from './fields'
 import type { Doc } from './host'
 import { ownerOf, pathInOwner } from './naming'
 import {
-  bindingFor,
   contextFor,
+  encodePlace,
   openDataKey,
   openFields,
   requesterOf,
@@ -52,14 +54,15 @@ export async function stage(record: EncryptedRecord): Promise<void> {
   for (const name of record.marked) record.values.markModified(name)
   record.marked.clear()
 
+  let values = valuesToWrite(record)
   let used: UsedKey | undefined
-  // The user may change values while the KMS is asked, so what needs a key is looked at again.
-  while (!used && namesToWrite(record).some((name) => isPresent(storedValue(record, name)))) {
+  while (!used && [...values.values()].some(isPresent)) {
     used = await keyForWriting(record)
+    // The user may have changed values while the KMS was asked.
+    values = valuesToWrite(record)
   }
-  const names = namesToWrite(record)
-  if (names.length === 0) return
-  const envelopes = new Map(names.map((name) => [name, seal(record, name, used?.opened)]))
+  if (values.size === 0) return
+  const envelopes = seal(record, values, used?.opened)
 
   const staged: Staged = record.staged ?? { fields: new Map(), modified: new Set() }
   assignSealed(() => {
@@ -177,37 +180,60 @@ function checkContexts(record: EncryptedRecord): void {
   }
 }
 
-function namesToWrite(record: EncryptedRecord): string[] {
+/** The values that the next write has to encrypt or remove, in the shape in which they are stored. */
+function valuesToWrite(record: EncryptedRecord): Map<string, unknown> {
   const { known, values, doc, staged } = record
-  return [...known].filter((name) => {
-    if (doc.$isNew && !staged?.fields.has(name)) return storedValue(record, name) !== undefined
-    return values.isModified(name)
-  })
+  const written = new Map<string, unknown>()
+  let shape: Record<string, unknown> | undefined
+  const shapeOnce = () => {
+    shape ??= values.toObject(storedShape) as Record<string, unknown>
+    return shape
+  }
+  for (const name of known) {
+    const isFirst = doc.$isNew && !staged?.fields.has(name)
+    if (!isFirst && !values.isModified(name)) continue
+    const value = storedValue(record, name, shapeOnce)
+    if (!isFirst || value !== undefined) written.set(name, value)
+  }
+  return written
 }
 
-/** The value of a known field in the shape in which it is stored. */
-function storedValue(record: EncryptedRecord, name: string): unknown {
+function storedValue(record: EncryptedRecord, name: string, shape: () => Record<string, unknown>): unknown {
   const { values } = record
-  if (!record.field(name).nested) {
+  const { nested } = record.field(name)
+  if (!nested) {
     const value = values.get(name, null, { getters: false })
     if (value === null || typeof value !== 'object' || value instanceof Date) return value
   }
-  const value = values.toObject(storedShape)[name]
+  const value = shape()[name]
   // A nested object is always there in Mongoose; it counts as absent until something is in it, or it is set.
-  if (record.field(name).nested && !record.assigned.has(name) && isEmpty(value) && !values.isModified(name))
-    return undefined
-  return value
+  const isAbsent = nested && !record.assigned.has(name) && isEmpty(value) && !values.isModified(name)
+  return isAbsent ? undefined : value
 }
 
-function seal(record: EncryptedRecord, name: string, used: OpenedKey | undefined): unknown {
-  const value = storedValue(record, name)
-  if (!isPresent(value)) return value
+/** The envelopes of values; what is null or undefined stays as it is. */
+function seal(
+  record: EncryptedRecord,
+  values: ReadonlyMap<string, unknown>,
+  used: OpenedKey | undefined,
+): Map<string, unknown> {
   const { host } = record.config
-  const { key, context } = used as OpenedKey
-  const plaintext = host.serialize({ v: value })
-  const envelope = encryptEnvelope(key, bindingFor(record, context, name), plaintext)
-  plaintext.fill(0)
-  return mint(host.binary(envelope, envelopeSubtype))
+  const place = used && encodePlace(record, used.context)
+  // One call for all nonces: the call costs more than the bytes.
+  const nonces = randomBytes(nonceLength * values.size)
+  const envelopes = new Map<string, unknown>()
+  for (const [name, value] of values) {
+    if (!isPresent(value)) {
+      envelopes.set(name, value)
+      continue
+    }
+    const plaintext = host.serialize({ v: value })
+    const nonce = nonces.subarray(envelopes.size * nonceLength, (envelopes.size + 1) * nonceLength)
+    const envelope = encryptEnvelope(used!.key, encodeAad(place!, name), plaintext, nonce)
+    plaintext.fill(0)
+    envelopes.set(name, mint(host.binary(envelope, envelopeSubtype)))
+  }
+  return envelopes
 }
 
 /** The data key to encrypt with: the record's own of the current version, or a new one. */
@@ -357,7 +383,7 @@ function liftGuard(record: EncryptedRecord, staged: Staged): void {
 
 /** Whether the record holds a value that the database has not seen and that nothing has encrypted. */
 export function isUnencrypted(record: EncryptedRecord): boolean {
-  return namesToWrite(record).some((name) => isPresent(storedValue(record, name)))
+  return [...valuesToWrite(record).values()].some(isPresent)
 }
 
 function isPresent(value: unknown): boolean {

@@ -4,7 +4,7 @@ import { awsKms, localKms } from 'mongoose-kms-encrypted'
 import { startMongo } from '../test/mongo'
 
 /** The key that examples use: that of `KMS_KEY_ID` in AWS KMS, or one in memory, which is not for production. */
-export const keyId = process.env.KMS_KEY_ID
+export const keyId = process.env.KMS_KEY_ID || undefined
 export const provider = keyId ? awsKms() : localKms()
 
 const ownKey = keyId ? `${keyId} in AWS KMS` : 'localKms, in the memory of this process: not for production'

@@ -18,7 +18,7 @@ const patientSchema = new Schema({ ward: Number })
   })
   .plugin(kmsEncrypted, {
     name: 'diagnosis',
-    keyId: process.env.KMS_DIAGNOSIS_KEY_ID ?? keyId,
+    keyId: process.env.KMS_DIAGNOSIS_KEY_ID || keyId,
     provider: keyId ? provider : localKms({ secret: Buffer.alloc(32, 'another key') }),
     fields: { diagnosis: { type: String, required: true } },
     context: (patient) => ({ Record: `Patient/${patient._id}`, Purpose: 'treatment' }),

@@ -1,12 +1,13 @@
 import { hasKey } from './conflicts'
-import { recordsOf } from './document'
+import { contentOf, recordsOf } from './document'
 import { OperationError, RecordError } from './errors'
-import { type FindOptions, findRaw } from './fetching'
+import { type FindOptions, findRaw, isInTransaction } from './fetching'
 import { translateFilter } from './filters'
 import { requests, stageDocument } from './hooks'
 import type { AnyModel, Doc } from './host'
-import { layoutOf } from './layout'
-import { Sealed } from './sealed'
+import { layoutFor } from './layout'
+import { idOf } from './naming'
+import { assigned, Sealed } from './sealed'
 import { type Request, type Tie, type TiedWrite, tieReplacement, tieUpdate } from './tying'
 import { mergeErrors, validateFields } from './validation'
 
@@ -22,14 +23,18 @@ export interface BulkOptions extends FindOptions {
 export interface Bulk {
   readonly options: BulkOptions
   /** The updates that were tied to a record, to be looked at again after the write. */
-  readonly ties: { readonly index: number; readonly request: Request; readonly tie: Tie }[]
+  readonly ties: { readonly index: number; readonly request: Request; readonly tie: Tie; readonly inserts: boolean }[]
   /** Models that an operation of this bulk inserts into or updates, before the one at hand. */
   readonly written: Set<AnyModel>
+  /** The `_id`s of records whose data keys an operation before the one at hand replaces. */
+  readonly replaced: Set<string>
+  /** How many updates and replacements of one record there are; infinite where one may reach many. */
+  updates: number
 }
 
 /** Begins the preparation of a bulk write. */
 export function newBulk(options: BulkOptions): Bulk {
-  return { options, ties: [], written: new Set() }
+  return { options, ties: [], written: new Set(), replaced: new Set(), updates: 0 }
 }
 
 /**
@@ -47,6 +52,8 @@ export async function prepareOperation(
   const place = `${model.modelName}.bulkWrite() operation ${index}`
   const prepared = await prepare(bulk, model, name, operation, index, place)
   if (!name.startsWith('delete')) bulk.written.add(model)
+  if (name === 'updateOne' || name === 'replaceOne') bulk.updates++
+  if (name === 'updateMany') bulk.updates = Infinity
   return prepared
 }
 
@@ -61,6 +68,7 @@ async function prepare(bulk: Bulk, model: AnyModel, name: string, operation: Ope
     upsert: operation.upsert === true,
     runValidators: false,
     setDefaults: operation.setDefaultsOnInsert !== false,
+    inTransaction: isInTransaction(model, bulk.options),
     find: async (wanted, projection) => {
       const found = await findRaw(model, wanted, projection, { ...bulk.options, ...operation, sort: operation.sort })
       if (!found && bulk.written.has(model)) throw undecided(place)
@@ -69,9 +77,11 @@ async function prepare(bulk: Bulk, model: AnyModel, name: string, operation: Ope
   }
   if (name === 'replaceOne') {
     const tied = await tieReplacement(request, operation.replacement)
+    if (tied.tie) bulk.replaced.add(String(tied.tie.id))
     return remember(bulk, index, request, { ...operation, replacement: tied.content }, tied)
   }
   const tied = await tieUpdate(request, operation.update, name === 'updateMany')
+  if (tied.tie && bulk.replaced.has(String(tied.tie.id))) throw replacedBefore(place)
   return remember(bulk, index, request, { ...operation, update: tied.content }, tied)
 }
 
@@ -82,8 +92,25 @@ function remember(
   operation: Operation,
   tied: TiedWrite<unknown>,
 ): Operation {
-  if (tied.tie) bulk.ties.push({ index, request, tie: tied.tie })
+  if (tied.tie) bulk.ties.push({ index, request, tie: tied.tie, inserts: tied.upsert })
   return { ...operation, filter: tied.filter, ...(tied.upsert === request.upsert ? {} : { upsert: tied.upsert }) }
+}
+
+/** What to throw for a bulk write that failed: where upserts met records that others inserted meanwhile, it says so. */
+export async function failureOf(bulk: Bulk, error: unknown): Promise<unknown> {
+  const { code, writeErrors } = error as { code?: unknown; writeErrors?: unknown }
+  const inserting = bulk.ties.filter(({ inserts }) => inserts)
+  const failed = writeErrors instanceof Map ? [...writeErrors.values()] : [writeErrors ?? []].flat()
+  if (inserting.length === 0 || !(code === 11000 || failed.some((each) => each?.code === 11000))) return error
+  const collided: number[] = []
+  for (const { index, request, tie } of inserting) {
+    if (request.inTransaction) return error
+    const filter = translateFilter(request.model.schema, request.filter, request.place) as object
+    const found = await findRaw(request.model, filter, { _id: 1 }, bulk.options)
+    const stored = found && (await fetchKeys(request.model, [tie], bulk.options)).get(String(found._id))
+    if (found && !(stored && holdsKeys(stored, tie))) collided.push(index)
+  }
+  return collided.length === 0 || collided.length < failed.length ? error : overtaken(collided, error)
 }
 
 /**
@@ -91,8 +118,10 @@ function remember(
  *
  * @throws {RecordError} RECORD_CHANGED naming the operations that were not applied
  */
-export async function refuseOvertakenOperations(bulk: Bulk): Promise<void> {
-  const overtaken: number[] = []
+export async function refuseOvertakenOperations(bulk: Bulk, result: unknown): Promise<void> {
+  const { acknowledged = true, matchedCount = 0, upsertedCount = 0 } = (result ?? {}) as Record<string, any>
+  if (!acknowledged || matchedCount + upsertedCount === bulk.updates) return
+  const missed: number[] = []
   for (const model of new Set(bulk.ties.map(({ request }) => request.model))) {
     const ties = bulk.ties.filter(({ request }) => request.model === model)
     const stored = await fetchKeys(
@@ -100,18 +129,27 @@ export async function refuseOvertakenOperations(bulk: Bulk): Promise<void> {
       ties.map(({ tie }) => tie),
       bulk.options,
     )
-    for (const { index, request, tie } of ties) {
+    for (const { index, request, tie, inserts } of ties) {
       const keys = stored.get(String(tie.id))
-      if (!keys || tie.keys.every(({ config, used }) => hasKey(keys[config.keyPath], used.commitment))) continue
+      if (inserts || (keys ? holdsKeys(keys, tie) : !request.upsert)) continue
       const filter = translateFilter(model.schema, request.filter, request.place) as object
-      if (await findRaw(model, { $and: [filter, { _id: tie.id }] }, { _id: 1 }, bulk.options)) overtaken.push(index)
+      const isMissed = !keys || (await findRaw(model, { $and: [filter, { _id: tie.id }] }, { _id: 1 }, bulk.options))
+      if (isMissed) missed.push(index)
     }
   }
-  if (overtaken.length === 0) return
-  throw new RecordError(
+  if (missed.length > 0) throw overtaken(missed)
+}
+
+function holdsKeys(stored: Record<string, unknown>, tie: Tie): boolean {
+  return tie.keys.every(({ config, used }) => hasKey(stored[config.keyPath], used.commitment))
+}
+
+function overtaken(indexes: readonly number[], cause?: unknown): RecordError {
+  return new RecordError(
     'RECORD_CHANGED',
-    `bulkWrite(): the data keys of records changed while the operations ${overtaken.join(', ')} were being encrypted, and those ` +
-      'were not applied. Try them again; the others are written.',
+    `bulkWrite(): records or their data keys changed while the operations ${indexes.join(', ')} were being encrypted, and those ` +
+      `were not applied. Try them again; ${cause ? 'cause tells what was written of the others' : 'the others are written'}.`,
+    { cause },
   )
 }
 
@@ -135,7 +173,7 @@ async function encryptDocument(model: AnyModel, given: unknown, bulk: Bulk): Pro
   // `bulkSave()` has encrypted its documents already.
   if (given instanceof model && requests.has(given as unknown as Doc)) return given
   if (given === null || typeof given !== 'object') return given
-  const source = given instanceof model ? await valuesOf(given as unknown as Doc) : (given as Record<string, unknown>)
+  const source = given instanceof model ? await contentOf(given as unknown as Doc) : (given as Record<string, unknown>)
   const doc = new model(source) as unknown as Doc
   if (!bulk.options.skipValidation) {
     for (const record of recordsOf(doc)) {
@@ -145,22 +183,22 @@ async function encryptDocument(model: AnyModel, given: unknown, bulk: Bulk): Pro
     }
   }
   await stageDocument(doc)
-  const { byField, storedPaths } = layoutOf(model.schema)
-  const stored: Record<string, unknown> = { _id: doc._id }
+  const { byField, storedPaths } = layoutFor(doc)
+  const stored: Record<string, unknown> = { _id: idOf(doc) }
   for (const [path, value] of Object.entries(source)) if (!byField.has(path)) stored[path] = value
-  for (const path of storedPaths) if (doc[path] instanceof Sealed) stored[path] = doc[path]
+  for (const path of storedPaths) {
+    if (path in stored) throw assigned(path)
+    if (doc[path] instanceof Sealed) stored[path] = doc[path]
+  }
   return stored
 }
 
-/** A document in the clear, its encrypted fields among the others. */
-async function valuesOf(doc: Doc): Promise<Record<string, unknown>> {
-  const values: Record<string, unknown> = { ...doc.toObject() }
-  for (const record of recordsOf(doc)) {
-    for (const name of record.config.fields.byName.keys()) {
-      if (record.settle(name)) values[name] = record.values.get(name)
-    }
-  }
-  return values
+function replacedBefore(place: string): OperationError {
+  return new OperationError(
+    'UPDATE_REFUSED',
+    `${place}: an earlier operation of the same bulk replaces the record and its data key. Put the values into the replacement, ` +
+      'or split the bulk before this operation.',
+  )
 }
 
 function undecided(place: string): OperationError {

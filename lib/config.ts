@@ -1,10 +1,10 @@
 import { checkContext, type EncryptionContext } from './context'
 import { ConfigurationError, RecordError } from './errors'
-import { compileFields, type Fields } from './fields'
+import { compileFields, type Fields, isDocumentProperty, isPath } from './fields'
 import { type AnySchema, type Doc, type Host, hostOf } from './host'
 import { KeyManager } from './keys'
 import { modelNameOf, ownerOf, recordName, topOf } from './naming'
-import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions } from './options'
+import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
 import type { KeyProvider } from './provider'
 import { awsKms } from './providers/aws'
 
@@ -62,7 +62,7 @@ export function makeConfig(schema: AnySchema, options: KmsEncryptedOptions | und
     }
   }
   const { name, decrypt = 'onAccess', version = 1, cache } = options
-  if (name !== undefined && !/^\w+$/.test(String(name))) {
+  if (name !== undefined && !(typeof name === 'string' && /^\w+$/.test(name))) {
     throw invalid('name', 'Expected letters, digits and underscores.')
   }
   if (decrypt !== 'onAccess' && decrypt !== 'onLoad') {
@@ -71,7 +71,7 @@ export function makeConfig(schema: AnySchema, options: KmsEncryptedOptions | und
   checkCache(cache)
   const keyPath = checkPath('keyPath', options.keyPath ?? `encrypted_kms_key${name === undefined ? '' : `_${name}`}`)
   const fields = compileFields(host, schema, options.fields, storedPathOf(options.ciphertextPath))
-  checkPaths(schema, keyPath, fields)
+  checkPaths(host, schema, keyPath, fields)
   const provider = checkProvider(options.provider)
   const contextDependencies = new Set<string>()
   const dependencies = new Set<string>()
@@ -102,8 +102,9 @@ function makeGenerations(options: KmsEncryptedOptions, current: number, provider
   generations.set(current, makeGeneration('', options.keyId, options.context, provider, note))
   const previous = options.previousVersions ?? {}
   if (typeof previous !== 'object') throw invalid('previousVersions', 'Expected an object such as { 1: { keyId } }.')
-  for (const [key, { keyId, context }] of Object.entries(previous)) {
+  for (const [key, generation] of Object.entries(previous)) {
     const version = checkVersion(`previousVersions.${key}`, Number(key))
+    const { keyId, context } = checkPrevious(`previousVersions.${key}`, generation)
     if (version === current) {
       throw invalid(
         `previousVersions.${key}`,
@@ -116,6 +117,17 @@ function makeGenerations(options: KmsEncryptedOptions, current: number, provider
     )
   }
   return generations
+}
+
+function checkPrevious(option: string, generation: unknown): PreviousVersion {
+  if (generation === null || typeof generation !== 'object') {
+    throw invalid(option, 'Expected an object such as { keyId } or { context }.')
+  }
+  const unknown = Object.keys(generation).find((name) => name !== 'keyId' && name !== 'context')
+  if (unknown !== undefined) {
+    throw invalid(`${option}.${unknown}`, 'There is no such option. Use one of keyId, context.')
+  }
+  return generation
 }
 
 function makeGeneration(
@@ -194,6 +206,10 @@ function checkProvider(provider: KeyProvider | undefined): KeyProvider {
       'Expected a KeyProvider, such as awsKms() or localKms(). Did you pass the function uncalled?',
     )
   }
+  const { concurrency } = provider
+  if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency > 0)) {
+    throw invalid('provider', `Its concurrency must be a positive integer, got ${String(concurrency)}.`)
+  }
   return provider
 }
 
@@ -227,7 +243,7 @@ function checkPath(option: string, path: unknown): string {
   )
 }
 
-function checkPaths(schema: AnySchema, keyPath: string, fields: Fields): void {
+function checkPaths(host: Host, schema: AnySchema, keyPath: string, fields: Fields): void {
   const taken = new Set<string>(fields.byName.keys())
   if (schema.path(keyPath)) {
     throw invalid(
@@ -236,7 +252,8 @@ function checkPaths(schema: AnySchema, keyPath: string, fields: Fields): void {
     )
   }
   for (const path of [keyPath, ...[...fields.byName.values()].map((field) => field.storedPath)]) {
-    if (taken.has(path) || schema.path(path) || schema.virtualpath(path)) {
+    const isTaken = taken.has(path) || isPath(schema, path) || Boolean(schema.virtualpath(path))
+    if (isTaken || isDocumentProperty(host, schema, path)) {
       throw invalid(
         'ciphertextPath',
         `The path ${path} is already taken. Choose another with ciphertextPath or keyPath.`,

@@ -1,7 +1,7 @@
 import { touchedRecordsOf } from './document'
 import { RecordError } from './errors'
 import { fetchStored } from './fetching'
-import type { Doc } from './host'
+import type { AnyModel, Doc } from './host'
 import { storedPathsOf } from './layout'
 import { recordName } from './naming'
 import { storedCommitment } from './opening'
@@ -55,6 +55,17 @@ export function overtakenError(doc: Doc, { records }: Overtaken, cause: unknown)
     'RECORD_CHANGED',
     `${place}: another process changed the record's data key since it was loaded, and nothing was written. ` +
       'The document has the new key now: save it again.',
+    { cause },
+  )
+}
+
+/** The same for documents of a `bulkSave()`. */
+export function overtakenBulkError(model: AnyModel, overtaken: readonly Overtaken[], cause: unknown): RecordError {
+  const places = overtaken.flatMap(({ records }) => records.map((record) => record.place()))
+  return new RecordError(
+    'RECORD_CHANGED',
+    `${model.modelName}.bulkSave(): another process changed the data keys of ${places.join(', ')} since they were loaded, and those ` +
+      'were not written. The documents have the new keys now: save them again.',
     { cause },
   )
 }

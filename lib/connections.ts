@@ -1,7 +1,7 @@
 import type { Connection } from 'mongoose'
-import { newBulk, prepareOperation, refuseOvertakenOperations } from './bulk'
+import { failureOf, newBulk, prepareOperation, refuseOvertakenOperations } from './bulk'
 import type { AnyModel } from './host'
-import { isEncrypted } from './layout'
+import { reachesEncrypted } from './layout'
 
 type BulkWrite = (this: Connection, operations: unknown, options?: object) => Promise<unknown>
 type ConnectionOperation = { name?: string; model?: AnyModel | string } & Record<string, any>
@@ -20,8 +20,13 @@ export function coverConnection(connection: Connection): void {
     for (const [index, operation] of (operations as ConnectionOperation[]).entries()) {
       prepared.push(await prepareFor(this, bulk, operation, index))
     }
-    const result = await original.call(this, prepared, options)
-    await refuseOvertakenOperations(bulk)
+    let result: unknown
+    try {
+      result = await original.call(this, prepared, options)
+    } catch (error) {
+      throw await failureOf(bulk, error)
+    }
+    await refuseOvertakenOperations(bulk, result)
     return result
   }
   connection.bulkWrite = bulkWrite as never
@@ -36,6 +41,6 @@ async function prepareFor(
   const { name, model: given, ...rest } = operation ?? {}
   // What names no model or operation is for Mongoose to complain of.
   const model = typeof given === 'string' ? (connection.models[given] as AnyModel | undefined) : given
-  if (name === undefined || !model?.schema || !isEncrypted(model.schema)) return operation
+  if (name === undefined || !model?.schema || !reachesEncrypted(model.schema)) return operation
   return { ...(await prepareOperation(bulk, model, name, rest, index)), name, model: given }
 }

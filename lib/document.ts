@@ -1,14 +1,15 @@
 import type { Config } from './config'
 import { OperationError, RecordError } from './errors'
-import type { AnySchema, Doc } from './host'
-import { layoutFor } from './layout'
+import type { AnyModel, AnySchema, Doc } from './host'
+import { layoutFor, partsOf } from './layout'
 import { topOf } from './naming'
 import { openFields, readField } from './opening'
 import { toPlain } from './plain'
 import { type EncryptedRecord, peekRecord, recordOf } from './record'
 import { rotateRecord } from './rotation'
+import { assigned, assignSealed } from './sealed'
 import { mergeErrors, type Selection, validateFieldsSync } from './validation'
-import { isUnencrypted } from './writing'
+import { copyRecord, isUnencrypted, openValuesOf } from './writing'
 
 type Method = (this: Doc, ...args: any[]) => any
 
@@ -46,6 +47,32 @@ export async function decryptRecord(doc: Doc): Promise<Record<string, unknown>> 
   return plain
 }
 
+/** A document as if all of it were stored in the clear: what another record with its values is made of. */
+export async function contentOf(doc: Doc): Promise<Record<string, unknown>> {
+  return { ...clearPartOf(doc), ...(await fieldsOf(doc)) }
+}
+
+/** The encrypted fields that a document has, in the shape in which they would be stored in the clear. */
+export async function fieldsOf(doc: Doc): Promise<Record<string, unknown>> {
+  const fields: Record<string, unknown> = {}
+  for (const record of recordsOf(doc)) {
+    await openFields(record, record.config.fields.byName.keys())
+    Object.assign(fields, openValuesOf(record))
+  }
+  return fields
+}
+
+/** The paths of a document that are not encrypted, in the shape in which they are stored. */
+export function clearPartOf(doc: Doc): Record<string, unknown> {
+  return doc.toObject({
+    transform: false,
+    virtuals: false,
+    depopulate: true,
+    flattenDecimals: false,
+    flattenMaps: false,
+  } as never)
+}
+
 /** How the encrypted fields take part in the methods that every document has, by the name of the method. */
 const overrides: Record<string, (original: Method) => Method> = {
   get: (original) =>
@@ -59,15 +86,39 @@ const overrides: Record<string, (original: Method) => Method> = {
     },
   $set: (original) => setOverride(original),
   set: (original) => setOverride(original),
+  overwrite: (original) =>
+    function overwrite(values) {
+      const { byField, storedPaths } = layoutFor(this)
+      const planted = [...storedPaths].find((path) => path in values)
+      if (planted !== undefined) throw assigned(planted)
+      // Mongoose empties what is not given. What is stored for a field goes when the field does.
+      const loaded = [...storedPaths].filter((path) => this[path] !== undefined)
+      const kept = Object.fromEntries(loaded.map((path) => [path, this[path]]))
+      assignSealed(() => original.call(this, { ...values, ...kept }))
+      for (const [name, { fields }] of byField) {
+        if (!(name in values) && this.isSelected(fields.byName.get(name)!.storedPath)) this.set(name, undefined)
+      }
+      return this
+    },
+  $clone: (original) =>
+    function $clone(this: Doc) {
+      const clone: Doc = original.call(this)
+      const clones = partsOf(clone)
+      for (const [index, part] of partsOf(this).entries()) {
+        for (const record of touchedRecordsOf(part)) copyRecord(record, recordOf(record.config, clones[index] as Doc))
+      }
+      return clone
+    },
   isModified: (original) => isModifiedOverride(original),
   $isModified: (original) => isModifiedOverride(original),
   isDirectModified: (original) =>
     function isDirectModified(path) {
       const paths = typeof path === 'string' ? path.split(' ') : path
       if (!Array.isArray(paths)) return original.call(this, path)
-      return paths.some((each: string) =>
-        configFor(this, each) ? directModifiedPaths(this).includes(each) : original.call(this, each),
-      )
+      return paths.some((each: string) => {
+        const config = configFor(this, each)
+        return config ? (peekRecord(config, this)?.isDirectModified(each) ?? false) : original.call(this, each)
+      })
     },
   modifiedPaths: (original) =>
     function modifiedPaths(options) {
@@ -96,9 +147,9 @@ const overrides: Record<string, (original: Method) => Method> = {
   toObject: (original) => serialiseOverride(original),
   toJSON: (original) => serialiseOverride(original),
   validateSync: (original) =>
-    function validateSync(paths, options) {
-      const error = original.call(this, paths, options)
-      const selection = selectionOf(paths, options)
+    function validateSync(...args) {
+      const error = original.apply(this, args)
+      const selection = selectionOf(args[0], args[1])
       return recordsOf(this).reduce((merged, record) => {
         const { ValidationError } = record.config.host.mongoose.Error
         return mergeErrors(this, merged, validateFieldsSync(record, selection), ValidationError as never)
@@ -169,6 +220,7 @@ function findOverridden(own: any, name: string, override: Method): Method {
 
 function setOverride(original: Method): Method {
   return function set(path, value, ...rest) {
+    if (path !== null && typeof path === 'object') return setAll(this, original, path, value, rest)
     const config = configFor(this, path)
     if (!config || !path.includes('.')) return original.call(this, path, value, ...rest)
     const record = recordOf(config, this)
@@ -190,6 +242,16 @@ function setOverride(original: Method): Method {
   }
 }
 
+/** An object of values may name paths below a field, which are no paths of the schema. */
+function setAll(doc: Doc, original: Method, values: Record<string, unknown>, value: unknown, rest: unknown[]): Doc {
+  const below = Object.keys(values).filter((path) => path.includes('.') && configFor(doc, path))
+  if (below.length === 0) return original.call(doc, values, value, ...rest)
+  const others = Object.entries(values).filter(([path]) => !below.includes(path))
+  original.call(doc, Object.fromEntries(others), value, ...rest)
+  for (const path of below) doc.set(path, values[path])
+  return doc
+}
+
 function isModifiedOverride(original: Method): Method {
   return function isModified(paths, ...rest) {
     if (!paths)
@@ -205,10 +267,6 @@ function isModifiedOverride(original: Method): Method {
 }
 
 const direct = (values: Doc) => values.directModifiedPaths()
-
-function directModifiedPaths(doc: Doc): string[] {
-  return touchedRecordsOf(doc).flatMap((record) => record.modifiedPaths(direct))
-}
 
 /** Modified paths by the names that users know: fields instead of where they are stored. */
 function withFields(doc: Doc, paths: string[], list: (values: Doc) => string[]): string[] {
@@ -235,8 +293,18 @@ function serialiseOverride(original: Method): Method {
     const { byField, storedPaths } = layoutFor(this)
     for (const path of storedPaths) delete object[path]
     for (const name of byField.keys()) delete object[name]
+    if (options?._isNested) origins.set(object, this)
     return object
   }
+}
+
+/** Mongoose 8 turns a document that is given as an update into an object before any hook or method sees it. */
+const origins = new WeakMap<object, Doc>()
+
+/** The document that was given as the content of a write, if it was one. */
+export function documentGiven(model: AnyModel, content: unknown): Doc | undefined {
+  if (content === null || typeof content !== 'object') return undefined
+  return content instanceof model ? (content as unknown as Doc) : origins.get(content)
 }
 
 /** The last line: a write that ran none of the hooks would leave out what they were to encrypt. */

@@ -41,9 +41,9 @@ export function parseWrappedKey(stored: unknown, place: string): WrappedKey {
   const commitment = bytesOf(entry.commitment)
   const { version, keyId, createdAt } = entry
   if (
-    typeof version !== 'number' ||
+    !isInt32(version) ||
     typeof keyId !== 'string' ||
-    !(createdAt instanceof Date) ||
+    !(createdAt instanceof Date && !Number.isNaN(createdAt.getTime())) ||
     commitment?.length !== 32 ||
     wrapped === undefined ||
     entry.crc32 !== checksum({ version, keyId, wrapped, commitment, createdAt })
@@ -65,7 +65,12 @@ export function referenceOf(commitment: Uint8Array): string {
 export function bytesOf(value: unknown): Uint8Array | undefined {
   if (value instanceof Uint8Array) return value
   const binary = value as { _bsontype?: string; buffer?: Uint8Array; position?: number } | null | undefined
-  return binary?._bsontype === 'Binary' ? binary.buffer?.subarray(0, binary.position) : undefined
+  if (binary?._bsontype !== 'Binary' || !(binary.buffer instanceof Uint8Array)) return undefined
+  return binary.buffer.subarray(0, binary.position)
+}
+
+function isInt32(value: unknown): value is number {
+  return Number.isInteger(value) && ((value as number) | 0) === value
 }
 
 /** CRC-32 of all that an entry holds, as a signed 32-bit integer, which is what BSON's int32 can carry. */

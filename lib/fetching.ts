@@ -1,6 +1,6 @@
 import type { ClientSession } from 'mongoose'
 import type { AnyModel, Doc } from './host'
-import { ownerOf } from './naming'
+import { idOf, ownerOf } from './naming'
 
 /** Options of a write that decide which record it reaches. */
 export interface FindOptions {
@@ -44,7 +44,27 @@ export async function fetchStored(doc: Doc, paths: readonly string[]): Promise<R
   const { collection } = doc.constructor as unknown as AnyModel
   const session = sessionOf(doc)
   const projection = Object.fromEntries(paths.map((path) => [path, 1]))
-  return collection.findOne({ _id: doc._id as never }, { projection, ...(session ? { session } : {}) })
+  return inTurn(session, () =>
+    collection.findOne(filterOf(doc) as never, { projection, ...(session ? { session } : {}) }),
+  )
+}
+
+/** Finds the record of a document. The shard key goes into the filter, as Mongoose does for its own. */
+export function filterOf(doc: Doc): Record<string, unknown> {
+  const { schema } = doc.constructor as unknown as AnyModel
+  const paths = Object.keys((schema.get('shardKey' as never) as Record<string, unknown> | undefined) ?? {})
+  const known = paths.map((path) => [path, doc.get(path)]).filter(([, value]) => value !== undefined)
+  return { ...Object.fromEntries(known), _id: idOf(doc) }
+}
+
+const turns = new WeakMap<ClientSession, Promise<unknown>>()
+
+/** A transaction takes one command at a time, and documents that are written together are prepared side by side. */
+function inTurn<T>(session: ClientSession | undefined, read: () => Promise<T>): Promise<T> {
+  if (!session) return read()
+  const turn = (turns.get(session) ?? Promise.resolve()).then(read, read)
+  turns.set(session, turn)
+  return turn
 }
 
 /** Casting writes into the filter, which is still to be used as it was given. */

@@ -1,6 +1,8 @@
+import { types } from 'node:util'
 import type { SchemaType } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { type AnySchema, type Doc, eachSchemaType, type Host } from './host'
+import { topOf } from './naming'
 
 /** One encrypted field, as the schema was built with it. */
 export interface Field {
@@ -12,6 +14,10 @@ export interface Field {
   /** Whether the field is a nested object and thus has no schema path of its own. */
   readonly nested: boolean
   readonly required: boolean
+  /** The `typeof` of its values where they are immutable and the same for the user as BSON gives them. */
+  readonly primitive: string | undefined
+  /** Whether a value can be changed in place without Mongoose noticing. */
+  readonly mutable: boolean
   /** The option `select` of the field, which decides whether its envelope is loaded. */
   readonly select: boolean | undefined
 }
@@ -23,8 +29,14 @@ const roundTripping = new Set(
   ),
 )
 
-/** Names of what this library adds to documents, and of the key that it binds everything to. */
-const reservedNames = new Set(['decrypt', 'rotateKmsKey', '_id'])
+/** Names of what this library adds to documents, of the key that it binds everything to, and of what Mongoose adds. */
+const reservedNames = new Set('decrypt rotateKmsKey _id _doc db schema collection discriminators'.split(' '))
+
+/** Types whose values are the same as BSON gives them, and that nobody can change in place. */
+const primitiveTypes = new Set(['String', 'Number', 'Boolean'])
+
+/** Types whose values change in place without Mongoose noticing. */
+const mutableTypes = new Set(['Date', 'Buffer', 'Mixed'])
 
 /** Options of a path that would do nothing, or something else than it says, on a field that is stored encrypted. */
 const meaningless: Record<string, string> = {
@@ -47,6 +59,8 @@ export type OpenValues = Doc
 /** The compiled definition of the encrypted fields. */
 export interface Fields {
   readonly byName: ReadonlyMap<string, Field>
+  /** Whether a field of a stored record cannot be set any more. */
+  readonly isImmutable: (name: string, record: Doc) => boolean
   /** Makes an empty document of the fields for a record. Functions of the definition see the record as `this`. */
   readonly open: (record: Doc) => OpenValues
   /** The defaults of the fields for a record, in the shape in which they are stored. */
@@ -91,8 +105,14 @@ export function compileFields(
   const model = host.workshop.model(`Fields${Object.keys(host.workshop.models).length}`, fieldSchema)
   return Object.freeze({
     byName,
+    isImmutable: (name: string, record: Doc) => {
+      const { immutable } = fieldSchema.path(name)?.options ?? {}
+      return typeof immutable === 'function' ? Boolean(immutable.call(record, record)) : Boolean(immutable)
+    },
     open: (record: Doc) => {
       const values = new model(undefined, undefined, { defaults: false }) as unknown as OpenValues
+      // The defaults left out are its own: subdocuments in arrays would take the setting over.
+      delete (values as unknown as { $__: { defaults?: boolean } }).$__.defaults
       values.$isNew = record.$isNew
       return binding.own(values, record)
     },
@@ -106,8 +126,8 @@ export function compileFields(
 
 function normalise(definition: unknown): Record<string, unknown> {
   if (Array.isArray(definition)) {
-    const wrong = definition.find((name) => typeof name !== 'string')
-    if (wrong !== undefined) throw invalid('fields', `A list of fields must hold names, got ${typeof wrong}.`)
+    const wrong = definition.findIndex((name) => typeof name !== 'string')
+    if (wrong !== -1) throw invalid('fields', `A list of fields must hold names, got ${typeof definition[wrong]}.`)
     definition = Object.fromEntries(definition.map((name) => [name, String]))
   }
   if (definition === null || typeof definition !== 'object') {
@@ -129,28 +149,41 @@ function checkName(host: Host, schema: AnySchema, name: string): void {
       'A name must not be empty, start with $ or hold a dot. Define nested fields as an object: { address: { city: String } }.',
     )
   }
-  if (schema.path(name) || (schema as unknown as { nested: Record<string, true> }).nested[name]) {
+  if (isPath(schema, name)) {
     throw invalid(name, 'The schema already has a path of this name. Remove it there: the plugin defines it.')
   }
   if (schema.virtualpath(name)) {
     throw invalid(name, 'The schema already has a virtual of this name. Remove it there: the plugin defines it.')
   }
-  if (name in host.mongoose.Document.prototype || name in schema.methods || reservedNames.has(name)) {
+  if (isDocumentProperty(host, schema, name)) {
     throw invalid(name, 'Documents already have a property of this name. Choose another.')
   }
+}
+
+/** Whether a schema has a path of this name, be it a nested one. */
+export function isPath(schema: AnySchema, name: string): boolean {
+  return Boolean(schema.path(name)) || Object.hasOwn((schema as unknown as { nested: object }).nested, name)
+}
+
+/** Whether documents of a schema have, or will have once it is compiled, a property of this name that is no path yet. */
+export function isDocumentProperty(host: Host, schema: AnySchema, name: string): boolean {
+  const { id, versionKey, discriminatorKey } = schema.options as Record<string, unknown>
+  if (reservedNames.has(name) || name === versionKey || name === discriminatorKey) return true
+  return name in host.mongoose.Model.prototype || name in schema.methods || (name === 'id' && id !== false)
 }
 
 function makeSchema(host: Host, schema: AnySchema, named: Record<string, unknown>): AnySchema {
   const { typeKey, strict } = schema.options as { typeKey?: string; strict?: boolean | 'throw' }
   try {
-    return new host.workshop.Schema(named as never, {
+    const fieldSchema = new host.workshop.Schema(named as never, {
       ...(typeKey === undefined ? {} : { typeKey }),
       ...(strict === undefined ? {} : { strict }),
-      _id: false,
       id: false,
       versionKey: false,
       minimize: false,
     }) as unknown as AnySchema
+    // Not among the options above, which subdocuments inherit: they have an `_id`.
+    return fieldSchema.set('_id', false)
   } catch (cause) {
     throw new ConfigurationError('FIELD_INVALID', `kmsEncrypted: fields: ${(cause as Error).message}`, { cause })
   }
@@ -195,10 +228,20 @@ class Binding {
     const internals = type as SchemaType & {
       setters: AnyFunction[]
       getters: AnyFunction[]
+      $immutableSetter?: AnyFunction
       defaultValue?: unknown
       originalRequiredValue?: unknown
     }
-    internals.setters = internals.setters.map((setter) => this.#bound(setter))
+    // What keeps an immutable value is a setter as well, one that must see the open values. Mongoose may add it twice.
+    const { immutable } = type.options ?? {}
+    const keeper = internals.$immutableSetter?.name
+    internals.setters = internals.setters
+      .filter(({ name }) => keeper === undefined || name !== keeper)
+      .map((setter) => this.#bound(setter))
+    if (typeof immutable === 'function') {
+      type.options.immutable = (scope: Doc) => immutable.call(this.#ownerOf(scope), this.#ownerOf(scope))
+    }
+    if (immutable) type.immutable(true)
     internals.getters = internals.getters.map((getter) => this.#bound(getter))
     const { defaultValue, originalRequiredValue } = internals
     if (typeof defaultValue === 'function' && defaultValue === type.options?.default) {
@@ -222,6 +265,12 @@ class Binding {
 
   #bound(fn: AnyFunction): AnyFunction {
     const ownerOf = (scope: object) => this.#ownerOf(scope)
+    // `validateSync()` leaves out validators that are declared asynchronous.
+    if (types.isAsyncFunction(fn)) {
+      return async function (this: object, ...args: unknown[]) {
+        return fn.apply(ownerOf(this), args)
+      }
+    }
     return function (this: object, ...args: unknown[]) {
       return fn.apply(ownerOf(this), args)
     }
@@ -238,18 +287,34 @@ function hasDefault(type: SchemaType): boolean {
 
 function describe(schema: AnySchema, names: string[], storedPathOf: (field: string) => string) {
   const paths = Object.keys(schema.paths)
+  const mutable = new Set<string>()
+  eachSchemaType(schema, (path, { instance }) => {
+    if (mutableTypes.has(instance)) mutable.add(topOf(path))
+  })
   return new Map(
     names.map((name) => {
       const own = paths.filter((path) => path === name || path.startsWith(`${name}.`))
       const nested = !paths.includes(name)
       const required = own.some((path) => schema.path(path).options.required)
-      const select = nested ? undefined : schema.path(name).options.select
-      return [
+      const type = nested ? undefined : schema.path(name)
+      const field: Field = Object.freeze({
         name,
-        Object.freeze({ name, storedPath: storedPathOf(name), paths: own, nested, required, select }) satisfies Field,
-      ]
+        storedPath: storedPathOf(name),
+        paths: own,
+        nested,
+        primitive: type && primitiveOf(type),
+        mutable: mutable.has(name),
+        required,
+        select: type?.options.select,
+      })
+      return [name, field]
     }),
   )
+}
+
+function primitiveOf(type: SchemaType): string | undefined {
+  const { getters } = type as SchemaType & { getters: readonly unknown[] }
+  return primitiveTypes.has(type.instance) && getters.length === 0 ? type.instance.toLowerCase() : undefined
 }
 
 function invalid(path: string, message: string): ConfigurationError {

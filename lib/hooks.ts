@@ -1,4 +1,5 @@
 import type { Query } from 'mongoose'
+import { pathsToValidateOf } from './arguments'
 import type { Config } from './config'
 import { findOvertaken, overtakenError, overtakenSubdocumentError, refresh } from './conflicts'
 import { recordsOf, selectionOf, touchedRecordsOf } from './document'
@@ -19,6 +20,9 @@ import { commit, rollback, stage, wasWritten } from './writing'
 export const requests = new WeakMap<Doc, { validateFirst?: boolean; stageAfterValidation?: boolean }>()
 
 const selections = new WeakMap<Doc, Selection>()
+
+/** Validation errors that hold those of the encrypted fields: Mongoose 9 shows them to the error handlers as well. */
+const complete = new WeakSet<Error>()
 
 /** Hooks whose order among the user's own does not matter, or that are to run before those. */
 export function addHooks(schema: AnySchema, config: Config): void {
@@ -44,7 +48,7 @@ function addSaveHooks(schema: AnySchema): void {
   withSaveHooks.add(schema)
   schema.pre(
     'validate',
-    // Mongoose 8 passes `next`, paths and options, and only to hooks that declare parameters; 9 passes the options.
+    // Mongoose 8 passes `next`, paths and options, and only to hooks that declare parameters; 9 passes the options alone.
     always(async function noteValidationOptions(this: unknown, first: unknown, second: unknown, third: unknown) {
       note(this as Doc, [first, second, third])
     }) as never,
@@ -98,7 +102,8 @@ function addFinalHooks(schema: AnySchema, isActive: (model: AnyModel) => boolean
   schema.post(
     'validate',
     always(async function addEncryptedFieldErrors(this: unknown, error: Error, _doc: unknown, _next: unknown) {
-      throw error.name === 'ValidationError' && isFor(this) ? await validateDocument(this as Doc, error) : error
+      const isPartial = error.name === 'ValidationError' && !complete.has(error)
+      throw isPartial && isFor(this) ? await validateDocument(this as Doc, error) : error
     }) as never,
   )
   schema.pre(
@@ -158,15 +163,16 @@ async function validateDocument(doc: Doc, error: Error | undefined): Promise<unk
     if (doc.$isSubdocument) for (const [path, fieldError] of Object.entries(errors)) doc.invalidate(path, fieldError)
     merged = mergeErrors(doc, merged, errors, ValidationError as never)
   }
+  if (merged) complete.add(merged as Error)
   return merged
 }
 
 function note(doc: Doc, args: unknown[]): void {
-  const [paths, options] = args.filter((arg) => typeof arg !== 'function')
+  const options = args.find((arg) => typeof arg === 'object' && arg !== null && !Array.isArray(arg))
   const schemaDefault = (doc.constructor as unknown as { schema: AnySchema }).schema.get(
     'validateModifiedOnly' as never,
   )
-  const selection = selectionOf(paths, options)
+  const selection = selectionOf(pathsToValidateOf(doc), options)
   selections.set(doc, { ...selection, validateModifiedOnly: selection.validateModifiedOnly || Boolean(schemaDefault) })
 }
 

@@ -30,6 +30,11 @@ export function layoutOf(schema: AnySchema): Layout {
   return layout
 }
 
+/** Forgets the layout of a schema that the plugin is used on: it may have been compiled before. */
+export function forgetLayout(schema: AnySchema): void {
+  layouts.delete(schema)
+}
+
 /** The layout of a document's schema. */
 export function layoutFor(doc: Doc): Layout {
   return layoutOf((doc.constructor as unknown as { schema: AnySchema }).schema)
@@ -39,6 +44,11 @@ export function layoutFor(doc: Doc): Layout {
 export function isEncrypted(schema: AnySchema): boolean {
   const { configs, inSubdocuments } = layoutOf(schema)
   return configs.length > 0 || inSubdocuments
+}
+
+/** The same for the records that a model reaches, those of its discriminators among them. */
+export function reachesEncrypted(schema: AnySchema): boolean {
+  return isEncrypted(schema) || discriminatorsOf(schema).some(([, own]) => reachesEncrypted(own))
 }
 
 /** A document and those of its subdocuments that hold encrypted fields. */
@@ -64,6 +74,8 @@ export interface Location {
   readonly prefix: string
   /** Whether the path is the field itself, at the top of the record. */
   readonly whole: boolean
+  /** The model whose own field it is, where that is a discriminator of the one that is asked. */
+  readonly discriminator?: string
 }
 
 /** Finds the encrypted field that a path leads to, in the schema itself or in that of a subdocument. */
@@ -82,8 +94,20 @@ function locateFrom(schema: AnySchema, path: string, prefix: string): Location |
     return { config: owner, name, stored: true, prefix, whole }
   }
   const child = childSchema(schema, path)
-  if (!child || child.rest === '') return undefined
-  return locateFrom(child.schema, child.rest, prefix + path.slice(0, path.length - child.rest.length))
+  if (child && child.rest !== '') {
+    const before = path.slice(0, path.length - child.rest.length)
+    return locateFrom(child.schema, child.rest, prefix + before)
+  }
+  for (const [discriminator, own] of discriminatorsOf(schema)) {
+    const location = locateFrom(own, path, prefix)
+    if (location) return { ...location, discriminator }
+  }
+  return undefined
+}
+
+/** The schemas of a schema's discriminators, by the names of their models. */
+export function discriminatorsOf(schema: AnySchema): [string, AnySchema][] {
+  return Object.entries((schema as { discriminators?: Record<string, AnySchema> }).discriminators ?? {})
 }
 
 /** The schema of the subdocument that a path leads into, and the rest of the path below it. */

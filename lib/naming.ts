@@ -18,6 +18,11 @@ export function recordName(record: Doc): string {
   return record._id === undefined ? path : `${path}/${idText(record._id)}`
 }
 
+/** The `_id` of a document as it is stored. Mongoose 8 has a getter on UUIDs that gives a string, 9 has not. */
+export function idOf(doc: Doc): unknown {
+  return doc.get('_id', null, { getters: false })
+}
+
 /** The document that a subdocument is stored in; a document is its own owner. */
 export function ownerOf(record: Doc): Doc {
   const { ownerDocument } = record as unknown as { ownerDocument?: () => Doc }

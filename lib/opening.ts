@@ -5,20 +5,20 @@ import { decryptEnvelope, encodeAad, encodeAadPrefix, parseReference } from './e
 import { DecryptionError, RecordError } from './errors'
 import type { Doc } from './host'
 import { LockedValue } from './locked'
-import { modelNameOf, ownerOf, pathInOwner } from './naming'
-import { type EncryptedRecord, recordOf } from './record'
+import { idOf, modelNameOf, ownerOf, pathInOwner } from './naming'
+import { type EncryptedRecord, type OpenedKey, recordOf } from './record'
 import { Sealed } from './sealed'
 
 /** Reads a field as its virtual does: the value, or a lazy promise of it where the record is locked. */
 export function readField(record: EncryptedRecord, name: string): unknown {
   const envelope = record.settle(name) ? undefined : record.envelope(name)
-  if (envelope === undefined) return record.known.has(name) ? record.values.get(name) : undefined
+  if (envelope === undefined) return record.known.has(name) ? record.read(name) : undefined
   const eager = record.config.decrypt === 'onLoad'
   try {
     const reference = parseReference(envelopeBytes(envelope), record.place(name))
     if (record.dataKeys.has(reference)) {
       decryptFields(record, [name])
-      return record.values.get(name)
+      return record.read(name)
     }
   } catch (error) {
     if (eager) throw error
@@ -30,7 +30,7 @@ export function readField(record: EncryptedRecord, name: string): unknown {
   return new LockedValue(async () => {
     const current = recordOf(config, doc)
     await openFields(current, [name])
-    return current.values.get(name)
+    return current.read(name)
   })
 }
 
@@ -105,7 +105,7 @@ export function requesterOf(record: EncryptedRecord) {
 export function encodePlace(record: EncryptedRecord, context: Uint8Array): Buffer {
   const { doc, config } = record
   const owner = ownerOf(doc)
-  const place = owner === doc ? { v: doc._id } : { v: owner._id, at: pathInOwner(doc), id: doc._id }
+  const place = owner === doc ? { v: idOf(doc) } : { v: idOf(owner), at: pathInOwner(doc), id: idOf(doc) }
   return encodeAadPrefix(context, config.host.serialize(place))
 }
 
@@ -159,11 +159,32 @@ function decryptFields(record: EncryptedRecord, names: readonly string[]): void 
     const place = record.place(name)
     const opened = record.dataKeys.get(parseReference(envelope, place))
     if (!opened) throw locked(record, name)
-    // The plaintext is not zeroed: binary values are views into it.
-    const plaintext = decryptEnvelope(opened.key, encodeAad(encodePlace(record, opened.context), name), envelope, place)
-    values[name] = record.config.host.deserialize(plaintext).v
+    values[name] = decryptField(record, name, envelope, opened)
   }
-  if (Object.keys(values).length > 0) record.learn(values)
+  if (Object.keys(values).length === 0) return
+  record.learn(values)
+  for (const name of Object.keys(values)) if (record.field(name).nested) record.fillDefaults(name)
+}
+
+/** What is stored for a field whose data key is open, decrypted anew; `undefined` where nothing is, or nothing is open. */
+export function readStored(record: EncryptedRecord, name: string): unknown {
+  const sealed = record.doc[record.field(name).storedPath]
+  if (!(sealed instanceof Sealed)) return undefined
+  const envelope = envelopeBytes(sealed)
+  const place = record.place(name)
+  const opened = record.dataKeys.get(parseReference(envelope, place))
+  return opened && decryptField(record, name, envelope, opened)
+}
+
+function decryptField(
+  record: EncryptedRecord,
+  name: string,
+  envelope: Uint8Array,
+  { key, context }: OpenedKey,
+): unknown {
+  const aad = encodeAad(encodePlace(record, context), name)
+  // The plaintext is not zeroed: binary values are views into it.
+  return record.config.host.deserialize(decryptEnvelope(key, aad, envelope, record.place(name))).v
 }
 
 function envelopeBytes(sealed: Sealed): Uint8Array {

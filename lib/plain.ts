@@ -1,7 +1,11 @@
 /** A copy of an open value without Mongoose's containers: what `decrypt()` returns, apart from the record. */
 export function toPlain(value: unknown): unknown {
   if (value === null || typeof value !== 'object') return value
-  if (Buffer.isBuffer(value)) return Buffer.from(value)
+  if (Buffer.isBuffer(value)) {
+    // Only BSON's own class can tell the subtype.
+    const { _subtype, toObject } = value as Buffer & { _subtype?: number; toObject?: () => unknown }
+    return _subtype && toObject ? toObject.call(value) : Buffer.from(value)
+  }
   if (value instanceof Date) return new Date(value)
   if (Array.isArray(value)) return Array.from(value, toPlain)
   if (value instanceof Map) return new Map(Array.from(value, ([key, item]) => [key, toPlain(item)]))

@@ -1,9 +1,12 @@
+import { noteArguments } from './arguments'
+import { coverBase } from './bases'
 import { makeConfig } from './config'
 import { coverConnection } from './connections'
 import { extendDocuments, isSerialising } from './document'
 import { addHooks, finalise } from './hooks'
 import type { AnyModel, AnySchema, Doc, Host } from './host'
-import { isEncrypted } from './layout'
+import { forgetLayout, isEncrypted } from './layout'
+import { noticeChanges } from './noticing'
 import { readField } from './opening'
 import type { KmsEncryptedOptions } from './options'
 import { forgetRecord, recordOf } from './record'
@@ -18,11 +21,12 @@ function kmsEncrypted(schema: AnySchema, options?: KmsEncryptedOptions): void {
     schema.add({ [path]: makeStoredType(config, path, forgetRecord, select) } as never)
   for (const { storedPath, select } of fields.byName.values()) addStored(storedPath, select)
   addStored(keyPath)
+  forgetLayout(schema)
   for (const name of fields.byName.keys()) addVirtual(schema, name, (doc) => recordOf(config, doc))
   extendDocuments(schema)
   extendModels(schema)
   addHooks(schema, config)
-  schema.on('init', (model: AnyModel) => coverConnection(model.db))
+  schema.on('init', coverModel)
   finaliseWhenCompiled(host)
 }
 
@@ -62,6 +66,13 @@ function finaliseWhenCompiled(host: Host): void {
     if (!isEncrypted(schema)) return
     extendModels(schema)
     finalise(schema)
-    schema.on('init', (model: AnyModel) => coverConnection(model.db))
+    schema.on('init', coverModel)
   } as never)
+}
+
+/** Covers what no hook does. */
+function coverModel(model: AnyModel): void {
+  coverConnection(model.db)
+  coverBase(model)
+  noteArguments(model, noticeChanges)
 }

@@ -1,7 +1,8 @@
 import type { Aggregate, Query } from 'mongoose'
+import { clearPartOf, documentGiven, fieldsOf } from './document'
 import { findRaw, isInTransaction } from './fetching'
 import { refusePath, refuseSort, translateFilter } from './filters'
-import { type AnyModel, type AnySchema, always } from './host'
+import { type AnyModel, type AnySchema, always, type Doc } from './host'
 import { layoutOf } from './layout'
 import { translatePipeline } from './pipelines'
 import { translateProjection } from './projections'
@@ -25,12 +26,14 @@ const replacements = ['replaceOne', 'findOneAndReplace'] as const
 export function addQueryHooks(schema: AnySchema, isActive: (model: AnyModel) => boolean): void {
   const isFor = (query: AnyQuery) => isActive(query.model as AnyModel)
   const onQuery = { document: false, query: true }
+  addQueryMethods(schema)
   for (const operation of reads) {
     schema.pre(
       operation as never,
       onQuery as never,
       always(async function translateQuery(this: AnyQuery) {
         if (!isFor(this)) return
+        if (refusals.has(this)) throw refusals.get(this)
         translate(this)
         this.setQuery(translateFilter(this.model.schema, this.getFilter(), placeOf(this)) as never)
       }) as never,
@@ -44,7 +47,7 @@ export function addQueryHooks(schema: AnySchema, isActive: (model: AnyModel) => 
         if (!isFor(this)) return
         translate(this)
         const request = requestOf(this)
-        const tied = await tieUpdate(request, this.getUpdate(), this.op === 'updateMany')
+        const tied = await tieUpdate(request, await contentGiven(this), this.op === 'updateMany')
         apply(this, request, tied)
       }) as never,
     )
@@ -57,7 +60,7 @@ export function addQueryHooks(schema: AnySchema, isActive: (model: AnyModel) => 
         if (!isFor(this)) return
         translate(this)
         const request = requestOf(this)
-        apply(this, request, await tieReplacement(request, this.getUpdate()))
+        apply(this, request, await tieReplacement(request, await contentGiven(this)))
       }) as never,
     )
   }
@@ -89,11 +92,53 @@ export function addQueryHooks(schema: AnySchema, isActive: (model: AnyModel) => 
     always(async function translateAggregation(this: Aggregate<any>) {
       const { model } = this as unknown as { model(): AnyModel }
       const pipeline = this.pipeline() as unknown as Record<string, unknown>[]
-      const { schema: own, modelName } = model.call(this)
-      pipeline.splice(0, pipeline.length, ...translatePipeline(own, pipeline, `${modelName}.aggregate()`))
+      const own = model.call(this)
+      pipeline.splice(0, pipeline.length, ...translatePipeline(own, pipeline, `${own.modelName}.aggregate()`))
     }) as never,
   )
 }
+
+/** Methods of queries that Mongoose has done part of its work in when the hooks run. */
+function addQueryMethods(schema: AnySchema): void {
+  const { query: methods } = schema as unknown as { query: Record<string, unknown> }
+  // The filter of a cursor is cast before, and under `strictQuery: true` that strips the fields.
+  methods.cursor = function cursor(this: AnyQuery, options: unknown) {
+    try {
+      this.setQuery(translateFilter(this.model.schema, this.getFilter(), placeOf(this)) as never)
+    } catch (error) {
+      refusals.set(this, error)
+    }
+    return originals(this).cursor!.call(this, options)
+  }
+  // A document that is given as the content is turned into an object before, which leaves its encrypted fields out.
+  for (const operation of [...updates, ...replacements]) {
+    methods[operation] = function write(this: AnyQuery, ...args: unknown[]) {
+      const position = args[1] === undefined ? 0 : 1
+      const given = documentGiven(this.model as AnyModel, args[position])
+      if (given) {
+        givenDocuments.set(this, given)
+        args[position] = clearPartOf(given)
+      }
+      return originals(this)[operation]!.apply(this, args)
+    }
+  }
+}
+
+function originals(query: AnyQuery): Record<string, (this: AnyQuery, ...args: unknown[]) => unknown> {
+  return query.model.base.Query.prototype as never
+}
+
+/** Documents that were given as the content of a write. */
+const givenDocuments = new WeakMap<AnyQuery, Doc>()
+
+/** What a query is to write, its encrypted fields in the clear. */
+async function contentGiven(query: AnyQuery): Promise<unknown> {
+  const given = givenDocuments.get(query)
+  return given ? { ...(await fieldsOf(given)), ...query.getUpdate() } : query.getUpdate()
+}
+
+/** Errors of filters that a cursor is to report when it is read. */
+const refusals = new WeakMap<AnyQuery, unknown>()
 
 const ties = new WeakMap<AnyQuery, { readonly request: Request; readonly tie: Tie; readonly inserts: boolean }>()
 

@@ -42,6 +42,8 @@ export class EncryptedRecord {
   /** The encryption contexts when the record was loaded, by version. */
   loadedContexts: ReadonlyMap<number, Buffer> | undefined
   #values: OpenValues | undefined
+  /** Values that {@link values} has yet to take over, in the shape in which they are stored. */
+  readonly #learnt = new Map<string, unknown>()
   #defaults: Record<string, unknown> | undefined
   /** Fields whose defaults have been applied. */
   readonly #filled = new Set<string>()
@@ -54,7 +56,34 @@ export class EncryptedRecord {
   /** The document of the open values; it casts, validates and tracks changes. */
   get values(): OpenValues {
     this.#values ??= this.config.fields.open(this.doc)
+    if (this.#learnt.size > 0) {
+      const { $isNew } = this.#values
+      const learnt = Object.fromEntries(this.#learnt)
+      this.#learnt.clear()
+      this.#values.init(learnt)
+      this.#values.$isNew = $isNew
+    }
     return this.#values
+  }
+
+  /** The value of a known field, as the user sees it. */
+  read(name: string): unknown {
+    // A record that is only read needs no document for its values, as far as they are immutable.
+    const learnt = this.#learnt.get(name)
+    const isReady = this.#learnt.has(name) && (learnt === null || typeof learnt === this.field(name).primitive)
+    if (isReady) return learnt
+    // The property of a nested object has setters for what is in it; `get()` gives a copy.
+    return this.field(name).nested ? this.values[name] : this.values.get(name)
+  }
+
+  /** Whether the user may hold the value of a field, and change it in place. */
+  isHandedOut(name: string): boolean {
+    return this.known.has(name) && !this.#learnt.has(name)
+  }
+
+  /** The open values in the shape in which they are stored. */
+  shape(): Record<string, unknown> {
+    return this.values.toObject(storedShape) as Record<string, unknown>
   }
 
   /** Names the record, and a field of it, in messages. */
@@ -80,7 +109,7 @@ export class EncryptedRecord {
     const { storedPath, nested } = this.field(name)
     if (this.known.has(name)) {
       // Defaults inside a nested object are filled in even where the object was given, as when a document is made.
-      if (nested && this.doc.$isNew && !this.#filled.has(name)) this.#fillDefaults(name)
+      if (nested && this.doc.$isNew && !this.#filled.has(name)) this.fillDefaults(name)
       return true
     }
     const stored = this.doc[storedPath]
@@ -96,7 +125,8 @@ export class EncryptedRecord {
     return this.#defaults[name]
   }
 
-  #fillDefaults(name: string): void {
+  /** Fills in the defaults of what a nested object lacks, as Mongoose does when it makes and when it loads a document. */
+  fillDefaults(name: string): void {
     this.#filled.add(name)
     const missing = withoutPresent(this.#defaultOf(name), this.values.toObject(storedShape)[name])
     if (missing !== undefined) this.learn({ [name]: missing })
@@ -104,13 +134,12 @@ export class EncryptedRecord {
 
   /** Takes over values in the shape in which they are stored, as unmodified. */
   learn(values: Record<string, unknown>): void {
-    const { $isNew } = this.values
-    const present = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
-    if (Object.keys(present).length > 0) {
-      this.values.init(present)
-      this.values.$isNew = $isNew
+    for (const [name, value] of Object.entries(values)) {
+      // A nested object is joined with what is there of it, so each part is taken over by itself.
+      if (this.#learnt.has(name)) void this.values
+      if (value !== undefined) this.#learnt.set(name, value)
+      this.known.add(name)
     }
-    for (const name of Object.keys(values)) this.known.add(name)
   }
 
   set(name: string, value: unknown): void {
@@ -122,6 +151,8 @@ export class EncryptedRecord {
     }
     const hidden = this.#hidesValue(name)
     this.values.set(name, value)
+    // Mongoose has left the value as it was, and here it stays where it is.
+    if (hidden && this.config.fields.isImmutable(name, this.doc)) return
     // Mongoose compares with the value before, which does not show where the field is locked or was not loaded.
     if (hidden && this.values.$isValid(name)) this.values.markModified(name)
     this.known.add(name)
@@ -141,7 +172,13 @@ export class EncryptedRecord {
   isModified(path: string): boolean {
     const name = topOf(path)
     if (this.marked.has(name) || this.staged?.fields.has(name)) return true
-    return this.known.has(name) && (this.#values?.isModified(path) ?? false)
+    return this.known.has(name) && !this.#learnt.has(name) && (this.#values?.isModified(path) ?? false)
+  }
+
+  /** The same without what follows from paths above or below. */
+  isDirectModified(path: string): boolean {
+    if (this.marked.has(path) || this.staged?.fields.has(path)) return true
+    return this.known.has(topOf(path)) && (this.#values?.isDirectModified(path) ?? false)
   }
 
   /** The modified paths of this record's fields, as Mongoose would list them. */

@@ -3,10 +3,11 @@ import { encodeContext } from './context'
 import { bytesOf, encodeWrappedKey, referenceOf } from './entry'
 import { decryptEnvelope, encodeAad, encryptEnvelope, parseReference } from './envelope'
 import { OperationError, RecordError } from './errors'
-import { fetchStored } from './fetching'
+import { fetchStored, filterOf, sessionOf } from './fetching'
 import type { AnyModel } from './host'
 import { storedPathsOf } from './layout'
-import { contextFor, encodePlace, openDataKey, requesterOf } from './opening'
+import { modelNameOf } from './naming'
+import { contextFor, encodePlace, openDataKey, requesterOf, storedReference } from './opening'
 import type { EncryptedRecord } from './record'
 import { envelopeSubtype } from './writing'
 
@@ -19,6 +20,7 @@ const maxAttempts = 5
  * left behind under a key that is gone. Unsaved changes of the document stay as they are.
  *
  * @throws {RecordError} RECORD_CHANGED when other writes came between every time
+ * @throws {DocumentNotFoundError} Mongoose's own, when the record is not stored
  * @throws {OperationError} WRITE_REFUSED for a subdocument
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored field does not verify
  */
@@ -31,13 +33,9 @@ export async function rotateRecord(record: EncryptedRecord): Promise<void> {
     )
   }
   for (let attempt = 1; attempt <= maxAttempts; attempt++) {
-    const stored = await fetchStored(record.doc, storedPathsOf(record.config))
-    if (!stored) {
-      throw new RecordError(
-        'RECORD_CHANGED',
-        `${record.place()}: the record is not stored, so it has no data key to rotate.`,
-      )
-    }
+    // The whole record: another version of the schema may have put fields of its own under the same keys.
+    const stored = await fetchStored(record.doc, [])
+    if (!stored) throw notFound(record)
     refresh({ records: [record], stored })
     if (await tryRotation(record, stored)) return
   }
@@ -45,6 +43,15 @@ export async function rotateRecord(record: EncryptedRecord): Promise<void> {
     'RECORD_CHANGED',
     `${record.place()}: other writes changed the record during each of ${maxAttempts} attempts to rotate its data key. Try again.`,
   )
+}
+
+/** The error that Mongoose itself has for the save of a document that is not stored, or no longer. */
+function notFound({ config, doc }: EncryptedRecord): Error {
+  const NotFound = config.host.mongoose.Error.DocumentNotFoundError as unknown as new (
+    filter: object,
+    model: string,
+  ) => Error
+  return new NotFound({ _id: doc._id }, modelNameOf(doc))
 }
 
 async function tryRotation(record: EncryptedRecord, stored: Record<string, unknown>): Promise<boolean> {
@@ -63,7 +70,8 @@ async function tryRotation(record: EncryptedRecord, stored: Record<string, unkno
     commitment: generated.key.commitment,
     createdAt: new Date(),
   }
-  const written: Record<string, unknown> = { [config.keyPath]: [encodeWrappedKey(entry, binary)] }
+  const keys = [...keysInUse(record, stored), encodeWrappedKey(entry, binary)]
+  const written: Record<string, unknown> = { [config.keyPath]: keys }
   for (const [name, plaintext] of plaintexts) {
     const envelope = encryptEnvelope(opened.key, encodeAad(encodePlace(record, opened.context), name), plaintext)
     plaintext.fill(0)
@@ -90,6 +98,23 @@ async function decryptStored(record: EncryptedRecord, stored: Record<string, unk
   return plaintexts
 }
 
+/** The stored keys that must stay: those of envelopes in fields that this version of the schema does not know. */
+function keysInUse({ config }: EncryptedRecord, stored: Record<string, unknown>): unknown[] {
+  const keys = stored[config.keyPath] as unknown[]
+  const known = new Set(storedPathsOf(config))
+  const references = new Set<string>()
+  for (const [path, value] of Object.entries(stored)) {
+    if (known.has(path) || (value as { sub_type?: unknown } | null)?.sub_type !== envelopeSubtype) continue
+    try {
+      references.add(parseReference(bytesOf(value) as Uint8Array, path))
+    } catch {
+      // Whatever it is, it may need any of them.
+      return keys
+    }
+  }
+  return keys.filter((entry) => references.has(storedReference(entry) as string))
+}
+
 async function writeUnlessChanged(
   record: EncryptedRecord,
   stored: Record<string, unknown>,
@@ -105,15 +130,8 @@ async function writeUnlessChanged(
     { [config.keyPath]: { $size: keys.length } },
     ...keys.map(({ commitment }) => ({ [config.keyPath]: { $elemMatch: { commitment } } })),
   ]
-  const session = doc.$session()
-  const filter = { ...shardKeyOf(record), _id: doc._id, $and: [...unchanged, ...sameKeys] }
+  const session = sessionOf(doc)
+  const filter = { ...filterOf(doc), $and: [...unchanged, ...sameKeys] }
   const result = await collection.updateOne(filter as never, { $set: written }, session ? { session } : {})
   return result.matchedCount === 1
-}
-
-/** The shard key goes into the filter of every write, as Mongoose does for its own. */
-function shardKeyOf(record: EncryptedRecord): Record<string, unknown> {
-  const { schema } = record.doc.constructor as unknown as AnyModel
-  const paths = Object.keys((schema.get('shardKey' as never) as Record<string, unknown> | undefined) ?? {})
-  return Object.fromEntries(paths.map((path) => [path, record.doc.get(path)]))
 }

@@ -1,11 +1,13 @@
-import { type BulkOptions, newBulk, prepareOperation, refuseOvertakenOperations } from './bulk'
-import { findOvertaken, refresh } from './conflicts'
+import type { ClientSession } from 'mongoose'
+import { type BulkOptions, failureOf, newBulk, prepareOperation, refuseOvertakenOperations } from './bulk'
+import { findOvertaken, overtakenBulkError, refresh } from './conflicts'
 import { decryptRecord, recordsOf, touchedRecordsOf } from './document'
 import { storedShape } from './fields'
 import { requests, settle, stageDocument } from './hooks'
 import type { AnyModel, AnySchema, Doc } from './host'
-import { isEncrypted, layoutOf, storedPathsOf } from './layout'
-import { topOf } from './naming'
+import { isEncrypted, layoutFor, storedPathsOf } from './layout'
+import { idOf, topOf } from './naming'
+import { noticeChanges } from './noticing'
 import { assigned, Sealed } from './sealed'
 import { mergeErrors, validateFields } from './validation'
 import { wasWritten } from './writing'
@@ -32,7 +34,7 @@ export function extendModels(schema: AnySchema): void {
 }
 
 type InsertManyOptions = { lean?: boolean } & Record<string, unknown>
-type BulkSaveOptions = { skipValidation?: boolean; validateBeforeSave?: boolean }
+type BulkSaveOptions = { skipValidation?: boolean; validateBeforeSave?: boolean; session?: ClientSession | null }
 
 /** A document gives its decrypted fields; a lean object a copy of itself with them, in place of what is stored. */
 async function decryptOne(model: AnyModel, given: unknown): Promise<unknown> {
@@ -40,9 +42,10 @@ async function decryptOne(model: AnyModel, given: unknown): Promise<unknown> {
   if (typeof given !== 'object')
     throw new TypeError(`${model.modelName}.decrypt expects documents, lean objects or an array of them`)
   if (isDocumentOf(model, given)) return decryptRecord(given)
-  const stored = layoutOf(model.schema).storedPaths
-  const clear = Object.fromEntries(Object.entries(given).filter(([path]) => !stored.has(path)))
-  return { ...clear, ...(await decryptRecord(model.hydrate(given) as unknown as Doc)) }
+  const doc = model.hydrate(given) as unknown as Doc
+  const { storedPaths } = layoutFor(doc)
+  const clear = Object.fromEntries(Object.entries(given).filter(([path]) => !storedPaths.has(path)))
+  return { ...clear, ...(await decryptRecord(doc)) }
 }
 
 async function insertEncrypted(
@@ -86,7 +89,7 @@ async function encryptLean(model: AnyModel, given: Record<string, unknown>): Pro
   }
   await stageDocument(doc)
   const fields = new Set(records.flatMap((record) => [...record.config.fields.byName.keys()]))
-  const stored: Record<string, unknown> = { _id: doc._id }
+  const stored: Record<string, unknown> = { _id: idOf(doc) }
   for (const [path, value] of Object.entries(given)) {
     if (!fields.has(path)) stored[path] = value
   }
@@ -113,7 +116,7 @@ async function bulkWriteEncrypted(
   if (!Array.isArray(given)) return original.call(model, given, options)
   if (options?.[fromBulkSave]) {
     const { [fromBulkSave]: _mark, ...rest } = options
-    return original.call(model, given, rest)
+    return original.call(model, given, rest).catch((error) => failWhole(model, error))
   }
   const bulk = newBulk(options ?? {})
   const operations: unknown[] = []
@@ -123,9 +126,24 @@ async function bulkWriteEncrypted(
     if (name === undefined || !isObject(operation[name])) operations.push(operation)
     else operations.push({ [name]: await prepareOperation(bulk, model, name, operation[name], index) })
   }
-  const result = await original.call(model, operations, options)
-  await refuseOvertakenOperations(bulk)
+  let result: unknown
+  try {
+    result = await original.call(model, operations, options)
+  } catch (error) {
+    throw await failureOf(bulk, error)
+  }
+  await refuseOvertakenOperations(bulk, result)
   return result
+}
+
+/**
+ * A failure of the connection or the whole command comes without errors of single operations, which `bulkSave()` would
+ * take for a success of all of them. The driver keeps the error itself in `errorResponse`, or the server's answer.
+ */
+function failWhole(model: AnyModel, error: unknown): never {
+  const { errorResponse } = error as { errorResponse?: { ok?: unknown; message: string } }
+  if (errorResponse instanceof Error) throw errorResponse
+  throw errorResponse?.ok === 0 ? new model.base.mongo.MongoServerError(errorResponse) : error
 }
 
 async function bulkSaveEncrypted(
@@ -137,21 +155,39 @@ async function bulkSaveEncrypted(
   const docs = Array.isArray(given) ? given.filter((one): one is Doc => isDocumentOf(model, one)) : []
   // Mongoose validates after the save hooks here, too late for a key to be asked for.
   const validateFirst = options?.skipValidation !== true && options?.validateBeforeSave !== false
-  for (const doc of docs) requests.set(doc, { validateFirst })
+  for (const doc of docs) {
+    requests.set(doc, { validateFirst })
+    noticeChanges(doc)
+    // As Mongoose 9 does, and `save()` in both: what was written in a transaction may have to be written again.
+    if (options && Object.hasOwn(options, 'session')) doc.$session(options.session)
+  }
   try {
     return await original.call(model, given, { ...options, [fromBulkSave]: true })
   } catch (error) {
     // Which documents were overtaken is found out before their staging is taken back.
-    const overtaken = await Promise.all(docs.filter((doc) => !isSettled(doc)).map(findOvertaken))
-    for (const doc of docs) settle(doc)
-    for (const each of overtaken) if (each) refresh(each)
-    throw error
+    const pending = docs.filter((doc) => !isSettled(doc))
+    const found = await Promise.all(pending.map(findOvertaken))
+    const isIncomplete = (error as Error).name === 'MongooseBulkSaveIncompleteError'
+    for (const doc of docs) {
+      // Had an insert failed, the error would be another one.
+      if (isIncomplete && doc.$isNew) markSaved(doc)
+      settle(doc)
+    }
+    const overtaken = found.filter((each) => each !== undefined)
+    for (const each of overtaken) refresh(each)
+    throw isIncomplete && overtaken.length > 0 ? overtakenBulkError(model, overtaken, error) : error
   } finally {
     for (const doc of docs) {
       requests.delete(doc)
       settle(doc)
     }
   }
+}
+
+/** Does what Mongoose does for the documents of a `bulkSave()` which it knows to be written. */
+function markSaved(doc: Doc): void {
+  doc.$isNew = false
+  ;(doc as unknown as { $__reset(): void }).$__reset()
 }
 
 function isSettled(doc: Doc): boolean {

@@ -1,14 +1,15 @@
 import type { Config } from './config'
 import { hasKey } from './conflicts'
-import { recordsOf } from './document'
+import { contentOf, recordsOf } from './document'
 import { encodeWrappedKey } from './entry'
 import { OperationError, RecordError } from './errors'
 import { translateFilter } from './filters'
 import type { AnyModel, AnySchema, Doc } from './host'
-import { layoutOf } from './layout'
+import { layoutFor, layoutOf, locate } from './layout'
+import { idOf } from './naming'
 import { type EncryptedRecord, recordOf } from './record'
-import { mint, type Sealed } from './sealed'
-import { refuseContextChange, type SplitUpdate, splitUpdate } from './updates'
+import { assigned, mint, Sealed } from './sealed'
+import { refuseContextChange, refuseForeign, type SplitUpdate, splitUpdate } from './updates'
 import { mergeErrors, validateFields } from './validation'
 import { guard, stage, type UsedKey } from './writing'
 
@@ -69,7 +70,11 @@ export async function tieUpdate(request: Request, update: unknown, many: boolean
   }
   const found = await request.find(filter, projectionOf(configs))
   if (found) return tieToFound(request, filter, split, model.hydrate(found) as unknown as Doc)
-  if (!upsert) return { filter: { $and: [filter, { _id: { $in: [] } }] }, content: split.clear, upsert }
+  if (!upsert) {
+    // An update may not be empty; without an upsert this operator does nothing.
+    const content = { ...split.clear, $setOnInsert: Object.fromEntries(configs.map(({ keyPath }) => [keyPath, null])) }
+    return { filter: matchingNothing(filter), content, upsert }
+  }
   return tieToInserted(request, filter, split)
 }
 
@@ -77,21 +82,22 @@ export async function tieUpdate(request: Request, update: unknown, many: boolean
 export async function tieReplacement(request: Request, replacement: unknown): Promise<TiedWrite<unknown>> {
   const { model, place, upsert } = request
   const filter = translateFilter(model.schema, request.filter, place) as Filter
-  const given = plainReplacement(model, replacement)
+  const given = await contentOfReplacement(model, replacement)
   const found = await request.find(filter, { _id: 1 })
-  if (!found && !upsert) return { filter: { $and: [filter, { _id: { $in: [] } }] }, content: given, upsert }
   const id = found?._id ?? idOfFilter(filter) ?? given._id
+  // A discriminator where the replacement says so.
   const doc = new model({ ...given, ...(id === undefined ? {} : { _id: id }) }) as unknown as Doc
+  const { byField } = layoutFor(doc)
+  const content = Object.fromEntries(Object.entries(given).filter(([path]) => !byField.has(path)))
+  for (const path of Object.keys(content)) refuseForeign(model.schema, path, place)
+  if (!found && !upsert) return { filter: matchingNothing(filter), content, upsert }
   await stageAll(doc, request)
-  const content: Record<string, unknown> = {}
-  for (const [path, value] of Object.entries(given))
-    if (!layoutOf(model.schema).byField.has(path)) content[path] = value
   for (const record of recordsOf(doc)) Object.assign(content, stagedValues(record))
   return {
-    filter: tiedFilter(filter, doc._id),
+    filter: tiedFilter(filter, idOf(doc)),
     content,
     upsert: upsert && !found,
-    tie: { id: doc._id, keys: usedKeys(doc) },
+    tie: { id: idOf(doc), keys: usedKeys(doc) },
   }
 }
 
@@ -183,13 +189,13 @@ async function tieToFound(request: Request, filter: Filter, split: SplitUpdate, 
     } else if (used) conditions.push(guard(config, used))
   }
   if (split.unset.size > 0) update.$unset = { ...update.$unset, ...unsetPaths(request.model.schema, split.unset) }
-  const tied = tiedFilter(filter, doc._id)
+  const tied = tiedFilter(filter, idOf(doc))
   return {
     filter: conditions.length > 0 ? { $and: [tied, ...conditions] } : tied,
     content: update,
     // Were the record deleted meanwhile, an upsert would insert ciphertext without its key.
     upsert: false,
-    tie: { id: doc._id, keys: usedKeys(doc) },
+    tie: { id: idOf(doc), keys: usedKeys(doc) },
   }
 }
 
@@ -205,19 +211,28 @@ async function tieToInserted(request: Request, filter: Filter, split: SplitUpdat
   await stageAll(doc, request)
   const update: Record<string, any> = { ...clear }
   const conditions: Filter = {}
+  const paths = new Set([...split.set.keys()].map((name) => storedPath(model.schema, name)))
   for (const record of recordsOf(doc)) {
     const values = stagedValues(record)
     if (Object.keys(values).length === 0) continue
-    update.$set = { ...update.$set, ...values }
-    // Should a record with this `_id` have come up meanwhile, its keys must not be written over.
+    // Should a record with this `_id` have come up meanwhile, its keys must not be written over, nor its other fields.
     conditions[record.config.keyPath] = null
+    const isSet = ([path]: [string, unknown]) => path === record.config.keyPath || paths.has(path)
+    update.$set = { ...update.$set, ...Object.fromEntries(Object.entries(values).filter(isSet)) }
+    const others = Object.entries(values).filter((entry) => !isSet(entry))
+    if (others.length > 0) update.$setOnInsert = { ...update.$setOnInsert, ...Object.fromEntries(others) }
   }
   return {
-    filter: { ...tiedFilter(filter, doc._id), ...conditions },
+    filter: { ...tiedFilter(filter, idOf(doc)), ...conditions },
     content: update,
     upsert: true,
-    tie: { id: doc._id, keys: usedKeys(doc) },
+    tie: { id: idOf(doc), keys: usedKeys(doc) },
   }
+}
+
+/** For a write that found nothing to encrypt for: a record that comes up meanwhile must not be reached. */
+function matchingNothing(filter: Filter): Filter {
+  return { $and: [filter, { _id: { $in: [] } }] }
 }
 
 function assign(doc: Doc, values: ReadonlyMap<string, unknown>): void {
@@ -299,10 +314,14 @@ function withoutOperators(update: Record<string, any>): Record<string, unknown> 
   return Object.fromEntries(Object.entries(update).filter(([key]) => !key.startsWith('$')))
 }
 
-function plainReplacement(model: AnyModel, replacement: unknown): Record<string, unknown> {
-  const given = (replacement ?? {}) as Record<string, unknown>
-  if (given instanceof model) return { ...(given as unknown as Doc).toObject() }
-  return { ...given }
+/** A replacement as the user means it, with its fields in the clear. */
+async function contentOfReplacement(model: AnyModel, replacement: unknown): Promise<Record<string, unknown>> {
+  if (replacement instanceof model) return contentOf(replacement as unknown as Doc)
+  const given = { ...(replacement as Record<string, unknown> | null | undefined) }
+  for (const [path, value] of Object.entries(given)) {
+    if (locate(model.schema, path)?.stored && !(value instanceof Sealed)) throw assigned(path)
+  }
+  return given
 }
 
 /** What must be known of a record to encrypt for it: everything where options depend on paths not yet seen. */

@@ -118,7 +118,7 @@ type Declared<Parameter, Options, Key extends 'methods' | 'statics'> = [keyof Pa
 /** `B` over `A`. */
 type Merged<A, B> = Omit<A, keyof B> & B
 
-type Without<T, Key> = Key extends keyof T ? Flat<Omit<T, Key>> : T
+type Without<T, Key> = [Key & keyof T] extends [never] ? T : Flat<Omit<T, Key & keyof T>>
 
 /** Computes an intersection, so that editors show its properties. */
 type Flat<T> = { [K in keyof T]: T[K] } & unknown

@@ -2,7 +2,8 @@ import type { Config } from './config'
 import { OperationError, RecordError } from './errors'
 import { refuseExpression, translateFilter } from './filters'
 import type { AnySchema } from './host'
-import { childSchema, isEncrypted, layoutOf, locate } from './layout'
+import { childSchema, isEncrypted, locate, reachesEncrypted } from './layout'
+import { isPlainObject } from './plain'
 import { assigned, Sealed } from './sealed'
 
 /** An update, taken apart into what MongoDB can do as it is and what must be encrypted first. */
@@ -40,6 +41,7 @@ export function splitUpdate(schema: AnySchema, update: unknown, place: string): 
       if (value instanceof Sealed) return false
       throw assigned(path)
     }
+    refuseForeign(schema, path, place)
     if (!location.whole)
       throw refused(place, operator, path, 'only a whole field can be written. Set the field itself.')
     if (operator === '$set') set.set(location.name, value)
@@ -75,12 +77,27 @@ export function splitUpdate(schema: AnySchema, update: unknown, place: string): 
   return { clear, set, setOnInsert, unset }
 }
 
+/**
+ * Refuses to write an encrypted field of a discriminator by its base model.
+ *
+ * @throws {OperationError} UPDATE_REFUSED
+ */
+export function refuseForeign(schema: AnySchema, path: string, place: string): void {
+  const { discriminator, stored } = locate(schema, path) ?? {}
+  if (discriminator === undefined || stored) return
+  throw new OperationError(
+    'UPDATE_REFUSED',
+    `${place}: ${path} is an encrypted field of ${discriminator}. Write it by that model.`,
+  )
+}
+
 /** The top-level paths that an update changes in an existing record. */
 export function changedPaths(update: unknown): string[] {
   const stages = Array.isArray(update) ? update : [update]
   return stages.flatMap((stage) =>
     Object.entries((stage ?? {}) as Record<string, any>).flatMap(([key, operand]) => {
       if (!key.startsWith('$')) return [key]
+      if (key === '$unset' && !isPlainObject(operand)) return [operand].flat().map(String)
       if (key === '$setOnInsert' || operand === null || typeof operand !== 'object') return []
       return Object.keys(operand).concat(key === '$rename' ? Object.values(operand).map(String) : [])
     }),
@@ -114,7 +131,7 @@ function checkPipelineStage(schema: AnySchema, stage: unknown, place: string): v
       if (location) throw refused(place, operator, path, 'a pipeline cannot encrypt. Use $set without a pipeline.')
     }
     if (operator === '$replaceWith' || operator === '$replaceRoot') {
-      if (layoutOf(schema).configs.length > 0) {
+      if (reachesEncrypted(schema)) {
         throw refused(place, operator, 'the record', 'a pipeline cannot encrypt. Use replaceOne().')
       }
     }

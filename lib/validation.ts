@@ -19,7 +19,7 @@ export async function validateFields(record: EncryptedRecord, selection: Selecti
     await record.values.validate(paths as never)
     return {}
   } catch (error) {
-    return errorsOf(error)
+    return errorsOf(record, error)
   }
 }
 
@@ -27,7 +27,7 @@ export async function validateFields(record: EncryptedRecord, selection: Selecti
 export function validateFieldsSync(record: EncryptedRecord, selection: Selection): ValidationErrors {
   const paths = pathsToValidate(record, selection)
   const error = paths.length === 0 ? null : record.values.validateSync(paths)
-  return error ? errorsOf(error) : {}
+  return error ? errorsOf(record, error) : {}
 }
 
 /** Joins errors of encrypted fields with the error of the record's other paths. */
@@ -49,13 +49,27 @@ function pathsToValidate(record: EncryptedRecord, selection: Selection): string[
   const all: string[] = []
   for (const field of config.fields.byName.values()) {
     if (doc.$isNew) record.settle(field.name)
-    const changed = record.known.has(field.name) && (doc.$isNew || record.values.isModified(field.name))
+    const isWritten = doc.$isNew && !selection.validateModifiedOnly
+    const changed = record.known.has(field.name) && (isWritten || record.values.isModified(field.name))
     const missing = field.required && !selection.validateModifiedOnly && isMissing(record, field.name)
     if (changed || missing || record.assigned.has(field.name)) all.push(...field.paths)
   }
   const { paths, pathsToSkip } = selection
-  return all.filter(
+  const wanted = all.filter(
     (path) => !path.endsWith('.$*') && (!paths || covers(paths, path)) && !(pathsToSkip && covers(pathsToSkip, path)),
+  )
+  return [...wanted, ...parentsOf(wanted, all)]
+}
+
+/** Nested objects that are validated as a whole: Mongoose 8 may know of one only that it was set, not with which paths. */
+function parentsOf(paths: readonly string[], all: readonly string[]): string[] {
+  const parents = new Set<string>()
+  for (const path of paths) {
+    for (let dot = path.lastIndexOf('.'); dot !== -1; dot = path.lastIndexOf('.', dot - 1))
+      parents.add(path.slice(0, dot))
+  }
+  return [...parents].filter((parent) =>
+    all.every((path) => !path.startsWith(`${parent}.`) || path.endsWith('.$*') || paths.includes(path)),
   )
 }
 
@@ -70,8 +84,15 @@ function covers(paths: readonly string[], path: string): boolean {
   return paths.some((listed) => path === listed || path.startsWith(`${listed}.`))
 }
 
-function errorsOf(error: unknown): ValidationErrors {
+function errorsOf(record: EncryptedRecord, error: unknown): ValidationErrors {
   const { name, errors } = error as MongooseErrors.ValidationError
   if (name !== 'ValidationError') throw error
+  for (const each of Object.values(errors)) nameModel(record, each)
   return errors
+}
+
+/** A cast error of Mongoose 9 names the model: the record's, not the one that the open values have. */
+function nameModel({ doc, values }: EncryptedRecord, error: Error & { setModel?: (model: unknown) => void }): void {
+  const { modelName } = values.constructor as { modelName?: string }
+  if (error.setModel && modelName && error.message.includes(modelName)) error.setModel(doc.constructor)
 }

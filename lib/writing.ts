@@ -1,15 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import type { ClientSession } from 'mongoose'
+import { isToSave } from './arguments'
 import { nonceLength } from './cipher'
 import type { Config } from './config'
 import { encodeContext } from './context'
-import { encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from './entry'
+import { bytesOf, encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from './entry'
 import { encodeAad, encryptEnvelope } from './envelope'
 import { RecordError } from './errors'
-import { fetchStored } from './fetching'
+import { fetchStored, sessionOf } from './fetching'
 import { storedShape } from './fields'
 import type { Doc } from './host'
-import { ownerOf, pathInOwner } from './naming'
+import { idOf, ownerOf, pathInOwner, topOf } from './naming'
+import { noticeRecord } from './noticing'
 import {
   contextFor,
   encodePlace,
@@ -47,12 +48,13 @@ export interface Staged {
  */
 export async function stage(record: EncryptedRecord): Promise<void> {
   const { doc, config } = record
-  restoreAborted(record)
+  await restoreAborted(record)
   if (record.loadedContexts && !doc.$isNew) checkContexts(record)
   if (doc.$isNew) settleAll(record)
   await openFields(record, record.marked)
   for (const name of record.marked) record.values.markModified(name)
   record.marked.clear()
+  noticeRecord(record)
 
   let values = valuesToWrite(record)
   let used: UsedKey | undefined
@@ -74,8 +76,12 @@ export async function stage(record: EncryptedRecord): Promise<void> {
     staged.guard = placed(doc, guard(config, used))
     changeGuards(ownerOf(doc), (guards) => guards.add(staged.guard!))
   }
-  for (const path of record.values.directModifiedPaths()) staged.modified.add(path)
+  const modified = record.values.directModifiedPaths()
   record.values.$clearModifiedPaths()
+  for (const path of modified) {
+    if (isLeft(record, topOf(path))) record.values.markModified(path)
+    else staged.modified.add(path)
+  }
   if (used) staged.used = used
   record.staged = staged
 }
@@ -88,7 +94,7 @@ export function commit(record: EncryptedRecord): void {
   record.staged = undefined
   record.unsaved = undefined
   record.values.$isNew = false
-  record.uncommitted = transactionOf(record, staged)
+  record.uncommitted = uncommittedOf(record, staged)
   for (const name of staged.fields.keys()) {
     // `save({ pathsToSave })` leaves what it did not write modified.
     if (doc.isModified(record.field(name).storedPath)) record.values.markModified(name)
@@ -110,27 +116,41 @@ export function rollback(record: EncryptedRecord): void {
   for (const path of staged.modified) record.values.markModified(path)
 }
 
-/** A write in a transaction that may still be aborted. */
+/** What was written in a transaction that may still be aborted. */
 export interface Uncommitted {
-  readonly session: ClientSession
-  readonly transaction: string | undefined
+  /** The driver's own object, one for each transaction. */
+  readonly transaction: { readonly isActive: boolean; readonly isCommitted: boolean }
   readonly staged: Staged
 }
 
-function transactionOf(record: EncryptedRecord, staged: Staged): Uncommitted | undefined {
-  const session = ownerOf(record.doc).$session() ?? undefined
-  return session?.inTransaction() ? { session, transaction: numberOf(session), staged } : undefined
+function uncommittedOf(record: EncryptedRecord, staged: Staged): Uncommitted | undefined {
+  const session = sessionOf(record.doc)
+  if (!session?.inTransaction()) return undefined
+  const { transaction } = session as unknown as Uncommitted
+  const earlier = record.uncommitted?.transaction === transaction ? record.uncommitted.staged : undefined
+  return { transaction, staged: earlier ? joined(earlier, staged) : staged }
+}
+
+/** Two writes of one transaction, which take effect together or not at all. */
+function joined(earlier: Staged, later: Staged): Staged {
+  const keysBefore = earlier.keysBefore ?? later.keysBefore
+  const used = earlier.used?.added ? earlier.used : (later.used ?? earlier.used)
+  return {
+    fields: new Map([...later.fields, ...earlier.fields]),
+    modified: new Set([...earlier.modified, ...later.modified]),
+    ...(keysBefore ? { keysBefore } : {}),
+    ...(used ? { used } : {}),
+  }
 }
 
 /** What an aborted transaction wrote is written again, by the save that runs when the transaction is tried anew. */
-function restoreAborted(record: EncryptedRecord): void {
+async function restoreAborted(record: EncryptedRecord): Promise<void> {
   const { uncommitted, doc, config } = record
-  if (!uncommitted) return
-  const { session, transaction, staged } = uncommitted
-  if (session.inTransaction() && numberOf(session) === transaction) return
+  if (!uncommitted || uncommitted.transaction.isActive) return
   record.uncommitted = undefined
-  if ((session as { transaction?: { isCommitted?: boolean } }).transaction?.isCommitted) return
-  if (staged.keysBefore && !doc.$isNew) {
+  const { staged } = uncommitted
+  if (!doc.$isNew && (await wasCommitted(record, uncommitted))) return
+  if (staged.keysBefore) {
     const { value } = staged.keysBefore
     assignSealed(() => restore(record, config.keyPath, value))
     record.unsaved = staged.used?.added
@@ -138,9 +158,25 @@ function restoreAborted(record: EncryptedRecord): void {
   for (const path of staged.modified) record.values.markModified(path)
 }
 
-/** Transactions of one session are told apart by their number. */
-function numberOf(session: ClientSession): string | undefined {
-  return String((session.serverSession as { txnNumber?: unknown } | undefined)?.txnNumber)
+/** Asks the database: the driver takes a transaction for committed also when its commit failed. */
+async function wasCommitted(record: EncryptedRecord, { transaction, staged }: Uncommitted): Promise<boolean> {
+  const { doc, config } = record
+  if (doc.$isSubdocument) return transaction.isCommitted
+  const paths = [...staged.fields.keys()].map((name) => record.field(name).storedPath)
+  const stored = await fetchStored(doc, [config.keyPath, ...paths])
+  if (!stored) return false
+  const keys = stored[config.keyPath]
+  const { used } = staged
+  // Another process may have written the fields since, but under a key that came with the transaction.
+  if (used?.added && Array.isArray(keys)) {
+    return keys.map(storedCommitment).some((commitment) => commitment && used.opened.key.matches(commitment))
+  }
+  return paths.some((path) => isSameEnvelope(stored[path], doc[path]))
+}
+
+function isSameEnvelope(stored: unknown, held: unknown): boolean {
+  const [one, other] = [bytesOf(stored), bytesOf(held instanceof Sealed ? held.toBSON() : undefined)]
+  return one && other ? Buffer.compare(one, other) === 0 : one === other
 }
 
 /** Whether the staged write reached the database although the save failed later on, in a hook after it. */
@@ -191,11 +227,16 @@ function valuesToWrite(record: EncryptedRecord): Map<string, unknown> {
   }
   for (const name of known) {
     const isFirst = doc.$isNew && !staged?.fields.has(name)
-    if (!isFirst && !values.isModified(name)) continue
+    if (!isFirst && (!values.isModified(name) || isLeft(record, name))) continue
     const value = storedValue(record, name, shapeOnce)
     if (!isFirst || value !== undefined) written.set(name, value)
   }
   return written
+}
+
+/** Whether a field is left for a later save, by the option `pathsToSave`. */
+function isLeft({ doc }: EncryptedRecord, name: string): boolean {
+  return !doc.$isNew && !isToSave(doc, name)
 }
 
 function storedValue(record: EncryptedRecord, name: string, shape: () => Record<string, unknown>): unknown {
@@ -209,6 +250,23 @@ function storedValue(record: EncryptedRecord, name: string, shape: () => Record<
   // A nested object is always there in Mongoose; it counts as absent until something is in it, or it is set.
   const isAbsent = nested && !record.assigned.has(name) && isEmpty(value) && !values.isModified(name)
   return isAbsent ? undefined : value
+}
+
+/** The values that an open record has, in the shape in which they are stored. */
+export function openValuesOf(record: EncryptedRecord): Record<string, unknown> {
+  const shape = record.values.toObject(storedShape) as Record<string, unknown>
+  const values = [...record.known].map((name) => [name, storedValue(record, name, () => shape)] as const)
+  return Object.fromEntries(values.filter(([, value]) => value !== undefined))
+}
+
+/** Gives a clone of a document the open values, the changes and the open keys of the original. */
+export function copyRecord(record: EncryptedRecord, clone: EncryptedRecord): void {
+  clone.learn({ ...Object.fromEntries([...record.known].map((name) => [name, undefined])), ...openValuesOf(record) })
+  for (const path of record.values.directModifiedPaths()) clone.values.markModified(path)
+  for (const name of record.assigned) clone.assigned.add(name)
+  for (const name of record.marked) clone.marked.add(name)
+  for (const [reference, key] of record.dataKeys) clone.dataKeys.set(reference, key)
+  clone.loadedContexts = record.loadedContexts
 }
 
 /** The envelopes of values; what is null or undefined stays as it is. */
@@ -344,7 +402,7 @@ function placed(doc: Doc, condition: Record<string, unknown>): Record<string, un
   if (!('parentArray' in doc)) {
     return placed(parent, prefixed(condition, path))
   }
-  const element = doc._id === undefined ? condition : { _id: doc._id, ...condition }
+  const element = idOf(doc) === undefined ? condition : { _id: idOf(doc), ...condition }
   return placed(parent, { [path]: { $elemMatch: element } })
 }
 

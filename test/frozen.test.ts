@@ -1,16 +1,16 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import mongoose, { type Model } from 'mongoose'
-import { frozenModels } from './frozen/models'
+import { frozenModels, valuesOf } from './frozen/models'
 import { useDatabase } from './support'
 
-const { EJSON } = mongoose.mongo.BSON
+const { EJSON, UUID } = mongoose.mongo.BSON
 const { connection } = useDatabase()
 const folder = join(__dirname, 'frozen')
 const files = readdirSync(folder).filter((file) => file.endsWith('.json'))
 
 test('there are frozen records of format 1', () => {
-  expect(files.filter((file) => file.includes('.1.'))).toHaveLength(3)
+  expect(files.filter((file) => file.includes('.1.'))).toHaveLength(4)
 })
 
 test.each(files)('the records of %s decrypt as they did when they were written', async (file) => {
@@ -22,9 +22,15 @@ test.each(files)('the records of %s decrypt as they did when they were written',
   await model.collection.insertMany(frozen.map(({ stored }) => stored) as never)
   for (const [index, { stored }] of frozen.entries()) {
     const record = await model.findById(stored._id).orFail()
-    expect(EJSON.serialize(await record.decrypt(), { relaxed: false })).toEqual(expected[index]?.values)
+    expect(canonical(await valuesOf(record))).toEqual(expected[index]?.values)
     const lean = await model.findById(stored._id).orFail().lean()
-    const { values } = EJSON.serialize({ values: await (model as any).decrypt(lean) }, { relaxed: false })
-    expect(values).toMatchObject(expected[index]?.values ?? {})
+    const { subdocuments: _, ...own } = (expected[index]?.values ?? {}) as Record<string, unknown>
+    expect(canonical(await (model as any).decrypt(lean))).toMatchObject(own)
   }
 })
+
+/** Mongoose 8 gives a UUID as text, Mongoose 9 as the BSON type. */
+function canonical(values: Record<string, unknown>): object {
+  const { uuid } = values
+  return EJSON.serialize(typeof uuid === 'string' ? { ...values, uuid: new UUID(uuid) } : values, { relaxed: false })
+}

@@ -17,16 +17,20 @@ export interface TestDatabase {
   readonly connection: Connection
   /** The raw documents of a collection, as MongoDB has them, in the order of `_id`. */
   raw(collection: string): Promise<Record<string, any>[]>
+  /** The names of the commands that were sent, in their order. Empty it before what is to be watched. */
+  readonly commands: string[]
 }
 
 /** Connects before the tests of a file, drops the database after them, and sweeps it after each. */
 export function useDatabase(): TestDatabase {
   const database = `test_${randomUUID().slice(0, 8)}`
   const connection = mongoose.createConnection()
+  const commands: string[] = []
   const raw = (collection: string) => connection.collection(collection).find({}).sort({ _id: 1 }).toArray()
 
   beforeAll(async () => {
-    await connection.openUri(process.env.TEST_MONGO_URI as string, { dbName: database })
+    await connection.openUri(process.env.TEST_MONGO_URI as string, { dbName: database, monitorCommands: true })
+    connection.getClient().on('commandStarted', ({ commandName }) => commands.push(commandName))
   })
   afterEach(async () => {
     try {
@@ -41,7 +45,7 @@ export function useDatabase(): TestDatabase {
     await connection.dropDatabase()
     await connection.close()
   })
-  return { connection, raw }
+  return { connection, raw, commands }
 }
 
 /** Fails when a plaintext of the test stands in any document: as text, in hexadecimal or in base64. */

@@ -15,10 +15,17 @@ export interface AwsKmsOptions {
  * The key provider of AWS KMS: `GenerateDataKey`, `Decrypt` with the key's ARN given, `ReEncrypt`. Throttling and 5xx
  * answers are retried by the SDK, as often as the client's `maxAttempts` says; refusals are not.
  *
- * @throws {ConfigurationError} OPTION_INVALID when `client` or `concurrency` cannot be used
+ * @throws {ConfigurationError} OPTION_INVALID when `client` or `concurrency` cannot be used, or there is no such option
  */
 export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
-  const { client: given, concurrency } = options
+  const { client: given, concurrency, ...others } = options
+  const unknown = Object.keys(others)[0]
+  if (unknown !== undefined) {
+    throw new ConfigurationError(
+      'OPTION_INVALID',
+      `awsKms: there is no option ${unknown}. Give a client that has its own: awsKms({ client: new KMSClient({ region }) })`,
+    )
+  }
   if (given !== undefined && typeof given?.send !== 'function') {
     throw new ConfigurationError('OPTION_INVALID', 'awsKms: client must be a KMSClient of @aws-sdk/client-kms')
   }
@@ -112,22 +119,27 @@ const failures: Record<string, readonly [KeyProviderErrorCode, string]> = {
 const unreachable =
   /^(TimeoutError|AbortError|KMSInternalException|DependencyTimeoutException|KeyUnavailableException)$/
 
+/** How the SDK wraps an error of Node that it does not take for one, since Jest runs it in a realm of its own. */
+const foreign = /^AWS SDK error wrapper for /
+
 async function attempt<T>(operation: string, keyId: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call()
   } catch (cause) {
     const {
       name = '',
+      message = '',
       $metadata,
       code,
-    } = cause as { name?: string; $metadata?: { httpStatusCode?: number }; code?: string }
+    } = cause as { name?: string; message?: string; $metadata?: { httpStatusCode?: number }; code?: string }
     const known = failures[name]
     if (known) throw new KeyProviderError(known[0], `${operation} under ${keyId} ${known[1]}`, { cause })
     const status = $metadata?.httpStatusCode
-    if (unreachable.test(name) || code !== undefined || (status !== undefined && status >= 500)) {
+    const isForeign = foreign.test(message)
+    if (unreachable.test(name) || code !== undefined || isForeign || (status !== undefined && status >= 500)) {
       throw new KeyProviderError(
         'KMS_UNREACHABLE',
-        `${operation} under ${keyId} got no answer from KMS (${code ?? name}). Try again; nothing was changed.`,
+        `${operation} under ${keyId} got no answer from KMS (${code ?? (isForeign ? message : name)}). Try again; nothing was changed.`,
         { cause },
       )
     }

@@ -100,15 +100,19 @@ function readSecret(secret: string | Uint8Array | undefined): Buffer {
     processSecret ??= randomBytes(dataKeyLength)
     return processSecret
   }
-  const bytes =
-    typeof secret === 'string'
-      ? Buffer.from(secret, /^[0-9a-f]{64}$/i.test(secret) ? 'hex' : 'base64')
-      : Buffer.from(secret)
-  if (bytes.length !== dataKeyLength) {
+  const bytes = typeof secret === 'string' ? decodeSecret(secret) : secret
+  if (!(bytes instanceof Uint8Array) || bytes.length !== dataKeyLength) {
     throw new ConfigurationError(
       'OPTION_INVALID',
-      `localKms: secret must be ${dataKeyLength} bytes (a Uint8Array, 64 hexadecimal digits or base64), got ${bytes.length}`,
+      `localKms: secret must be ${dataKeyLength} bytes (a Uint8Array, 64 hexadecimal digits or base64), got ` +
+        (bytes instanceof Uint8Array ? bytes.length : 'something else'),
     )
   }
-  return bytes
+  return Buffer.from(bytes)
+}
+
+/** Text that is neither hexadecimal nor base64 gives nothing: `Buffer` would skip what it does not know. */
+function decodeSecret(text: string): Uint8Array | undefined {
+  if (/^[0-9a-f]{64}$/i.test(text)) return Buffer.from(text, 'hex')
+  return /^[\w+/-]*={0,2}$/.test(text) ? Buffer.from(text, 'base64') : undefined
 }

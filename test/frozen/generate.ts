@@ -7,7 +7,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import mongoose, { type Model } from 'mongoose'
 import { startMongo } from '../mongo'
-import { frozenModels } from './models'
+import { frozenModels, valuesOf } from './models'
 
 const { EJSON, Binary, Decimal128, ObjectId, UUID } = mongoose.mongo.BSON
 
@@ -54,12 +54,22 @@ const options = [
   { _id: { region: 'eu', number: 3 }, tenant: 'globex' },
 ].map((record) => ({ ...record, email: `${record.tenant}@example.org`, phone: '+44 20 7946 0000' }))
 
+const shapes = [
+  {
+    name: 'Ada',
+    place: { country: 'UK', city: 'London' },
+    contacts: ['private', 'work'].map((kind) => ({ kind, address: `ada@${kind}.example` })),
+    nested: { contacts: [{ kind: 'other', address: 'ada@other.example' }] },
+  },
+]
+
 async function main(format: string): Promise<void> {
   const mongo = await startMongo()
   const connection = await mongoose.createConnection(mongo.uri, { dbName: 'frozen' }).asPromise()
   await freeze(`types.${format}`, frozenModels.types(connection) as Model<any>, types)
   await freeze(`options.${format}.version1`, frozenModels.options(connection, 1) as Model<any>, options)
   await freeze(`options.${format}.version2`, frozenModels.options(connection, 2) as Model<any>, options)
+  await freeze(`shapes.${format}`, frozenModels.shapes(connection) as Model<any>, shapes)
   await connection.dropDatabase()
   await connection.close()
   await mongo.stop()
@@ -67,14 +77,14 @@ async function main(format: string): Promise<void> {
 
 async function freeze(name: string, model: Model<any>, records: object[]): Promise<void> {
   const path = join(__dirname, `${name}.json`)
-  if (existsSync(path)) throw new Error(`${path} is frozen`)
+  if (existsSync(path)) return console.log(`${path} is there`)
   await model.collection.deleteMany({})
   const frozen = []
   for (const given of records) {
     const { _id } = await model.create(given)
     const stored = await model.collection.findOne({ _id })
     const record = await model.findById(_id).orFail()
-    frozen.push({ stored, values: await record.decrypt() })
+    frozen.push({ stored, values: await valuesOf(record) })
   }
   writeFileSync(path, `${EJSON.stringify(frozen, undefined, 2, { relaxed: false })}\n`)
 }

@@ -56,4 +56,23 @@ function everyOption(connection: Connection, version: 1 | 2 = 2) {
   return connection.model('FrozenOptions', schema, 'frozen_options', { overwriteModels: true })
 }
 
-export const frozenModels = { types: everyType, options: everyOption }
+/** Subdocuments with data keys of their own: one, and some in an array, with and without an `_id`. */
+function everyShape(connection: Connection) {
+  const contact = new Schema({ kind: String })
+  contact.plugin(kmsEncrypted, { provider, fields: ['address'] })
+  const place = new Schema({ country: String }, { _id: false })
+  place.plugin(kmsEncrypted, { provider, fields: ['city'] })
+  const schema = new Schema({ place, contacts: [contact], nested: { contacts: [contact] } })
+  schema.plugin(kmsEncrypted, { provider, fields: ['name'] })
+  return connection.model('FrozenShapes', schema, 'frozen_shapes')
+}
+
+export const frozenModels = { types: everyType, options: everyOption, shapes: everyShape }
+
+/** The decrypted fields of a record, and of its subdocuments where it has any. */
+export async function valuesOf(record: any): Promise<Record<string, any>> {
+  const values: Record<string, any> = await record.decrypt()
+  const subdocuments = [record.place, ...(record.contacts ?? []), ...(record.nested?.contacts ?? [])]
+  if (!record.place) return values
+  return { ...values, subdocuments: await Promise.all(subdocuments.map((subdocument) => subdocument.decrypt())) }
+}

@@ -1,0 +1,206 @@
+import { Schema } from 'mongoose'
+import { useDatabase } from './support'
+import { fieldsOf, shown, twinsOf } from './twins'
+
+const { connection } = useDatabase()
+
+const fields = {
+  email: String,
+  age: Number,
+  dob: Date,
+  tags: [String],
+  address: { city: String, geo: { lat: Number } },
+  items: [{ _id: false, label: String, qty: Number }],
+  home: new Schema({ city: String }, { _id: false }),
+  scores: { type: Map, of: Number },
+  any: {},
+  bytes: Buffer,
+}
+const names = Object.keys(fields)
+const paths = [...names, 'name', 'address.city', 'address.geo', 'address.geo.lat', 'tags.0', 'items.0.qty', 'home.city']
+
+const values = () => ({
+  name: 'Ada',
+  email: 'a@b',
+  age: 5,
+  dob: new Date('2000-02-29T00:00:00Z'),
+  tags: ['a', 'b'],
+  address: { city: 'Rome', geo: { lat: 1 } },
+  items: [{ label: 'x', qty: 1 }],
+  home: { city: 'Oslo' },
+  scores: { math: 1 },
+  any: { a: { b: 1 } },
+  bytes: Buffer.from('abc'),
+})
+
+/** All that Mongoose tells of what has changed. */
+function stateOf(doc: any) {
+  return {
+    isModified: doc.isModified(),
+    modified: paths.filter((path) => doc.isModified(path)),
+    either: doc.isModified(['age', 'tags']),
+    text: doc.isModified('age tags'),
+    direct: paths.filter((path) => doc.isDirectModified(path)),
+    paths: doc.modifiedPaths().sort(),
+    children: doc.modifiedPaths({ includeChildren: true }).sort(),
+    directPaths: doc.directModifiedPaths().sort(),
+  }
+}
+
+const steps: [string, (doc: any) => void][] = [
+  ['nothing', () => {}],
+  ['a clear path', (doc) => doc.set('name', 'Bob')],
+  [
+    'assigning a value',
+    (doc) => {
+      doc.email = 'c@d'
+    },
+  ],
+  ['set()', (doc) => doc.set('email', 'c@d')],
+  ['set() with an object', (doc) => doc.set({ email: 'c@d', age: 6 })],
+  ['the same value again', (doc) => doc.set({ email: 'a@b', age: 5, tags: ['a', 'b'], dob: values().dob })],
+  [
+    'a value that casts to the same',
+    (doc) => {
+      doc.age = '5'
+    },
+  ],
+  [
+    'null',
+    (doc) => {
+      doc.email = null
+    },
+  ],
+  [
+    'undefined',
+    (doc) => {
+      doc.email = undefined
+    },
+  ],
+  ['a dotted path', (doc) => doc.set('address.city', 'Paris')],
+  ['a deep dotted path', (doc) => doc.set('address.geo.lat', 9)],
+  ['dotted paths in an object', (doc) => doc.set({ 'address.city': 'Paris', 'address.geo.lat': 2 })],
+  [
+    'assigning within a nested object',
+    (doc) => {
+      doc.address.geo.lat = 7
+    },
+  ],
+  [
+    'assigning a nested object',
+    (doc) => {
+      doc.address = { city: 'Paris' }
+    },
+  ],
+  ['a nested object by set()', (doc) => doc.set('address.geo', { lat: 3 })],
+  ['push', (doc) => doc.tags.push('c')],
+  [
+    'pull and pop',
+    (doc) => {
+      doc.tags.pull('a')
+      doc.tags.pop()
+    },
+  ],
+  ['an element by set()', (doc) => doc.tags.set(0, 'z')],
+  ['an element by a dotted path', (doc) => doc.set('tags.1', 'z')],
+  ['splice', (doc) => doc.tags.splice(0, 1, 'q', 'r')],
+  [
+    'an element that was assigned and marked',
+    (doc) => {
+      doc.tags[0] = 'z'
+      doc.markModified('tags')
+    },
+  ],
+  ['pushing a subdocument', (doc) => doc.items.push({ label: 'y', qty: 2 })],
+  [
+    'a path of a subdocument',
+    (doc) => {
+      doc.items[0].qty = 9
+    },
+  ],
+  ['a path of a subdocument by a dotted path', (doc) => doc.set('items.0.label', 'w')],
+  [
+    'a path of a single subdocument',
+    (doc) => {
+      doc.home.city = 'Bergen'
+    },
+  ],
+  [
+    'a single subdocument',
+    (doc) => {
+      doc.home = { city: 'Bergen' }
+    },
+  ],
+  [
+    'no subdocument',
+    (doc) => {
+      doc.home = undefined
+    },
+  ],
+  ['a map', (doc) => doc.scores.set('art', 2)],
+  ['deleting from a map', (doc) => doc.scores.delete('math')],
+  ['a map entry by a dotted path', (doc) => doc.set('scores.art', 3)],
+  [
+    'anything, marked',
+    (doc) => {
+      doc.any.a.b = 2
+      doc.markModified('any')
+    },
+  ],
+  ['a path below anything', (doc) => doc.set('any.a.b', 3)],
+  ['marking', (doc) => doc.markModified('email')],
+  ['marking below', (doc) => doc.markModified('address.city')],
+  [
+    'unmarking',
+    (doc) => {
+      doc.email = 'c@d'
+      doc.age = 6
+      doc.unmarkModified('email')
+    },
+  ],
+  [
+    'bytes',
+    (doc) => {
+      doc.bytes = Buffer.from('xyz')
+    },
+  ],
+  ['bytes in place', (doc) => doc.bytes.write('zz', 0)],
+  [
+    'several at once',
+    (doc) => {
+      doc.name = 'Bob'
+      doc.age = 7
+      doc.tags.push('c')
+    },
+  ],
+]
+
+describe.each(steps)('%s', (_name, step) => {
+  test('is tracked and saved as on paths that are not encrypted', async () => {
+    const twins = twinsOf(connection, { name: String }, fields)
+    const { plain, encrypted } = await twins.both(async (model) => {
+      const { _id } = await model.create(values())
+      const doc = await model.findById(_id)
+      await doc.decrypt?.()
+      step(doc)
+      const changed = stateOf(doc)
+      const inMemory = shown(await fieldsOf(doc, names))
+      await doc.save()
+      const saved = stateOf(doc)
+      return { changed, saved, inMemory, ...(await fieldsOf(await model.findById(_id), ['name', ...names])) }
+    })
+    expect(encrypted).toEqual(plain)
+  })
+
+  test('is tracked in a new record', async () => {
+    const twins = twinsOf(connection, { name: String }, fields)
+    const { plain, encrypted } = await twins.both(async (model) => {
+      const doc = new model(values())
+      step(doc)
+      const changed = stateOf(doc)
+      await doc.save()
+      return { changed, saved: stateOf(doc), ...(await fieldsOf(await model.findById(doc._id), ['name', ...names])) }
+    })
+    expect(encrypted).toEqual(plain)
+  })
+})

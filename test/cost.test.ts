@@ -1,0 +1,203 @@
+import mongoose, { Schema } from 'mongoose'
+import { type CountingKms, countingKms } from './counting'
+import { type EmbeddedServer, startEmbedded } from './mongo/embedded'
+import { modelOf, secret, sweep } from './support'
+
+const connection = mongoose.createConnection()
+const bound = 4
+let server: EmbeddedServer
+let kms: CountingKms
+let User: any
+
+beforeAll(async () => {
+  server = await startEmbedded()
+  await connection.openUri(server.uri, { dbName: 'cost' })
+})
+beforeEach(() => {
+  // Stands in every value of these tests.
+  secret('@cost.example')
+  kms = countingKms({ concurrency: bound })
+  User = modelOf(connection, new Schema({ name: String, count: Number }), {
+    provider: kms,
+    fields: { email: String, phone: String, note: String },
+  })
+})
+afterEach(async () => {
+  await sweep(connection)
+  await User.collection.deleteMany({})
+})
+afterAll(async () => {
+  await connection.close()
+  await server.stop()
+})
+
+/** What an operation sends to the database and to the KMS, as names in their order. */
+async function costOf(
+  operation: () => PromiseLike<unknown>,
+): Promise<{ commands: string[]; calls: readonly string[] }> {
+  await User.init()
+  server.clearCommands()
+  kms.clear()
+  await operation()
+  return { commands: server.commands.map(({ name }) => name), calls: [...kms.calls] }
+}
+
+const stored = () => User.create({ name: 'Ada', email: 'ada@cost.example', note: 'note@cost.example' })
+
+async function withoutKey() {
+  return (await User.collection.insertOne({ name: 'Ada' })).insertedId
+}
+
+describe('one field of one record', () => {
+  const updates: readonly (readonly [string, string, (id: unknown) => PromiseLike<unknown>])[] = [
+    ['updateOne()', 'update', (_id) => User.updateOne({ _id }, { email: 'new@cost.example' })],
+    ['updateOne() by another path', 'update', () => User.updateOne({ name: 'Ada' }, { email: 'new@cost.example' })],
+    ['findOneAndUpdate()', 'findAndModify', (_id) => User.findOneAndUpdate({ _id }, { email: 'new@cost.example' })],
+    [
+      'findByIdAndUpdate() with upsert',
+      'findAndModify',
+      (_id) => User.findByIdAndUpdate(_id, { email: 'new@cost.example' }, { upsert: true }),
+    ],
+    ['replaceOne()', 'update', (_id) => User.replaceOne({ _id }, { email: 'new@cost.example' })],
+    [
+      'bulkWrite()',
+      'update',
+      (_id) => User.bulkWrite([{ updateOne: { filter: { _id }, update: { email: 'new@cost.example' } } }]),
+    ],
+  ]
+
+  test.each(updates)('%s is one read and one call to the KMS more', async (name, command, update) => {
+    const { _id } = await stored()
+    const call = name === 'replaceOne()' ? 'generate' : 'unwrap'
+    expect(await costOf(() => update(_id))).toEqual({ commands: ['find', command], calls: [call] })
+  })
+
+  test.each(updates)('%s of a record without a key is the same', async (_name, command, update) => {
+    const _id = await withoutKey()
+    expect(await costOf(() => update(_id))).toEqual({ commands: ['find', command], calls: ['generate'] })
+  })
+
+  test('an upsert that inserts is the same', async () => {
+    const upsert = () => User.updateOne({ name: 'Eve' }, { email: 'eve@cost.example' }, { upsert: true })
+    expect(await costOf(upsert)).toEqual({ commands: ['find', 'update'], calls: ['generate'] })
+  })
+
+  test('a save is no read and one call, and no call where the record is open', async () => {
+    const record = await User.findById((await stored())._id)
+    record.phone = '1@cost.example'
+    expect(await costOf(() => record.save())).toEqual({ commands: ['update'], calls: ['unwrap'] })
+    record.phone = '2@cost.example'
+    expect(await costOf(() => record.save())).toEqual({ commands: ['update'], calls: [] })
+  })
+
+  test('null, $unset and clear paths are no read and no call', async () => {
+    const { _id } = await stored()
+    for (const update of [{ email: null }, { $unset: { note: 1 } }, { name: 'Eve' }])
+      expect(await costOf(() => User.updateOne({ _id }, update))).toEqual({ commands: ['update'], calls: [] })
+  })
+
+  test('an update that finds nothing is no call', async () => {
+    expect(await costOf(() => User.updateOne({ name: 'nobody' }, { email: 'new@cost.example' }))).toEqual({
+      commands: ['find', 'update'],
+      calls: [],
+    })
+  })
+})
+
+test('a record is created with one insert and one call', async () => {
+  expect(await costOf(stored)).toEqual({ commands: ['insert'], calls: ['generate'] })
+})
+
+test('a record is opened with one call for all its fields, and a new document of it with another', async () => {
+  const { _id } = await stored()
+  const record = await User.findById(_id)
+  expect((await costOf(() => Promise.all([record.email, record.note, record.decrypt()]))).calls).toEqual(['unwrap'])
+  expect((await costOf(() => record.decrypt())).calls).toEqual([])
+})
+
+test('a record that is loaded and saved untouched sends nothing but the look that Mongoose takes', async () => {
+  const { _id } = await stored()
+  const record = await User.findById(_id)
+  const plain = connection.model(`Plain${User.modelName}`, new Schema({ name: String }), User.collection.name)
+  const other = (await plain.findById(_id))!
+  const own = await costOf(() => other.save())
+  expect(await costOf(() => record.save())).toEqual(own)
+  expect(own).toEqual({ commands: ['find'], calls: [] })
+  await record.email
+  expect(await costOf(() => record.save())).toEqual(own)
+  expect(await costOf(() => User.bulkSave([record]))).toEqual({ commands: [], calls: [] })
+})
+
+test('a rotation is one read, one call for each key and one for the new key', async () => {
+  const record = await User.findById((await stored())._id)
+  expect(await costOf(() => record.rotateKmsKey())).toEqual({
+    commands: ['find', 'update'],
+    calls: ['unwrap', 'generate'],
+  })
+})
+
+describe('many records at once', () => {
+  const emails = (count: number) => Array.from({ length: count }, (_, index) => `number${index}@cost.example`)
+  const insert = (count: number) =>
+    User.insertMany(emails(count).map((email, count) => ({ name: 'many', count, email })))
+
+  test('insertMany() of 500 keeps to the bound of the provider', async () => {
+    const { commands, calls } = await costOf(() => insert(500))
+    expect(commands).toEqual(['insert'])
+    expect(calls).toHaveLength(500)
+    expect(kms.most).toBe(bound)
+  })
+
+  test('bulkSave() of 500 new documents keeps to it', async () => {
+    const docs = emails(500).map((email) => new User({ email }))
+    const { commands, calls } = await costOf(() => User.bulkSave(docs))
+    expect(commands).toEqual(['insert'])
+    expect(calls).toHaveLength(500)
+    expect(kms.most).toBe(bound)
+  })
+
+  test('bulkSave() of 500 locked documents keeps to it, without a read', async () => {
+    await insert(500)
+    const docs = await User.find()
+    for (const doc of docs) doc.phone = `${doc.count}@cost.example`
+    const { commands, calls } = await costOf(() => User.bulkSave(docs))
+    expect(commands).toEqual(['update'])
+    expect(calls).toHaveLength(500)
+    expect(kms.most).toBe(bound)
+  })
+
+  test('bulkWrite() of 200 keeps to it, with one read for each operation', async () => {
+    await insert(200)
+    const operations = Array.from({ length: 200 }, (_, count) => ({
+      updateOne: { filter: { count }, update: { $set: { phone: `${count}@cost.example` } } },
+    }))
+    const { commands, calls } = await costOf(() => User.bulkWrite(operations))
+    expect(commands.filter((name) => name === 'find')).toHaveLength(200)
+    expect(commands.filter((name) => name !== 'find')).toEqual(['update'])
+    expect(calls).toHaveLength(200)
+    expect(kms.most).toBeLessThanOrEqual(bound)
+  })
+
+  test.each(['find()', 'a cursor'])('%s under onLoad keeps to it', async (way) => {
+    const Eager = modelOf(connection, new Schema({ name: String }), {
+      provider: kms,
+      fields: { email: String },
+      decrypt: 'onLoad',
+    })
+    User = Eager
+    await Eager.insertMany(emails(100).map((email) => ({ email })))
+    const { calls } = await costOf(async () => {
+      if (way === 'find()') for (const record of await Eager.find()) expect(record.email).toMatch(/^number/)
+      else for await (const record of Eager.find().cursor()) expect(record.email).toMatch(/^number/)
+    })
+    expect(calls).toHaveLength(100)
+    expect(kms.most).toBeLessThanOrEqual(bound)
+  })
+
+  test('Model.decrypt() of 500 keeps to it', async () => {
+    await insert(500)
+    const records = await User.find()
+    expect((await costOf(() => User.decrypt(records))).calls).toHaveLength(500)
+    expect(kms.most).toBe(bound)
+  })
+})

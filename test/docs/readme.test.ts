@@ -1,0 +1,161 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import mongoose from 'mongoose'
+import type { KmsStandIn } from '../kms'
+import { mongoUri, startKmsForPrograms } from './kms'
+import { blocksOf, readPage, root, sectionOf } from './page'
+import { Project } from './program'
+
+const readme = readPage('README.md')
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+
+describe('the code blocks', () => {
+  const project = new Project()
+  const blocks = blocksOf(readme).filter(({ language }) => language === 'ts')
+  const [first, ...others] = blocks.map(({ text }) => text) as [string, ...string[]]
+  // A block that imports nothing goes on from the first one; a Jest test needs a database that may have to be downloaded.
+  const imports = (text: string) => /^import /m.test(text)
+  const isTest = (text: string) => /^test\(/m.test(text)
+  const continued = others.filter((text) => !imports(text))
+  const alone = others.filter((text) => imports(text) && !isTest(text))
+  const audit = alone.find((text) => text.includes('channels')) as string
+  const end = '\nawait mongoose.disconnect()\n'
+
+  let kms: KmsStandIn
+  let env: Record<string, string>
+  beforeAll(async () => {
+    const started = await startKmsForPrograms()
+    kms = started.kms
+    env = { ...started.env, MONGODB_URI: mongoUri('readme') }
+    project.write('first.mts', first + end)
+    project.write('continued.mts', [first, ...continued.map((text) => `{\n${text}\n}`), end].join('\n'))
+    project.write('audited.mts', [audit, first, end].join('\n'))
+    for (const [index, text] of alone.entries()) project.write(`alone${index}.mts`, text)
+    for (const [index, text] of others.filter(isTest).entries()) project.write(`test${index}.mts`, text)
+  })
+  afterEach(async () => {
+    kms.clearCalls()
+    const connection = await mongoose.createConnection(mongoUri('readme')).asPromise()
+    await connection.dropDatabase()
+    await connection.close()
+  })
+  afterAll(async () => {
+    project.remove()
+    await kms.stop()
+  })
+
+  test('are there', () => {
+    expect(first.split('\n').length).toBeLessThanOrEqual(18)
+    expect(continued.length).toBeGreaterThanOrEqual(3)
+    expect(alone.length).toBeGreaterThanOrEqual(3)
+    expect(others.some(isTest)).toBe(true)
+  })
+
+  test('type-check', async () => {
+    expect(await project.check()).toEqual([])
+    // That TypeScript looked at all, and at the fields of the plugin, is told by what it refuses.
+    project.write('wrong.mts', `${first}\nuser.email = 5`)
+    expect(await project.check()).toEqual([expect.stringMatching(/wrong\.mts.*'number' is not assignable/)])
+  })
+
+  test('run on the Mongoose of this test run', async () => {
+    project.write('version.mts', "import mongoose from 'mongoose'\nconsole.log(mongoose.version)")
+    expect(await project.run('version.mts')).toMatchObject({ stdout: `${mongoose.version}\n` })
+  })
+
+  test('the first one runs and calls KMS as its comments say', async () => {
+    const { code, stdout, stderr } = await project.run('first.mts', env)
+    expect([code, stderr]).toEqual([0, expect.not.stringContaining('Error')])
+    expect(stdout).toBe('ada@example.org\n1815-12-10T00:00:00.000Z\n')
+    const calls = kms.calls.map(({ eventName, requestParameters }) => [eventName, requestParameters.encryptionContext])
+    const context = { Record: expect.stringMatching(/^User\/[0-9a-f]{24}$/) }
+    expect(calls).toEqual([
+      ['GenerateDataKey', context],
+      ['Decrypt', context],
+    ])
+  })
+
+  test('the others that go on from it run', async () => {
+    const { code, stderr } = await project.run('continued.mts', env)
+    expect([code, stderr]).toEqual([0, expect.not.stringContaining('Error')])
+  })
+
+  test('the subscriber prints what the text says', async () => {
+    const { stdout } = await project.run('audited.mts', env)
+    expect(stdout).toMatch(/^Decrypt Data Key \(\d+\.\d ms\) Record=User\/[0-9a-f]{24}$/m)
+  })
+
+  test.each(alone.map((_, index) => `alone${index}.mts`))('%s runs', async (file) => {
+    const { code, stderr } = await project.run(file, env)
+    expect([code, stderr]).toEqual([0, expect.not.stringContaining('Error')])
+  })
+})
+
+describe('the tables', () => {
+  const columns = (text: string, kind: RegExp) =>
+    [...text.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name as string).filter((name) => kind.test(name))
+
+  test('name every option, and no other', () => {
+    const source = readPage('lib/options.ts')
+    const declaration = /export interface KmsEncryptedOptions[^{]*\{(.*?)\n\}/s.exec(source)?.[1] as string
+    const options = [...declaration.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name]) => name)
+    expect(options.length).toBeGreaterThan(8)
+    expect(columns(sectionOf(readme, '## Options'), /./).sort()).toEqual(options.sort())
+  })
+
+  test('name every error code under its class, and no other', () => {
+    const source = readPage('lib/errors.ts')
+    const codes = new Map(
+      [...source.matchAll(/export type (\w+Error)Code =((?:\s*\|? *'\w+')+)/g)].map(([, name, union]) => [
+        name as string,
+        [...(union as string).matchAll(/'(\w+)'/g)].map(([, code]) => code as string),
+      ]),
+    )
+    expect(codes.size).toBe(source.match(/^export class \w+/gm)?.length)
+    const parts = sectionOf(readme, '## Errors').split(/^(?=`\w+Error`, )/m)
+    const listed = new Map(parts.slice(1).map((part) => [/^`(\w+)`/.exec(part)?.[1], columns(part, /^[A-Z_]+$/)]))
+    expect(Object.fromEntries(listed)).toEqual(Object.fromEntries(codes))
+  })
+})
+
+describe('what it names', () => {
+  test('scripts are in package.json', () => {
+    const scripts = [...readme.matchAll(/npm run ([\w:-]+)/g)].map(([, script]) => script as string)
+    expect(scripts).toContain('quickstart')
+    for (const script of [...scripts, 'test']) expect(manifest.scripts).toHaveProperty([script])
+  })
+
+  test('shell blocks hold nothing but npm commands', () => {
+    const lines = blocksOf(readme).flatMap(({ language, text }) => (language === 'sh' ? text.split('\n') : []))
+    expect(lines.slice(0, 2)).toEqual(['npm ci && npm run quickstart', 'npm ci && npm test'])
+    for (const line of lines) expect(line).toMatch(/^npm (ci && npm (run \w+|test)|install [\w -]+|run [\w:]+)$/)
+  })
+
+  test('files are there', () => {
+    const links = [...readme.matchAll(/\]\((?!https?:|#)([^)]+)\)/g)].map(([, path]) => path as string)
+    const commands = [...readme.matchAll(/npx jest ([\w/]+)/g)].map(([, path]) => path as string)
+    expect(links.length).toBeGreaterThan(5)
+    for (const path of [...links, ...commands, '.ci/run'])
+      expect([path, existsSync(join(root, path))]).toEqual([path, true])
+  })
+
+  test('examples are run by their names', () => {
+    const runner = readPage('examples/run.ts')
+    const named = [...readme.matchAll(/\]\(examples\/([\w-]+)\.ts\) `([\w-]+)`/g)]
+    expect(named.length).toBeGreaterThanOrEqual(4)
+    for (const [, file, name] of named) {
+      expect(name).toBe(file)
+      expect(runner).toContain(`'${name}'`)
+    }
+  })
+
+  test('versions are those of package.json', () => {
+    expect(manifest.engines.node).toBe('>=20.19')
+    expect(readme).toContain('Node 20.19 or later')
+    expect(manifest.peerDependencies.mongoose).toBe('^8.9.0 || ^9.0.0')
+    expect(readme).toContain('Mongoose 8.9 or later, 9 included')
+    expect(readme).toContain('TypeScript 5.9, 6.0 and 7.0')
+    const typescripts = ['typescript-5', 'typescript-6', 'typescript'].map((alias) => manifest.devDependencies[alias])
+    expect(typescripts).toEqual(['npm:typescript@5.9', 'npm:typescript@6.0', expect.stringMatching(/^\^7\.0/)])
+  })
+})

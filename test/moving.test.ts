@@ -1,0 +1,98 @@
+import mongoose, { Schema } from 'mongoose'
+import { type KeyProvider, localKms } from '../lib'
+import { modelOf, secret, useDatabase } from './support'
+import { people, type Raw, readTampered, replace, store, values } from './tampering'
+
+const { ObjectId } = mongoose.mongo
+const { connection, raw } = useDatabase()
+
+describe('a ciphertext that is moved does not decrypt', () => {
+  /** A KMS that does not look at the context: what then keeps ciphertexts in their place is their own AAD. */
+  const local = localKms()
+  const context = { App: 'people' }
+  const careless: KeyProvider = {
+    keyId: local.keyId,
+    generateDataKey: (request) => local.generateDataKey({ ...request, context }),
+    unwrapDataKey: (request) => local.unwrapDataKey({ ...request, context }),
+  }
+  const rejected = 'ENVELOPE_REJECTED'
+
+  test('to another field', async () => {
+    const User = modelOf(connection, new Schema({}), { fields: ['email', 'phone'] })
+    await User.create({ email: secret(values.email), phone: secret(values.phone) })
+    const [stored] = (await raw(User.collection.name)) as [Raw]
+    const { encrypted_email: encrypted_phone, encrypted_phone: encrypted_email } = stored
+    await replace(User, { ...stored, encrypted_email, encrypted_phone })
+    const user = await User.findOne()
+    await expect(user.email).rejects.toMatchObject({ name: 'DecryptionError', code: rejected })
+    await expect(user.phone).rejects.toMatchObject({ name: 'DecryptionError', code: rejected })
+  })
+
+  test('to another record', async () => {
+    const Person = people(connection)
+    const [stored, other] = (await store(Person)) as [Raw, Raw]
+    const read = await readTampered(Person, { ...stored, encrypted_email: other.encrypted_email })
+    expect(read).toEqual({ ...values, email: 'DATA_KEY_MISSING' })
+  })
+
+  test('to another record together with its key, which the KMS refuses under the context of that record', async () => {
+    const Person = people(connection)
+    const [stored, { encrypted_email, encrypted_kms_key }] = (await store(Person)) as [Raw, Raw]
+    await replace(Person, { ...stored, encrypted_email, encrypted_kms_key })
+    const record = await Person.findById(stored._id)
+    await expect(record.email).rejects.toMatchObject({ name: 'KeyProviderError', code: 'KMS_WRONG_CONTEXT' })
+    expect(await record.phone).toBe(values.phone)
+  })
+
+  test.each([
+    ['under a context that all records share', { context: () => context }],
+    ['under a KMS that does not look at the context', { provider: careless }],
+  ])('to another record together with its key, %s', async (_name, options) => {
+    const Person = people(connection, options)
+    const [stored, { encrypted_email, encrypted_kms_key }] = (await store(Person)) as [Raw, Raw]
+    const keys = [...stored.encrypted_kms_key, ...encrypted_kms_key]
+    const read = await readTampered(Person, { ...stored, encrypted_email, encrypted_kms_key: keys })
+    expect(read).toEqual({ ...values, email: rejected })
+  })
+
+  test.each([
+    ['by the KMS', localKms(), 'KMS_WRONG_CONTEXT'],
+    ['by its AAD, where the KMS does not look at the context', careless, rejected],
+  ])('to another model, under the same _id: refused %s', async (_name, provider, code) => {
+    const [User, Admin] = [0, 1].map(() => modelOf(connection, new Schema({}), { provider, fields: ['email'] }))
+    await User.create({ email: secret(values.email) })
+    const [stored] = (await raw(User.collection.name)) as [Raw]
+    await Admin.collection.insertOne(stored)
+    await expect((await Admin.findById(stored._id)).email).rejects.toMatchObject({ code })
+    expect(await (await User.findById(stored._id)).email).toBe(values.email)
+  })
+
+  test.each([
+    ['by the KMS', localKms(), 'KMS_WRONG_CONTEXT'],
+    ['by its AAD, where the KMS does not look at the context', careless, rejected],
+  ])('to another context: refused %s', async (_name, provider, code) => {
+    const options = { provider, context: ({ tenant }: Raw) => ({ Tenant: String(tenant) }), fields: ['email'] as const }
+    const User = modelOf(connection, new Schema({ tenant: String }), options as never)
+    const { _id } = await User.create({ tenant: 'a', email: secret(values.email) })
+    await User.collection.updateOne({ _id }, { $set: { tenant: 'b' } })
+    await expect((await User.findById(_id)).email).rejects.toMatchObject({ code })
+    await User.collection.updateOne({ _id }, { $set: { tenant: 'a' } })
+    expect(await (await User.findById(_id)).email).toBe(values.email)
+  })
+
+  test.each<[string, unknown, unknown]>([
+    ['an ObjectId to its text', new ObjectId('65f0c0ffee65f0c0ffee65f0'), '65f0c0ffee65f0c0ffee65f0'],
+    ['a text to its ObjectId', '65f0c0ffee65f0c0ffee65f0', new ObjectId('65f0c0ffee65f0c0ffee65f0')],
+    ['a number to its text', 7, '7'],
+    ['an object to one with its keys in another order', { a: 1, b: 2 }, { b: 2, a: 1 }],
+  ])('from %s as the _id, under the same context', async (_name, from, to) => {
+    const schema = new Schema({ _id: Schema.Types.Mixed })
+    const User = modelOf(connection, schema, { fields: ['email'], context: () => context })
+    await User.create({ _id: from, email: secret(values.email) })
+    const [stored] = (await raw(User.collection.name)) as [Raw]
+    await User.collection.insertOne({ ...stored, _id: to })
+    const [original, moved] = await Promise.all([from, to].map((_id) => User.findOne({ _id })))
+    expect(await original.email).toBe(values.email)
+    await expect(moved.email).rejects.toMatchObject({ name: 'DecryptionError', code: rejected })
+  })
+})

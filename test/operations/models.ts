@@ -1,0 +1,49 @@
+import { type Connection, Schema, type SchemaOptions } from 'mongoose'
+import type { KeyProvider } from '../../lib'
+import { modelOf, secret } from '../support'
+import { clear, encrypted, type Names, type Values } from './row'
+
+/** Paths of every type. Lists have no default, so that a record without one is given none. */
+function definition(names: Names) {
+  return {
+    [names.text]: String,
+    [names.number]: Number,
+    [names.list]: { type: [String], default: undefined },
+    [names.nested]: { city: String },
+    [names.date]: Date,
+    [names.hidden]: { type: String, select: false },
+  }
+}
+
+/** The models of the table: users, and posts by them. */
+export function makeModels(connection: Connection, provider: KeyProvider, options: SchemaOptions = {}) {
+  const schema = new Schema<any>({ name: String, extra: Schema.Types.Mixed, ...definition(clear) }, options as never)
+  const User = modelOf(connection, schema, { provider, fields: definition(encrypted) })
+  const postSchema = new Schema<any>(
+    { title: String, author: { type: Schema.Types.ObjectId, ref: User.modelName } },
+    options as never,
+  )
+  const Post = connection.model<any>(`PostBy${User.modelName}`, postSchema) as any
+  return { User, Post }
+}
+
+/** A value for every path. */
+export function everything(names: Names): Values {
+  return {
+    [names.text]: names.old,
+    [names.number]: 36,
+    [names.list]: [names.item],
+    [names.nested]: { city: 'London' },
+    [names.date]: new Date(0),
+    [names.hidden]: `${names.old}, once more`,
+  }
+}
+
+/** The records before an operation, by their names. */
+export function records(): Record<string, Values> {
+  for (const text of [encrypted.old, encrypted.value, encrypted.item]) secret(text)
+  return {
+    Ada: { ...everything(clear), ...everything(encrypted) },
+    Bob: { [clear.text]: null, [encrypted.text]: null },
+  }
+}

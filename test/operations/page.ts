@@ -1,0 +1,66 @@
+/**
+ * Writes docs/operations.md from the table: `node --import tsx test/operations/page.ts`. With `--check` it writes
+ * nothing and fails when the page is not current.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { isRefusal, kinds, type Outcome, outcomeOf, type Row, type Section } from './row'
+import { table } from './table'
+
+export const pagePath = join(__dirname, '../../docs/operations.md')
+
+const introduction = `# Operations
+
+What each operation of Mongoose does with an encrypted field, with a field in the clear, and with both at once. The tests
+run every line of these tables, under Mongoose 8 and 9, inside and outside a transaction, and look at the raw documents
+before and after. (Without a real \`mongod\`, a few lines of aggregations are tested only for what they refuse.) This page is made from
+the same lines.
+
+- **encrypted**: the value is stored as ciphertext, under the data key of the record that the write reaches.
+- **honoured**: it means what it would for any other path.
+- **as usual**: what Mongoose does anyway. The KMS is not asked, and ciphertext stays as it is.
+- **refused**: an error with this \`code\` is thrown. Nothing is written.
+
+In the tables, \`email\` stands for any encrypted field, \`pin\` for one with \`select: false\`, and \`encrypted_email\` and
+\`encrypted_kms_key\` for what is stored. No option turns the encryption off: \`{ middleware: false }\`, \`strict: false\` and
+\`strictQuery\` change nothing in it.
+
+## What cannot be intercepted
+
+- **The collection of the driver**: \`Model.collection\`, \`connection.collection()\`, \`connection.db\` and \`connection.getClient()\` are not part of
+  Mongoose. What they write is stored as it is given. What they read is what is stored.
+- **Aggregations of other models**: a pipeline of a model without encrypted fields is not looked at. It can join the
+  records of another, by \`$lookup\` or \`$unionWith\`, and write to them, by \`$merge\` or \`$out\`.
+- **Results of \`aggregate()\` and lean objects** hold what is stored. \`Model.decrypt()\` opens them.
+- **Change streams** show what is stored. A pipeline of \`Model.watch()\` that names an encrypted field matches nothing.
+- **JavaScript in a filter** (\`$where\`, \`$function\`) is refused where its text names an encrypted field. Text that names it in pieces is not
+  understood.
+`
+
+/** The page, as it should be. */
+export function renderPage(): string {
+  return [introduction, ...table.map(renderSection)].join('\n')
+}
+
+function renderSection({ title, introduction, rows }: Section): string {
+  const head = '| Operation | Encrypted field | Field in the clear | Both | |\n|---|---|---|---|---|\n'
+  return `## ${title}\n\n${introduction}\n\n${head}${rows.map(renderRow).join('')}`
+}
+
+function renderRow(row: Row): string {
+  const outcomes = kinds.map((kind) => renderOutcome(outcomeOf(row, kind)))
+  const notes = [row.since ? `Since Mongoose ${row.since}.` : '', row.note ?? ''].filter(Boolean).join(' ')
+  return `| ${[`\`${row.name}\``, ...outcomes, notes].join(' | ')} |\n`
+}
+
+function renderOutcome(outcome: Outcome): string {
+  return isRefusal(outcome) ? `refused: \`${outcome}\`` : outcome
+}
+
+if (require.main === module) {
+  if (!process.argv.includes('--check')) writeFileSync(pagePath, renderPage())
+  else if (readFileSync(pagePath, 'utf8') !== renderPage()) {
+    console.error('docs/operations.md is not current. Write it with: node --import tsx test/operations/page.ts')
+    process.exit(1)
+  }
+}

@@ -1,0 +1,22 @@
+import { spawn } from 'node:child_process'
+import { text } from 'node:stream/consumers'
+import { operations } from './torture/operations'
+
+const seconds = Number(process.env.TORTURE_SECONDS ?? 60)
+const seed = process.env.TORTURE_SEED ?? '1'
+
+test(
+  `nothing is lost in ${seconds} seconds of killed writers and a failing KMS`,
+  async () => {
+    const argv = ['--import', 'tsx', 'test/torture.ts', '--seconds', String(seconds), '--seed', seed]
+    const program = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const output = await text(program.stdout)
+    console.info(output)
+    expect(output).not.toContain('PROBLEM')
+    expect(output).toContain('nothing was lost')
+    // Each was done, and often enough to get into the way of the others.
+    for (const kind of [...Object.keys(operations), 'conflicts', 'kills', 'KMS calls refused'])
+      expect(output).toMatch(new RegExp(`^ *[1-9]\\d*  ${kind}$`, 'm'))
+  },
+  (seconds + 90) * 1000,
+)

@@ -1,0 +1,57 @@
+import { connect, fields, isSigned, marker, type Shared } from './record'
+
+/** What was found in the database at the end. */
+export interface Verdict {
+  readonly records: number
+  readonly fields: number
+  /** The most data keys that a record has. */
+  readonly mostKeys: number
+  /** Empty when all is well. */
+  readonly problems: readonly string[]
+}
+
+/** Looks at every record: raw, and decrypted through a document loaded anew. */
+export async function verify(shared: Shared): Promise<Verdict> {
+  const { connection, Tortured } = await connect(shared, 0, Math.random)
+  const problems: string[] = []
+  let count = 0
+  let mostKeys = 0
+  for (const { name } of await connection.db!.listCollections().toArray()) {
+    for await (const bytes of connection.db!.collection(name).find({}, { raw: true })) {
+      if (holdsMarker(bytes as unknown as Buffer)) problems.push(`a document of ${name} holds a value in the clear`)
+    }
+  }
+  const stored = await Tortured.collection.find({}).toArray()
+  for (const raw of stored) {
+    const keys: unknown[] = raw.encrypted_kms_key ?? []
+    mostKeys = Math.max(mostKeys, keys.length)
+    const references = new Set(keys.map((entry: any) => hex(entry.commitment).slice(0, 8)))
+    const open = await (await Tortured.findById(raw._id)).decrypt().catch((error: Error) => {
+      problems.push(`record ${raw._id} does not decrypt: ${error.message}`)
+      return {}
+    })
+    for (const field of fields) {
+      const envelope = raw[`encrypted_${field}`]
+      if (envelope === undefined || envelope === null) continue
+      count++
+      if (!references.has(hex(envelope).slice(2, 10))) problems.push(`record ${raw._id}: the key of ${field} is gone`)
+      if (!isSigned(shared, raw._id, field, open[field])) problems.push(`record ${raw._id}: nobody wrote ${field}`)
+    }
+  }
+  await connection.close()
+  return { records: stored.length, fields: count, mostKeys, problems }
+}
+
+/** Looks for the marker as text, in hexadecimal, and in base64 at each of the three places it can begin. */
+function holdsMarker(document: Buffer): boolean {
+  const needles = [marker, Buffer.from(marker).toString('hex')]
+  for (let offset = 0; offset < 3; offset++) {
+    const text = Buffer.from('x'.repeat(offset) + marker).toString('base64')
+    needles.push(text.slice(offset === 0 ? 0 : 4, -4))
+  }
+  return needles.some((needle) => document.includes(needle))
+}
+
+function hex(binary: { buffer: Uint8Array; position: number }): string {
+  return Buffer.from(binary.buffer.subarray(0, binary.position)).toString('hex')
+}

@@ -1,5 +1,5 @@
 import { hasKey } from './conflicts'
-import { contentOf, recordsOf } from './document'
+import { contentOf } from './contents'
 import { OperationError, RecordError } from './errors'
 import { type FindOptions, findRaw, isInTransaction } from './fetching'
 import { translateFilter } from './filters'
@@ -7,8 +7,10 @@ import { requests, stageDocument } from './hooks'
 import type { AnyModel, Doc } from './host'
 import { layoutFor } from './layout'
 import { idOf } from './naming'
+import { recordsOf } from './records'
+import type { Request, Tie, TiedWrite } from './requests'
 import { assigned, Sealed } from './sealed'
-import { type Request, type Tie, type TiedWrite, tieReplacement, tieUpdate } from './tying'
+import { tieReplacement, tieUpdate } from './tying'
 import { mergeErrors, validateFields } from './validation'
 
 /** One operation of a bulk write, without the name that says which it is. */

@@ -1,13 +1,12 @@
-import { touchedRecordsOf } from './document'
 import { RecordError } from './errors'
 import { fetchStored } from './fetching'
 import type { AnyModel, Doc } from './host'
 import { storedPathsOf } from './layout'
 import { recordName } from './naming'
 import { storedCommitment } from './opening'
-import type { EncryptedRecord } from './record'
-import { assignSealed, Sealed } from './sealed'
-import type { UsedKey } from './writing'
+import type { EncryptedRecord, UsedKey } from './record'
+import { touchedRecordsOf } from './records'
+import { assignSealed, restore, Sealed } from './sealed'
 
 /** What was found of a document whose save matched nothing. */
 export interface Overtaken {
@@ -97,6 +96,5 @@ function stillHolds(stored: unknown, used: UsedKey): boolean {
 
 function takeOver(record: EncryptedRecord, path: string, stored: Record<string, unknown>): void {
   const value = stored[path]
-  record.doc.set(path, value === undefined || value === null ? value : new Sealed(value))
-  record.doc.unmarkModified(path)
+  restore(record.doc, path, value === undefined || value === null ? value : new Sealed(value))
 }

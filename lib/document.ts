@@ -1,77 +1,17 @@
-import type { Config } from './config'
-import { OperationError, RecordError } from './errors'
-import type { AnyModel, AnySchema, Doc } from './host'
+import { decryptRecord } from './contents'
+import { RecordError } from './errors'
+import type { AnySchema, Doc, Method } from './host'
 import { layoutFor, partsOf } from './layout'
 import { topOf } from './naming'
-import { openFields, readField } from './opening'
-import { toPlain } from './plain'
-import { type EncryptedRecord, peekRecord, recordOf } from './record'
+import { readField } from './opening'
+import { peekRecord, recordOf } from './record'
+import { configFor, recordsOf, touchedRecordsOf } from './records'
 import { rotateRecord } from './rotation'
 import { assigned, assignSealed } from './sealed'
-import { mergeErrors, type Selection, validateFieldsSync } from './validation'
-import { copyRecord, isUnencrypted, openValuesOf } from './writing'
-
-type Method = (this: Doc, ...args: any[]) => any
-
-function configFor(doc: Doc, path: unknown): Config | undefined {
-  return typeof path === 'string' ? layoutFor(doc).byField.get(topOf(path)) : undefined
-}
-
-/** The state of every use of the plugin on a document's schema. */
-export function recordsOf(doc: Doc): EncryptedRecord[] {
-  return layoutFor(doc).configs.map((config) => recordOf(config, doc))
-}
-
-/** The same where there is any: an untouched document has none. */
-export function touchedRecordsOf(doc: Doc): EncryptedRecord[] {
-  return layoutFor(doc).configs.flatMap((config) => peekRecord(config, doc) ?? [])
-}
-
-let serialising = 0
-
-/** Whether a document is being turned into a plain object, which must neither throw nor ask the KMS. */
-export function isSerialising(): boolean {
-  return serialising > 0
-}
-
-/** The fields, decrypted, in the shape of plain objects. */
-export async function decryptRecord(doc: Doc): Promise<Record<string, unknown>> {
-  const plain: Record<string, unknown> = {}
-  await Promise.all(
-    recordsOf(doc).map(async (record) => {
-      const names = [...record.config.fields.byName.keys()]
-      await openFields(record, names)
-      for (const name of names) plain[name] = toPlain(readField(record, name))
-    }),
-  )
-  return plain
-}
-
-/** A document as if all of it were stored in the clear: what another record with its values is made of. */
-export async function contentOf(doc: Doc): Promise<Record<string, unknown>> {
-  return { ...clearPartOf(doc), ...(await fieldsOf(doc)) }
-}
-
-/** The encrypted fields that a document has, in the shape in which they would be stored in the clear. */
-export async function fieldsOf(doc: Doc): Promise<Record<string, unknown>> {
-  const fields: Record<string, unknown> = {}
-  for (const record of recordsOf(doc)) {
-    await openFields(record, record.config.fields.byName.keys())
-    Object.assign(fields, openValuesOf(record))
-  }
-  return fields
-}
-
-/** The paths of a document that are not encrypted, in the shape in which they are stored. */
-export function clearPartOf(doc: Doc): Record<string, unknown> {
-  return doc.toObject({
-    transform: false,
-    virtuals: false,
-    depopulate: true,
-    flattenDecimals: false,
-    flattenMaps: false,
-  } as never)
-}
+import { copyRecord } from './sealing'
+import { selectionOf } from './selection'
+import { serialiseOverride } from './serialising'
+import { mergeErrors, validateFieldsSync } from './validation'
 
 /** How the encrypted fields take part in the methods that every document has, by the name of the method. */
 const overrides: Record<string, (original: Method) => Method> = {
@@ -174,24 +114,6 @@ export function extendDocuments(schema: AnySchema): void {
   }
 }
 
-/** Arguments of `validate()` and `validateSync()` in one form. */
-export function selectionOf(paths: unknown, options: unknown): Selection {
-  const given = Array.isArray(paths) || typeof paths === 'string' ? paths : undefined
-  const settings = (given === undefined ? (options ?? paths) : options) as
-    | { pathsToSkip?: string | string[]; validateModifiedOnly?: boolean }
-    | null
-    | undefined
-  return {
-    ...(given === undefined ? {} : { paths: listOf(given) }),
-    ...(settings?.pathsToSkip ? { pathsToSkip: listOf(settings.pathsToSkip) } : {}),
-    validateModifiedOnly: settings?.validateModifiedOnly ?? false,
-  }
-}
-
-function listOf(paths: string | readonly string[]): string[] {
-  return typeof paths === 'string' ? paths.split(' ') : [...paths]
-}
-
 /** The methods that an override hides, by the prototype of the document. */
 const hidden = new WeakMap<Method, WeakMap<object, Method>>()
 
@@ -275,45 +197,4 @@ function withFields(doc: Doc, paths: string[], list: (values: Doc) => string[]):
     ...paths.filter((path) => !storedPaths.has(path)),
     ...touchedRecordsOf(doc).flatMap((record) => record.modifiedPaths(list)),
   ]
-}
-
-function serialiseOverride(original: Method): Method {
-  return function serialise(options) {
-    // Mongoose makes what it sends to the database by the same methods.
-    const forDatabase = options?.transform === false && options.virtuals === false && options.getters === false
-    if (forDatabase) refuseUnencrypted(this)
-    serialising++
-    let object: any
-    try {
-      object = original.call(this, options)
-    } finally {
-      serialising--
-    }
-    if (forDatabase || object === null || typeof object !== 'object') return object
-    const { byField, storedPaths } = layoutFor(this)
-    for (const path of storedPaths) delete object[path]
-    for (const name of byField.keys()) delete object[name]
-    if (options?._isNested) origins.set(object, this)
-    return object
-  }
-}
-
-/** Mongoose 8 turns a document that is given as an update into an object before any hook or method sees it. */
-const origins = new WeakMap<object, Doc>()
-
-/** The document that was given as the content of a write, if it was one. */
-export function documentGiven(model: AnyModel, content: unknown): Doc | undefined {
-  if (content === null || typeof content !== 'object') return undefined
-  return content instanceof model ? (content as unknown as Doc) : origins.get(content)
-}
-
-/** The last line: a write that ran none of the hooks would leave out what they were to encrypt. */
-function refuseUnencrypted(doc: Doc): void {
-  const record = touchedRecordsOf(doc).find(isUnencrypted)
-  if (!record) return
-  throw new OperationError(
-    'WRITE_REFUSED',
-    `${record.place()}: this way of writing does not encrypt, so nothing was sent. Use save(), create(), insertMany(), bulkSave() or ` +
-      'the bulkWrite() of the model.',
-  )
 }

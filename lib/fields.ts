@@ -1,5 +1,5 @@
-import { types } from 'node:util'
 import type { SchemaType } from 'mongoose'
+import { Binding } from './binding'
 import { ConfigurationError } from './errors'
 import { type AnySchema, type Doc, eachSchemaType, type Host } from './host'
 import { topOf } from './naming'
@@ -50,8 +50,6 @@ const meaningless: Record<string, string> = {
   alias: 'An alias would read past the decryption. Remove it.',
   encrypt: "This is the option of MongoDB's own client-side encryption. Remove it.",
 }
-
-type AnyFunction = (...args: any[]) => unknown
 
 /** A document of the fields alone, which casts, validates and tracks them as Mongoose would in the record itself. */
 export type OpenValues = Doc
@@ -201,83 +199,6 @@ function checkType(path: string, type: SchemaType): void {
     if (options[option] !== undefined && options[option] !== false) {
       throw invalid(path, `The option ${option} has no meaning here. ${advice}`)
     }
-  }
-}
-
-/** Lets the functions of a definition see the record as `this`, as they would if the path were one of its own. */
-class Binding {
-  readonly #owners = new WeakMap<object, Doc>()
-  #constructing: Doc | undefined
-
-  own(values: OpenValues, record: Doc): OpenValues {
-    this.#owners.set(values, record)
-    return values
-  }
-
-  /** Default functions run inside the constructor, before the new document can be known to have an owner. */
-  constructFor<T>(record: Doc, construct: () => T): T {
-    this.#constructing = record
-    try {
-      return construct()
-    } finally {
-      this.#constructing = undefined
-    }
-  }
-
-  bind(type: SchemaType): void {
-    const internals = type as SchemaType & {
-      setters: AnyFunction[]
-      getters: AnyFunction[]
-      $immutableSetter?: AnyFunction
-      defaultValue?: unknown
-      originalRequiredValue?: unknown
-    }
-    // What keeps an immutable value is a setter as well, one that must see the open values. Mongoose may add it twice.
-    const { immutable } = type.options ?? {}
-    const keeper = internals.$immutableSetter?.name
-    internals.setters = internals.setters
-      .filter(({ name }) => keeper === undefined || name !== keeper)
-      .map((setter) => this.#bound(setter))
-    if (typeof immutable === 'function') {
-      type.options.immutable = (scope: Doc) => immutable.call(this.#ownerOf(scope), this.#ownerOf(scope))
-    }
-    if (immutable) type.immutable(true)
-    internals.getters = internals.getters.map((getter) => this.#bound(getter))
-    const { defaultValue, originalRequiredValue } = internals
-    if (typeof defaultValue === 'function' && defaultValue === type.options?.default) {
-      const bound = this.#bound(defaultValue as AnyFunction)
-      // Mongoose passes the document as the argument too.
-      internals.defaultValue = (scope: Doc) => bound.call(scope, this.#ownerOf(scope))
-    }
-    // Over a copy, because `required()` puts its validator into the list.
-    const validators = [...type.validators] as Array<{ type?: string; validator?: AnyFunction }>
-    for (const validator of validators) {
-      if (validator.type === 'required') {
-        if (typeof originalRequiredValue === 'function') {
-          const isRequired = this.#bound(originalRequiredValue as AnyFunction)
-          type.required(false).required({ ...validator, isRequired } as never)
-        }
-      } else if (validator.validator) {
-        validator.validator = this.#bound(validator.validator)
-      }
-    }
-  }
-
-  #bound(fn: AnyFunction): AnyFunction {
-    const ownerOf = (scope: object) => this.#ownerOf(scope)
-    // `validateSync()` leaves out validators that are declared asynchronous.
-    if (types.isAsyncFunction(fn)) {
-      return async function (this: object, ...args: unknown[]) {
-        return fn.apply(ownerOf(this), args)
-      }
-    }
-    return function (this: object, ...args: unknown[]) {
-      return fn.apply(ownerOf(this), args)
-    }
-  }
-
-  #ownerOf(scope: object): object {
-    return this.#owners.get(scope) ?? this.#constructing ?? scope
   }
 }
 

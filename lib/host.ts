@@ -11,6 +11,9 @@ export type AnySchema = Schema<any, any, any, any, any, any, any, any, any>
 /** Any model, whatever its type parameters. */
 export type AnyModel = Model<any, any, any, any, any, any>
 
+/** A method of documents. */
+export type Method = (this: Doc, ...args: any[]) => any
+
 /**
  * The user's own Mongoose, found through the schema, and the BSON library it brings. Importing `mongoose` here instead
  * could give a second copy, whose classes and BSON types the first one does not know.

@@ -1,20 +1,14 @@
 import type { Aggregate, Query } from 'mongoose'
-import { clearPartOf, documentGiven, fieldsOf } from './document'
+import { clearPartOf, documentGiven, fieldsOf } from './contents'
+import { learnDependencies } from './dependencies'
 import { findRaw, isInTransaction } from './fetching'
 import { refusePath, refuseSort, translateFilter } from './filters'
 import { type AnyModel, type AnySchema, always, type Doc } from './host'
 import { layoutOf } from './layout'
 import { translatePipeline } from './pipelines'
 import { translateProjection } from './projections'
-import {
-  collisionOf,
-  learnDependencies,
-  type Request,
-  refuseOvertaken,
-  type Tie,
-  tieReplacement,
-  tieUpdate,
-} from './tying'
+import { collisionOf, type Request, refuseOvertaken, type Tie } from './requests'
+import { tieReplacement, tieUpdate } from './tying'
 
 type AnyQuery = Query<any, any> & { op: string; _distinct?: string }
 

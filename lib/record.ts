@@ -7,7 +7,6 @@ import type { Doc } from './host'
 import { modelNameOf, recordName, topOf } from './naming'
 import { isPlainObject } from './plain'
 import { Sealed } from './sealed'
-import type { Staged, Uncommitted } from './writing'
 
 /** A data key that is open for a record, with the encryption context it was opened under. */
 export interface OpenedKey {
@@ -232,4 +231,35 @@ export function forgetRecord(config: Config, doc: Doc): void {
 
 function isThenable(value: unknown): boolean {
   return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
+}
+
+/** What a write put on the document, and how to take it back. */
+export interface Staged {
+  /** The fields written, with what was stored before. */
+  readonly fields: Map<string, unknown>
+  /** The paths of open values that were modified. */
+  readonly modified: Set<string>
+  /** What was at the key path before, where the write changes it. */
+  keysBefore?: { readonly value: unknown }
+  /** The condition that the write is under. */
+  guard?: Record<string, unknown>
+  /** The data key that the fields were encrypted with, if any needed one. */
+  used?: UsedKey
+}
+
+/** What was written in a transaction that may still be aborted. */
+export interface Uncommitted {
+  /** The driver's own object, one for each transaction. */
+  readonly transaction: { readonly isActive: boolean; readonly isCommitted: boolean }
+  readonly staged: Staged
+}
+
+/** The data key of a write. */
+export interface UsedKey {
+  readonly opened: OpenedKey
+  readonly commitment: Uint8Array
+  /** The entry to store, where the record does not have it yet. */
+  readonly added?: WrappedKey
+  /** The commitments of the keys that the record had when it was loaded. */
+  readonly before: readonly Uint8Array[]
 }

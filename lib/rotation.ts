@@ -9,7 +9,7 @@ import { storedPathsOf } from './layout'
 import { modelNameOf } from './naming'
 import { contextFor, encodePlace, openDataKey, requesterOf, storedReference } from './opening'
 import type { EncryptedRecord } from './record'
-import { envelopeSubtype } from './writing'
+import { envelopeSubtype } from './sealing'
 
 /** How often a rotation starts anew when another write comes between its reading and its writing. */
 const maxAttempts = 5

@@ -125,3 +125,9 @@ export function assigned(path: string): RecordError {
     `${path} holds what this library stored and cannot be assigned. Assign the encrypted field itself.`,
   )
 }
+
+/** Puts something at a stored path as it is in the database, unmodified. To be called within {@link assignSealed}. */
+export function restore(doc: Doc, path: string, value: unknown): void {
+  doc.set(path, value)
+  doc.unmarkModified(path)
+}

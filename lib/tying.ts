@@ -1,49 +1,21 @@
+import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import type { Config } from './config'
-import { hasKey } from './conflicts'
-import { contentOf, recordsOf } from './document'
+import { contentOf } from './contents'
+import { learnDependencies, projectionOf } from './dependencies'
 import { encodeWrappedKey } from './entry'
-import { OperationError, RecordError } from './errors'
+import { OperationError } from './errors'
 import { translateFilter } from './filters'
+import { guard } from './guards'
 import type { AnyModel, AnySchema, Doc } from './host'
 import { layoutFor, layoutOf, locate } from './layout'
 import { idOf } from './naming'
 import { type EncryptedRecord, recordOf } from './record'
+import { recordsOf } from './records'
+import type { Filter, Request, Tie, TiedWrite } from './requests'
 import { assigned, mint, Sealed } from './sealed'
 import { refuseContextChange, refuseForeign, type SplitUpdate, splitUpdate } from './updates'
 import { mergeErrors, validateFields } from './validation'
-import { guard, stage, type UsedKey } from './writing'
-
-type Filter = Record<string, any>
-
-/** One write as it was asked for. */
-export interface Request {
-  readonly model: AnyModel
-  /** Names the operation for messages, such as `User.updateOne()`. */
-  readonly place: string
-  readonly filter: Filter
-  readonly upsert: boolean
-  readonly runValidators: boolean
-  /** Whether defaults are written where a record is inserted. */
-  readonly setDefaults: boolean
-  readonly inTransaction: boolean
-  /** Finds the record that the write would reach, with the paths given; `undefined` where there is none. */
-  readonly find: (filter: Filter, projection: Record<string, 1> | undefined) => Promise<Record<string, unknown> | null>
-}
-
-/** The same write, with values encrypted for one record, and a filter that matches that record alone. */
-export interface TiedWrite<Content> {
-  readonly filter: Filter
-  readonly content: Content
-  readonly upsert: boolean
-  /** The record that it is tied to; `undefined` where nothing that was encrypted depends on it. */
-  readonly tie?: Tie
-}
-
-/** What ties a write to a record. */
-export interface Tie {
-  readonly id: unknown
-  readonly keys: readonly { readonly config: Config; readonly used: UsedKey }[]
-}
+import { stage } from './writing'
 
 /**
  * Encrypts the values of an update under the data key of the record that it reaches: one read, and one call to the KMS
@@ -100,59 +72,6 @@ export async function tieReplacement(request: Request, replacement: unknown): Pr
     tie: { id: idOf(doc), keys: usedKeys(doc) },
   }
 }
-
-/**
- * Whether a tied write that matched nothing was overtaken: its record is still there, and its keys are other ones; or
- * it is gone, where the write was to insert it then.
- *
- * @throws {RecordError} RECORD_CHANGED
- */
-export async function refuseOvertaken(request: Request, tie: Tie): Promise<void> {
-  const found = await findAgain(request)
-  if (!found && !request.upsert) return
-  const isSame = found && String(found._id) === String(tie.id)
-  if (isSame && tie.keys.every(({ config, used }) => hasKey(found[config.keyPath], used.commitment))) return
-  throw overtaken(request)
-}
-
-/** The error for an upsert that found no record, and met one when it inserted; `undefined` for any other failure. */
-export async function collisionOf(request: Request, error: unknown): Promise<RecordError | undefined> {
-  // What is a duplicate in a transaction has ended it.
-  if ((error as { code?: unknown }).code !== 11000 || request.inTransaction) return undefined
-  return (await findAgain(request)) ? overtaken(request, error) : undefined
-}
-
-function findAgain(request: Request): Promise<Record<string, unknown> | null> {
-  return request.find(translateFilter(request.model.schema, request.filter, request.place) as Filter, undefined)
-}
-
-function overtaken({ place }: Request, cause?: unknown): RecordError {
-  return new RecordError(
-    'RECORD_CHANGED',
-    `${place}: the record or its data key changed while the update was being encrypted, and nothing was written. Try again.`,
-    { cause },
-  )
-}
-
-/** Lets the option functions be seen reading, once, before the first query relies on what they read. */
-export function learnDependencies(model: AnyModel, configs: readonly Config[]): void {
-  for (const config of configs) {
-    if (learned.has(config)) continue
-    learned.add(config)
-    const blank = new model() as unknown as Doc
-    for (const generation of config.generations.values()) {
-      for (const option of [generation.contextOf, generation.keyIdOf]) {
-        try {
-          option(blank)
-        } catch {
-          // A blank record need not have a context or key; what was read up to there is known now.
-        }
-      }
-    }
-  }
-}
-
-const learned = new WeakSet<Config>()
 
 /** An update without a value to encrypt needs no key: `null` is stored as it is, and a field is removed by its path. */
 function withoutValues(schema: AnySchema, split: SplitUpdate): unknown {
@@ -230,11 +149,6 @@ async function tieToInserted(request: Request, filter: Filter, split: SplitUpdat
   }
 }
 
-/** For a write that found nothing to encrypt for: a record that comes up meanwhile must not be reached. */
-function matchingNothing(filter: Filter): Filter {
-  return { $and: [filter, { _id: { $in: [] } }] }
-}
-
 function assign(doc: Doc, values: ReadonlyMap<string, unknown>): void {
   const { byField } = layoutOf((doc.constructor as unknown as AnyModel).schema)
   for (const [name, value] of values) {
@@ -281,35 +195,6 @@ function usedKeys(doc: Doc): Tie['keys'] {
   return recordsOf(doc).flatMap(({ config, staged }) => (staged?.used ? [{ config, used: staged.used }] : []))
 }
 
-function tiedFilter(filter: Filter, id: unknown): Filter {
-  const { _id, ...rest } = filter
-  if (_id === undefined) return { ...rest, _id: id }
-  return isOperators(_id) ? { $and: [filter], _id: id } : { ...rest, _id: id }
-}
-
-/** What an upsert takes over from its filter: the conditions of equality, also those within `$and`. */
-function equalities(filter: Filter): Record<string, unknown> {
-  const taken: Record<string, unknown> = {}
-  for (const [path, condition] of Object.entries(filter)) {
-    if (path === '$and' && Array.isArray(condition))
-      for (const each of condition) Object.assign(taken, equalities(each))
-    else if (!path.startsWith('$') && !isOperators(condition)) taken[path] = condition
-    else if (!path.startsWith('$') && condition && '$eq' in condition) taken[path] = condition.$eq
-  }
-  return taken
-}
-
-function idOfFilter(filter: Filter): unknown {
-  return equalities(filter)._id
-}
-
-function isOperators(condition: unknown): condition is Record<string, unknown> {
-  if (condition === null || typeof condition !== 'object') return false
-  return (
-    Object.getPrototypeOf(condition) === Object.prototype && Object.keys(condition).some((key) => key.startsWith('$'))
-  )
-}
-
 function withoutOperators(update: Record<string, any>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(update).filter(([key]) => !key.startsWith('$')))
 }
@@ -322,12 +207,6 @@ async function contentOfReplacement(model: AnyModel, replacement: unknown): Prom
     if (locate(model.schema, path)?.stored && !(value instanceof Sealed)) throw assigned(path)
   }
   return given
-}
-
-/** What must be known of a record to encrypt for it: everything where options depend on paths not yet seen. */
-function projectionOf(configs: readonly Config[]): Record<string, 1> {
-  const paths = configs.flatMap((config) => [config.keyPath, ...config.dependencies])
-  return Object.fromEntries(['_id', ...paths].map((path) => [path, 1]))
 }
 
 function storedPath(schema: AnySchema, name: string): string {

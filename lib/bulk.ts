@@ -98,8 +98,20 @@ function remember(
   return { ...operation, filter: tied.filter, ...(tied.upsert === request.upsert ? {} : { upsert: tied.upsert }) }
 }
 
+/** Sends a bulk write that was prepared, and finds out what of it was overtaken. */
+export async function writeBulk(bulk: Bulk, write: () => Promise<unknown>): Promise<unknown> {
+  let result: unknown
+  try {
+    result = await write()
+  } catch (error) {
+    throw await failureOf(bulk, error)
+  }
+  await refuseOvertakenOperations(bulk, result)
+  return result
+}
+
 /** What to throw for a bulk write that failed: where upserts met records that others inserted meanwhile, it says so. */
-export async function failureOf(bulk: Bulk, error: unknown): Promise<unknown> {
+async function failureOf(bulk: Bulk, error: unknown): Promise<unknown> {
   const { code, writeErrors } = error as { code?: unknown; writeErrors?: unknown }
   const inserting = bulk.ties.filter(({ inserts }) => inserts)
   const failed = writeErrors instanceof Map ? [...writeErrors.values()] : [writeErrors ?? []].flat()
@@ -120,7 +132,7 @@ export async function failureOf(bulk: Bulk, error: unknown): Promise<unknown> {
  *
  * @throws {RecordError} RECORD_CHANGED naming the operations that were not applied
  */
-export async function refuseOvertakenOperations(bulk: Bulk, result: unknown): Promise<void> {
+async function refuseOvertakenOperations(bulk: Bulk, result: unknown): Promise<void> {
   const { acknowledged = true, matchedCount = 0, upsertedCount = 0 } = (result ?? {}) as Record<string, any>
   if (!acknowledged || matchedCount + upsertedCount === bulk.updates) return
   const missed: number[] = []

@@ -1,5 +1,5 @@
 import type { Connection } from 'mongoose'
-import { failureOf, newBulk, prepareOperation, refuseOvertakenOperations } from './bulk'
+import { newBulk, prepareOperation, writeBulk } from './bulk'
 import type { AnyModel } from './host'
 import { reachesEncrypted } from './layout'
 
@@ -20,14 +20,7 @@ export function coverConnection(connection: Connection): void {
     for (const [index, operation] of (operations as ConnectionOperation[]).entries()) {
       prepared.push(await prepareFor(this, bulk, operation, index))
     }
-    let result: unknown
-    try {
-      result = await original.call(this, prepared, options)
-    } catch (error) {
-      throw await failureOf(bulk, error)
-    }
-    await refuseOvertakenOperations(bulk, result)
-    return result
+    return writeBulk(bulk, () => original.call(this, prepared, options))
   }
   connection.bulkWrite = bulkWrite as never
 }

@@ -1,5 +1,5 @@
 import type { ClientSession } from 'mongoose'
-import { type BulkOptions, failureOf, newBulk, prepareOperation, refuseOvertakenOperations } from './bulk'
+import { type BulkOptions, newBulk, prepareOperation, writeBulk } from './bulk'
 import { findOvertaken, overtakenBulkError, refresh } from './conflicts'
 import { decryptRecord } from './contents'
 import { storedShape } from './fields'
@@ -127,14 +127,7 @@ async function bulkWriteEncrypted(
     if (name === undefined || !isObject(operation[name])) operations.push(operation)
     else operations.push({ [name]: await prepareOperation(bulk, model, name, operation[name], index) })
   }
-  let result: unknown
-  try {
-    result = await original.call(model, operations, options)
-  } catch (error) {
-    throw await failureOf(bulk, error)
-  }
-  await refuseOvertakenOperations(bulk, result)
-  return result
+  return writeBulk(bulk, () => original.call(model, operations, options))
 }
 
 /**

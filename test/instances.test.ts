@@ -1,5 +1,6 @@
 import mongoose, { Schema } from 'mongoose'
 import { countingKms } from './counting'
+import { everyShape, valueOfEveryShape } from './everyshape'
 import { modelOf, useDatabase } from './support'
 
 const { connection } = useDatabase()
@@ -7,26 +8,10 @@ const kms = countingKms()
 
 const User = modelOf(connection, new Schema({ name: String }, { timestamps: true }), {
   provider: kms,
-  fields: {
-    email: String,
-    dob: Date,
-    tags: [String],
-    any: {},
-    bytes: Buffer,
-    address: { city: String, since: Date },
-    history: [{ _id: false, at: Date, note: {} }],
-  },
+  fields: everyShape,
 })
 
-const plain = {
-  email: 'a@b',
-  dob: new Date('2000-02-29T00:00:00Z'),
-  tags: ['a'],
-  any: { a: [{ b: 1 }] },
-  bytes: Buffer.from('abc'),
-  address: { city: 'Rome', since: new Date(0) },
-  history: [{ at: new Date(0), note: { text: 'x' } }],
-}
+const plain = valueOfEveryShape()
 
 /** A record of these values, loaded anew; the calls up to now are forgotten. */
 async function loaded({ open = false } = {}) {

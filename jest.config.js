@@ -1,5 +1,5 @@
-// MONGOOSE=8 runs the whole suite against the other supported major version.
-const mongoose = process.env.MONGOOSE === '8' ? 'mongoose-8' : 'mongoose'
+// MONGOOSE=8 runs the suite against the other supported major version, MONGOOSE=8.9 against the earliest supported one.
+const mongoose = process.env.MONGOOSE ? `mongoose-${process.env.MONGOOSE}` : 'mongoose'
 
 /** @type {import('jest').Config} */
 module.exports = {

@@ -117,7 +117,7 @@ async function bulkWriteEncrypted(
   if (!Array.isArray(given)) return original.call(model, given, options)
   if (options?.[fromBulkSave]) {
     const { [fromBulkSave]: _mark, ...rest } = options
-    return original.call(model, given, rest).catch((error) => failWhole(model, error))
+    return original.call(model, given.map(asStored), rest).catch((error) => failWhole(model, error))
   }
   const bulk = newBulk(options ?? {})
   const operations: unknown[] = []
@@ -128,6 +128,14 @@ async function bulkWriteEncrypted(
     else operations.push({ [name]: await prepareOperation(bulk, model, name, operation[name], index) })
   }
   return writeBulk(bulk, () => original.call(model, operations, options))
+}
+
+/** An insert of a document that is encrypted, as what is stored: early versions of Mongoose 8 insert a copy of it. */
+function asStored(operation: { insertOne?: { document: unknown } }): unknown {
+  const document = operation.insertOne?.document as { toBSON?: () => unknown } | undefined
+  return document?.toBSON
+    ? { ...operation, insertOne: { ...operation.insertOne, document: document.toBSON() } }
+    : operation
 }
 
 /**

@@ -8,6 +8,7 @@ import type { AnyModel, AnySchema, Doc } from './host'
 import { isEncrypted, layoutFor, storedPathsOf } from './layout'
 import { idOf, topOf } from './naming'
 import { noticeChanges } from './noticing'
+import { isPlainObject } from './plain'
 import { recordsOf, touchedRecordsOf } from './records'
 import { assigned, Sealed } from './sealed'
 import { mergeErrors, validateFields } from './validation'
@@ -40,13 +41,25 @@ type BulkSaveOptions = { skipValidation?: boolean; validateBeforeSave?: boolean;
 /** A document gives its decrypted fields; a lean object a copy of itself with them, in place of what is stored. */
 async function decryptOne(model: AnyModel, given: unknown): Promise<unknown> {
   if (given === null || given === undefined) return given
-  if (typeof given !== 'object')
+  if (typeof given !== 'object') {
     throw new TypeError(`${model.modelName}.decrypt expects documents, lean objects or an array of them`)
-  if (isDocumentOf(model, given)) return decryptRecord(given)
-  const doc = model.hydrate(given) as unknown as Doc
-  const { storedPaths } = layoutFor(doc)
-  const clear = Object.fromEntries(Object.entries(given).filter(([path]) => !storedPaths.has(path)))
-  return { ...clear, ...(await decryptRecord(doc)) }
+  }
+  return isDocumentOf(model, given) ? decryptRecord(given) : decryptLean(given, model.hydrate(given) as unknown as Doc)
+}
+
+/** Copies a lean object with its fields decrypted, and those of its subdocuments, which stand at the same places in `held`. */
+async function decryptLean(lean: unknown, held: unknown): Promise<unknown> {
+  if (held === null || typeof held !== 'object') return lean
+  if (Array.isArray(lean)) return Promise.all(lean.map((item, i) => decryptLean(item, (held as unknown[])[i])))
+  if (!isPlainObject(lean)) return lean
+  const layout = 'schema' in held.constructor ? layoutFor(held as Doc) : undefined
+  const at = (path: string) => (held instanceof Map ? held.get(path) : (held as Record<string, unknown>)[path])
+  const entries = Object.entries(lean).filter(([path]) => !layout?.storedPaths.has(path))
+  const isDeep = layout?.inSubdocuments ?? true
+  const copied = entries.map(
+    async ([path, value]) => [path, isDeep ? await decryptLean(value, at(path)) : value] as const,
+  )
+  return { ...Object.fromEntries(await Promise.all(copied)), ...(layout ? await decryptRecord(held as Doc) : {}) }
 }
 
 async function insertEncrypted(

@@ -158,3 +158,20 @@ test.each([
   const values = await part(await Person.findOne()).decrypt()
   expect([values[first!], [values[second!]].flat()]).toEqual(['written first', ['written second']])
 })
+
+test('decrypt() of a lean owner opens its subdocuments, too', async () => {
+  await Person.create(given())
+  const lean = await Person.findOne().lean()
+  const opened = await Person.decrypt(lean)
+  expect(opened).toMatchObject({
+    name: 'Ada',
+    contacts: [
+      { label: 'home', phone: '+44 111 1111' },
+      { label: 'work', phone: '+44 222 2222', notes: ['x'] },
+    ],
+    profile: { title: 'Countess', bio: 'wrote the first program' },
+    byPlace: { london: { label: 'london', phone: '+44 333 3333' } },
+  })
+  expect(JSON.stringify(opened)).not.toContain('encrypted_')
+  expect(lean.contacts[0].phone).toBeUndefined()
+})

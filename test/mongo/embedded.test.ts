@@ -66,12 +66,56 @@ describe('the driver', () => {
       raw.aggregate([{ $out: 'other' }]).toArray(),
       raw.updateOne({}, { $bit: { n: { and: 1 } } }),
       raw.createIndex({ text: 'text' }),
-      raw.watch().next(),
+      raw.watch([], { fullDocument: 'required' }).next(),
+      raw.watch([{ $addFields: { a: 1 } }]).next(),
+      connection.db!.watch().next(),
     ]
     const codes = (await Promise.allSettled(refused)).map(
       (result) => result.status === 'rejected' && result.reason.code,
     )
-    expect(codes).toEqual([238, 59, 238, 238, 238, 238, 238, 238, 238])
+    expect(codes).toEqual([238, 59, 238, 238, 238, 238, 238, 238, 238, 238, 238])
+  })
+
+  it('refuses to guess what an update looks like in a change stream', async () => {
+    const raw = connection.collection('things')
+    await raw.insertOne({ n: 1, list: [1, 2] })
+    for (const update of [
+      [{ $set: { n: 2 } }],
+      { $pull: { list: 1 } },
+      { $push: { list: { $each: [3], $position: 0 } } },
+      { $set: { 'list.9': 1 } },
+    ] as object[]) {
+      const stream = raw.watch([], { maxAwaitTimeMS: 10 })
+      expect(await stream.tryNext()).toBeNull()
+      await raw.updateOne({}, update)
+      await expect(stream.next()).rejects.toMatchObject({ code: 238 })
+    }
+  })
+
+  it('remembers so many changes for change streams, and says when one is forgotten', async () => {
+    const raw = connection.collection('things')
+    const stream = raw.watch([], { maxAwaitTimeMS: 10 })
+    expect(await stream.tryNext()).toBeNull()
+    await raw.insertOne({})
+    const { _id } = await stream.next()
+    await stream.close()
+    await raw.insertMany(Array.from({ length: 10_001 }, () => ({})))
+    await expect(raw.watch([], { resumeAfter: _id }).next()).rejects.toMatchObject({ code: 286 })
+    await expect(
+      raw.watch([], { resumeAfter: { _data: 'f'.repeat(12).padStart(16, '0') } }).next(),
+    ).rejects.toMatchObject({ code: 286 })
+  })
+
+  it('stops while a change stream waits', async () => {
+    const other = await startEmbedded()
+    const client = await new MongoClient(other.uri).connect()
+    const stream = client.db('test').collection('things').watch([], { maxAwaitTimeMS: 60_000 })
+    const opened = once(stream, 'resumeTokenChanged')
+    const next = stream.next().catch((error) => error)
+    await opened
+    await other.stop()
+    await client.close()
+    expect(await next).toBeInstanceOf(Error)
   })
 
   it('works in transactions of Mongoose', async () => {

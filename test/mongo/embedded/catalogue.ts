@@ -20,8 +20,7 @@ export async function drop(context: Context, command: Doc): Promise<Doc> {
   const namespace = context.namespace(command.drop)
   return whenFree(() => {
     context.store.assertUnused(namespace)
-    const collection = context.store.collections.get(namespace)
-    context.store.collections.delete(namespace)
+    const collection = context.store.drop(namespace)
     return collection === undefined ? {} : { nIndexesWas: collection.indexes.size + 1, ns: namespace }
   })
 }

@@ -114,7 +114,7 @@ const COMMON = [
 /** Executes commands on one store. */
 export class Executor {
   readonly store = new Store()
-  readonly #cursors = new Cursors()
+  readonly #cursors = new Cursors(this.store.changes)
   readonly #sessions = new Sessions(this.store)
 
   /** The answer to a command, errors included. */
@@ -129,6 +129,7 @@ export class Executor {
   }
 
   stop(): void {
+    this.#cursors.stop()
     this.#sessions.stop()
   }
 

@@ -1,4 +1,5 @@
 import { ObjectId } from 'bson'
+import type { Manner, Touch } from './changes'
 import { identical } from './compare'
 import type { Context } from './context'
 import { type Doc, ServerError } from './errors'
@@ -41,9 +42,10 @@ export async function updateDocs(context: Context, namespace: string, statement:
   const change = compileUpdate(u, arrayFilters)
   if (multi && isReplacement(u)) throw new ServerError(9, 'multi update is not supported for replacement-style update')
   const step = (doc: Doc, match: Match): Updated => {
-    const after = change(doc, match, false)
+    const touches: Touch[] = []
+    const after = change(doc, match, false, touches)
     const same = identical(doc, after)
-    if (!same) store.write(namespace, doc, after, transaction)
+    if (!same) store.write(namespace, doc, after, transaction, mannerOf(u, touches))
     return { n: 1, nModified: same ? 0 : 1, before: doc, after }
   }
   const one = (): Updated => {
@@ -65,6 +67,11 @@ export async function updateDocs(context: Context, namespace: string, statement:
     total.nModified += result.nModified
   }
   return total
+}
+
+function mannerOf(u: unknown, touches: Touch[]): Manner {
+  if (isReplacement(u)) return 'replacement'
+  return Array.isArray(u) ? 'pipeline' : touches
 }
 
 function insertNew(

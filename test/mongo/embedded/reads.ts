@@ -8,6 +8,7 @@ import { compilePipeline } from './pipeline'
 import { compileProjection } from './projection'
 import { show } from './show'
 import { indexValues, sortBy } from './sort'
+import { ChangeStream } from './stream'
 import { fromNumber, isDoc, isTrue, toNumber } from './values'
 
 export function find(context: Context, command: Doc): Doc {
@@ -45,8 +46,8 @@ function search(
   return limit === 0 ? sorted.slice(skip) : sorted.slice(skip, skip + limit)
 }
 
-export function getMore(context: Context, command: Doc): Doc {
-  return context.cursors.more(command.getMore as Long, context.namespace(command.collection), command.batchSize)
+export function getMore(context: Context, command: Doc): Doc | Promise<Doc> {
+  return context.cursors.more(command.getMore as Long, context.namespace(command.collection), command)
 }
 
 export function killCursors(context: Context, command: Doc): Doc {
@@ -61,6 +62,10 @@ export function aggregate(context: Context, command: Doc): Doc {
   if (!isDoc(command.cursor))
     throw new ServerError(9, "The 'cursor' option is required, except for aggregate with the explain argument")
   const stages = command.pipeline as Doc[]
+  if (stages[0]?.$changeStream !== undefined) {
+    const stream = new ChangeStream(context, namespace, stages)
+    return context.cursors.follow(namespace, stream, command.cursor.batchSize)
+  }
   const run = compilePipeline(stages, (name) => docsOf(context, context.namespace(name), {}))
   // A leading `$match` may use an index; it is run again as a stage, which changes nothing.
   const filter = isDoc(stages[0]?.$match) ? stages[0].$match : {}

@@ -40,7 +40,11 @@ export class Sessions {
       if (session.transaction !== undefined)
         throw new ServerError(50911, `a transaction with this txnNumber was started before`)
       const timer = setTimeout(() => this.#abort(session), TRANSACTION_LIFETIME_MS).unref()
-      session.transaction = { state: 'open', open: this.store.begin(), timer }
+      session.transaction = {
+        state: 'open',
+        open: this.store.begin({ lsid: command.lsid as Doc, txnNumber: session.txnNumber }),
+        timer,
+      }
     }
     const { transaction } = session
     if (transaction?.state === 'committed')

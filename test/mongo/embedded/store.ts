@@ -1,4 +1,5 @@
 import { calculateObjectSize, UUID } from 'bson'
+import { type Change, Changes, type Manner, type Origin } from './changes'
 import { keyOf } from './compare'
 import { type Doc, ServerError } from './errors'
 import { duplicateKey, type Index, type IndexKey, plan } from './indexes'
@@ -20,13 +21,14 @@ export class Collection {
 /** All data of a server: documents are never changed in place, so that a snapshot is a moment of the clock. */
 export class Store {
   readonly collections = new Map<string, Collection>()
+  readonly changes = new Changes()
   readonly #open = new Set<Transaction>()
   readonly #locks = new Map<string, Transaction>()
   #outdated: [Collection, string][] = []
   #clock = 0
 
-  begin(): Transaction {
-    const transaction = new Transaction(this.#clock)
+  begin(origin: Origin): Transaction {
+    const transaction = new Transaction(this.#clock, origin)
     this.#open.add(transaction)
     return transaction
   }
@@ -38,6 +40,7 @@ export class Store {
       for (const [id, doc] of writes) this.#apply(collection, id, doc, since)
     }
     this.abort(transaction)
+    this.changes.record(transaction.changes, transaction.origin)
   }
 
   /** Forgets a transaction and lets those go on who wait for it. */
@@ -46,6 +49,18 @@ export class Store {
     for (const lock of transaction.locks) this.#locks.delete(lock)
     if (this.#open.size === 0) this.#prune()
     transaction.end()
+  }
+
+  /** Removes a collection with all it holds, and gives what it was. */
+  drop(namespace: string): Collection | undefined {
+    const collection = this.collections.get(namespace)
+    if (this.collections.delete(namespace)) {
+      this.changes.record([
+        { namespace, collection: 'drop' },
+        { namespace, collection: 'invalidate' },
+      ])
+    }
+    return collection
   }
 
   create(namespace: string): Collection {
@@ -112,6 +127,7 @@ export class Store {
 
   /**
    * Writes one document, or removes it when `after` is undefined: wholly or, when it throws, not at all.
+   * `manner` tells of an update how it came about.
    *
    * @throws {ServerError} 11000 for a duplicate key, 112 when a transaction conflicts with another write
    * @throws {Blocked} when a write outside a transaction has to wait for one
@@ -121,6 +137,7 @@ export class Store {
     before: Doc | undefined,
     after: Doc | undefined,
     transaction: Transaction | undefined,
+    manner?: Manner,
   ): void {
     if (after !== undefined && calculateObjectSize(after) > MAX_DOCUMENT_BYTES) {
       throw new ServerError(10334, `BSONObj size is invalid: it must be at most ${MAX_DOCUMENT_BYTES} bytes`)
@@ -149,8 +166,10 @@ export class Store {
         freed.push(...gone.map(({ text }) => this.#claim(`${namespace}\0${index.name}\0${text}`, transaction)))
       }
     }
+    const change: Change = { namespace, before, after, manner }
     if (transaction === undefined) {
       this.#apply(existing ?? this.create(namespace), id, after, ++this.#clock)
+      this.changes.record([change])
       return
     }
     for (const lock of [...locks, ...taken, ...freed]) {
@@ -162,6 +181,7 @@ export class Store {
     transaction.namespaces.add(namespace)
     if (!transaction.writes.has(namespace)) transaction.writes.set(namespace, new Map())
     transaction.writes.get(namespace)!.set(id, after)
+    transaction.changes.push(change)
   }
 
   #claim(lock: string, transaction: Transaction | undefined): string {

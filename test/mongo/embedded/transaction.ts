@@ -1,3 +1,4 @@
+import type { Change, Origin } from './changes'
 import type { Doc } from './errors'
 
 /** Thrown by a write outside a transaction that has to wait for one: the caller awaits its end and tries again. */
@@ -26,10 +27,15 @@ export class Transaction {
   readonly owned = new Map<string, string>()
   readonly locks = new Set<string>()
   readonly namespaces = new Set<string>()
+  /** Every write in its order, for the change streams, which see them when it commits. */
+  readonly changes: Change[] = []
   readonly ended: Promise<void>
   end!: () => void
 
-  constructor(readonly snapshot: number) {
+  constructor(
+    readonly snapshot: number,
+    readonly origin: Origin,
+  ) {
     this.ended = new Promise((resolve) => {
       this.end = resolve
     })

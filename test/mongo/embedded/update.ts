@@ -1,3 +1,4 @@
+import type { Touch } from './changes'
 import { checkOperand, checkPath } from './checks'
 import { compare, identical } from './compare'
 import { type Doc, notImplemented, ServerError } from './errors'
@@ -8,8 +9,8 @@ import { compileUpdatePipeline } from './pipeline'
 import { show } from './show'
 import { clone, field, isDoc, typeOf } from './values'
 
-/** Computes the document after the update; the one given is not changed. */
-export type Update = (before: Doc, match: Match, inserting: boolean) => Doc
+/** Computes the document after the update; the one given is not changed. Notes in `touches` where operators were applied. */
+export type Update = (before: Doc, match: Match, inserting: boolean, touches?: Touch[]) => Doc
 
 type Change = { name: string; operator: Operator; path: string[]; operand: unknown }
 
@@ -37,13 +38,16 @@ export function compileUpdate(update: unknown, arrayFilters: unknown): Update {
     if (id !== undefined && !filters.has(id)) throw new ServerError(2, `No array filter found for identifier '${id}'`)
   }
   const positional = changes.some(({ path }) => path.some((part) => part.startsWith('$')))
-  return (before, match, inserting) => {
+  return (before, match, inserting, touches) => {
     const after = clone(before)
     const taken = new Paths()
     for (const change of changes) {
       if (change.name === '$setOnInsert' && !inserting) continue
       for (const path of expand(after, change.path, filters, match)) {
         if (positional) taken.add(path)
+        touches?.push({ name: change.name, path, operand: change.operand })
+        if (change.name === '$rename')
+          touches?.push({ name: '$set', path: (change.operand as string).split('.'), operand: undefined })
         if (change.name === '$rename') rename(after, path, change.operand as string)
         else applyAt(after, path, change)
       }

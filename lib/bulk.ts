@@ -67,6 +67,7 @@ async function prepare(bulk: Bulk, model: AnyModel, name: string, operation: Ope
     model,
     place,
     filter,
+    arrayFilters: operation.arrayFilters,
     upsert: operation.upsert === true,
     runValidators: false,
     setDefaults: operation.setDefaultsOnInsert !== false,

@@ -14,6 +14,8 @@ export interface Field {
   /** Whether the field is a nested object and thus has no schema path of its own. */
   readonly nested: boolean
   readonly required: boolean
+  /** Whether updates leave it as it is. */
+  readonly immutable: boolean
   /** The `typeof` of its values where they are immutable and the same for the user as BSON gives them. */
   readonly primitive: string | undefined
   /** Whether a value can be changed in place without Mongoose noticing. */
@@ -226,6 +228,7 @@ function describe(schema: AnySchema, names: string[], storedPathOf: (field: stri
         primitive: type && primitiveOf(type),
         mutable: mutable.has(name),
         required,
+        immutable: Boolean(type?.options.immutable),
         select: type?.options.select,
       })
       return [name, field]

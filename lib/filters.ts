@@ -47,7 +47,7 @@ function translateCondition(schema: AnySchema, path: string, condition: unknown,
 }
 
 /** `$elemMatch` holds a filter of a subdocument, with paths of its own. */
-function translateElements(schema: AnySchema, path: string, condition: unknown, place: string): unknown {
+export function translateElements(schema: AnySchema, path: string, condition: unknown, place: string): unknown {
   if (!isFilter(condition)) return condition
   const child = childSchema(schema, path)?.schema
   if (!child) return condition
@@ -55,6 +55,9 @@ function translateElements(schema: AnySchema, path: string, condition: unknown, 
     Object.entries(condition).map(([operator, operand]) => {
       if (operator === '$elemMatch') return [operator, translateFilter(child, operand, place)]
       if (operator === '$not') return [operator, translateElements(schema, path, operand, place)]
+      if (operator === '$all' && Array.isArray(operand)) {
+        return [operator, operand.map((each) => translateElements(schema, path, each, place))]
+      }
       return [operator, operand]
     }),
   )

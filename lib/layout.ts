@@ -8,7 +8,7 @@ export interface Layout {
   readonly configs: readonly Config[]
   readonly byField: ReadonlyMap<string, Config>
   readonly storedPaths: ReadonlySet<string>
-  /** Whether subdocuments hold encrypted fields of their own. */
+  /** Whether subdocuments, or discriminators of them, hold encrypted fields of their own. */
   readonly inSubdocuments: boolean
 }
 
@@ -23,7 +23,7 @@ export function layoutOf(schema: AnySchema): Layout {
       configs,
       byField: new Map(configs.flatMap((config) => [...config.fields.byName.keys()].map((name) => [name, config]))),
       storedPaths: new Set(configs.flatMap(storedPathsOf)),
-      inSubdocuments: schema.childSchemas.some((child) => isEncrypted(child.schema as AnySchema)),
+      inSubdocuments: schema.childSchemas.some((child) => reachesEncrypted(child.schema as AnySchema)),
     }
     layouts.set(schema, layout)
   }

@@ -1,5 +1,6 @@
 import type { Config } from './config'
 import { OperationError } from './errors'
+import { translateElements } from './filters'
 import type { AnySchema } from './host'
 import { layoutOf, locate, storedPathsOf } from './layout'
 
@@ -23,8 +24,10 @@ export function translateProjection(
     // Mongoose keeps the signs of `select('-email +phone')` in the keys until the query runs.
     const plus = key.startsWith('+') ? '+' : ''
     const location = locate(schema, key.replace(/^[+-]/, ''))
-    if (!location || location.stored) translated[key] = value
-    else {
+    if (!location || location.stored) {
+      translated[key] = translateElements(schema, key, value, place)
+      if (translated[key] !== value) changed = true
+    } else {
       if (!isSwitch(value)) throw refused(place, key)
       translated[`${plus}${location.prefix}${location.config.fields.byName.get(location.name)!.storedPath}`] = value
       changed = true

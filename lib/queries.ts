@@ -154,6 +154,7 @@ function requestOf(query: AnyQuery): Request {
     model,
     place: placeOf(query),
     filter: { ...query.getFilter() },
+    arrayFilters: options.arrayFilters,
     upsert: options.upsert === true,
     runValidators: options.runValidators ?? model.base.get('runValidators') ?? false,
     setDefaults: (options.setDefaultsOnInsert ?? model.base.get('setDefaultsOnInsert' as never)) !== false,

@@ -14,6 +14,8 @@ export interface Request {
   /** Names the operation for messages, such as `User.updateOne()`. */
   readonly place: string
   readonly filter: Filter
+  /** Which elements of arrays an update reaches, if it says so. */
+  readonly arrayFilters?: unknown
   readonly upsert: boolean
   readonly runValidators: boolean
   /** Whether defaults are written where a record is inserted. */

@@ -5,7 +5,7 @@ import { decryptRecord } from './contents'
 import { storedShape } from './fields'
 import { requests, settle, stageDocument } from './hooks'
 import type { AnyModel, AnySchema, Doc } from './host'
-import { isEncrypted, layoutFor, storedPathsOf } from './layout'
+import { layoutFor, reachesEncrypted, storedPathsOf } from './layout'
 import { idOf, topOf } from './naming'
 import { noticeChanges } from './noticing'
 import { isPlainObject } from './plain'
@@ -213,7 +213,7 @@ function isSettled(doc: Doc): boolean {
 function holdsEncrypted(schema: AnySchema, path: string): boolean {
   return schema.childSchemas.some((child) => {
     const { path: at } = child.model as unknown as { path?: string }
-    return isEncrypted(child.schema as AnySchema) && (at === undefined || topOf(at) === path)
+    return reachesEncrypted(child.schema as AnySchema) && (at === undefined || topOf(at) === path)
   })
 }
 

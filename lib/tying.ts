@@ -4,6 +4,7 @@ import { contentOf } from './contents'
 import { learnDependencies, projectionOf } from './dependencies'
 import { encodeWrappedKey } from './entry'
 import { OperationError } from './errors'
+import type { Field } from './fields'
 import { translateFilter } from './filters'
 import { guard } from './guards'
 import type { AnyModel, AnySchema, Doc } from './host'
@@ -13,7 +14,7 @@ import { type EncryptedRecord, recordOf } from './record'
 import { recordsOf } from './records'
 import type { Filter, Request, Tie, TiedWrite } from './requests'
 import { assigned, mint, Sealed } from './sealed'
-import { refuseContextChange, refuseForeign, type SplitUpdate, splitUpdate } from './updates'
+import { refuseArrayFilters, refuseContextChange, refuseForeign, type SplitUpdate, splitUpdate } from './updates'
 import { mergeErrors, validateFields } from './validation'
 import { stage } from './writing'
 
@@ -30,7 +31,9 @@ export async function tieUpdate(request: Request, update: unknown, many: boolean
   const filter = translateFilter(schema, request.filter, place) as Filter
   learnDependencies(model, configs)
   refuseContextChange(configs, update, place)
-  const split = splitUpdate(schema, update, place)
+  refuseArrayFilters(schema, update, request.arrayFilters, place)
+  const split = withoutImmutable(schema, splitUpdate(schema, update, place))
+  if (request.runValidators) await validateEmptied(model, split)
   const unencrypted = withoutValues(schema, split)
   if (unencrypted) return { filter, content: unencrypted, upsert }
   if (many) {
@@ -70,6 +73,29 @@ export async function tieReplacement(request: Request, replacement: unknown): Pr
     content,
     upsert: upsert && !found,
     tie: { id: idOf(doc), keys: usedKeys(doc) },
+  }
+}
+
+/** As for any path, an update does not empty what is immutable. Values for it are left out when they are assigned. */
+function withoutImmutable(schema: AnySchema, split: SplitUpdate): SplitUpdate {
+  const isMutable = (name: string) => !fieldOf(schema, name).immutable
+  const set = new Map([...split.set].filter(([name, value]) => value !== null || isMutable(name)))
+  return { ...split, set, unset: new Set([...split.unset].filter(isMutable)) }
+}
+
+/** Validates the fields that an update empties; those that it gives values are validated when they are assigned. */
+async function validateEmptied(model: AnyModel, { set, unset }: SplitUpdate): Promise<void> {
+  const emptied = new Map<string, unknown>([...set].filter(([, value]) => value === null))
+  for (const name of unset) emptied.set(name, undefined)
+  if (emptied.size === 0) return
+  const doc = model.hydrate({}) as unknown as Doc
+  const { byField } = layoutOf(model.schema)
+  for (const [name, value] of emptied) recordOf(byField.get(name) as Config, doc).set(name, value)
+  for (const record of recordsOf(doc)) {
+    const { ValidationError } = record.config.host.mongoose.Error
+    const errors = await validateFields(record, { paths: [...emptied.keys()] })
+    const error = mergeErrors(doc, undefined, errors, ValidationError as never)
+    if (error) throw error
   }
 }
 
@@ -210,7 +236,11 @@ async function contentOfReplacement(model: AnyModel, replacement: unknown): Prom
 }
 
 function storedPath(schema: AnySchema, name: string): string {
-  return layoutOf(schema).byField.get(name)!.fields.byName.get(name)!.storedPath
+  return fieldOf(schema, name).storedPath
+}
+
+function fieldOf(schema: AnySchema, name: string): Field {
+  return layoutOf(schema).byField.get(name)!.fields.byName.get(name)!
 }
 
 function unsetPaths(schema: AnySchema, names: ReadonlySet<string>): Record<string, 1> {

@@ -1,8 +1,8 @@
 import type { Config } from './config'
 import { OperationError, RecordError } from './errors'
-import { refuseExpression, translateFilter } from './filters'
+import { refuseExpression, refusePath, translateFilter } from './filters'
 import type { AnySchema } from './host'
-import { childSchema, isEncrypted, locate, reachesEncrypted } from './layout'
+import { childSchema, locate, reachesEncrypted } from './layout'
 import { isPlainObject } from './plain'
 import { assigned, Sealed } from './sealed'
 
@@ -78,6 +78,35 @@ export function splitUpdate(schema: AnySchema, update: unknown, place: string): 
 }
 
 /**
+ * Refuses array filters that compare an encrypted field of the elements they choose: `{ 'e.phone': … }` for a path such as
+ * `contacts.$[e].label`.
+ *
+ * @throws {OperationError} QUERY_REFUSED
+ */
+export function refuseArrayFilters(schema: AnySchema, update: unknown, filters: unknown, place: string): void {
+  if (!Array.isArray(filters) || !isObject(update)) return
+  const operands = Object.entries(update).flatMap(([key, operand]) =>
+    key.startsWith('$') && isObject(operand) ? Object.keys(operand) : [key],
+  )
+  for (const path of new Set(operands)) {
+    for (const match of path.matchAll(/\.\$\[(\w+)\]/g)) {
+      const child = childSchema(schema, path.slice(0, match.index))
+      if (child) for (const filter of filters) refuseElementFilter(child.schema, filter, match[1] as string, place)
+    }
+  }
+}
+
+function refuseElementFilter(schema: AnySchema, filter: unknown, identifier: string, place: string): void {
+  if (Array.isArray(filter)) for (const each of filter) refuseElementFilter(schema, each, identifier, place)
+  if (!isPlainObject(filter)) return
+  for (const [key, condition] of Object.entries(filter)) {
+    if (key.startsWith('$')) refuseElementFilter(schema, condition, identifier, place)
+    else if (key === identifier) translateFilter(schema, condition, place)
+    else if (key.startsWith(`${identifier}.`)) refusePath(schema, key.slice(identifier.length + 1), place)
+  }
+}
+
+/**
  * Refuses to write an encrypted field of a discriminator by its base model.
  *
  * @throws {OperationError} UPDATE_REFUSED
@@ -143,7 +172,7 @@ function checkPipelineStage(schema: AnySchema, stage: unknown, place: string): v
 function checkSubdocuments(schema: AnySchema, operator: string, path: string, value: unknown, place: string): void {
   if (operator === '$pull' || operator === '$unset' || operator === '$pop' || value instanceof Sealed) return
   const child = childSchema(schema, path)
-  if (child?.rest !== '' || !holdsObject(value) || !isEncrypted(child.schema)) return
+  if (child?.rest !== '' || !holdsObject(value) || !reachesEncrypted(child.schema)) return
   throw refused(
     place,
     operator,

@@ -1,0 +1,133 @@
+import { Schema } from 'mongoose'
+import { kmsEncrypted, localKms } from '../lib'
+import { modelOf, secret, useDatabase } from './support'
+
+const { connection, raw } = useDatabase()
+const provider = localKms()
+
+/** An owner without the plugin, whose subdocuments are encrypted only where they are of a discriminator. */
+function ownerModel() {
+  const item = new Schema({ label: String }, { discriminatorKey: 'kind' })
+  const owner = new Schema({ name: String, items: [item], single: item.clone() })
+  const phone = () => new Schema({}).plugin(kmsEncrypted, { provider, fields: { phone: String } })
+  ;(owner.path('items') as any).discriminator('Phone', phone())
+  ;(owner.path('single') as any).discriminator('SinglePhone', phone())
+  return connection.model<any>('Owner', owner as never) as any
+}
+const Owner = ownerModel()
+
+const given = () => ({
+  name: 'Ada',
+  items: [{ kind: 'Phone', label: 'home', phone: secret('+44 111 1111') }],
+  single: { kind: 'SinglePhone', phone: secret('+44 222 2222') },
+})
+
+test.each([
+  ['create', () => Owner.create(given())],
+  ['insertMany', () => Owner.insertMany([given()])],
+  ['insertMany, lean', () => Owner.insertMany([given()], { lean: true })],
+  ['bulkSave', () => Owner.bulkSave([new Owner(given())])],
+])('%s encrypts the discriminators of subdocuments', async (_name, write) => {
+  await write()
+  const [stored] = await raw('owners')
+  expect(stored!.items[0].encrypted_kms_key).toHaveLength(1)
+  expect(stored!.single.encrypted_kms_key).toHaveLength(1)
+  const owner = await Owner.findOne()
+  expect(await owner.items[0].phone).toBe('+44 111 1111')
+  expect(await owner.single.phone).toBe('+44 222 2222')
+})
+
+test.each([
+  ['a path of an element', { $set: { 'items.0.phone': 'plaintext of a phone' } }],
+  ['a path of a subdocument', { $set: { 'single.phone': 'plaintext of a phone' } }],
+  ['an element', { $push: { items: { kind: 'Phone', phone: 'plaintext of a phone' } } }],
+  ['a pipeline', [{ $set: { 'single.phone': 'plaintext of a phone' } }]],
+])('an update of %s is refused', async (_name, update) => {
+  secret('plaintext of a phone')
+  await Owner.create(given())
+  const before = await raw('owners')
+  await expect(Owner.updateOne({}, update, { strict: false, updatePipeline: true })).rejects.toMatchObject({
+    code: 'UPDATE_REFUSED',
+  })
+  expect(await raw('owners')).toEqual(before)
+})
+
+test('filters that reach into them are refused', async () => {
+  await Owner.create(given())
+  for (const operation of ['find', 'deleteMany', 'countDocuments']) {
+    await expect(Owner[operation]({ 'items.phone': 'x' }).exec()).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
+  }
+  await expect(Owner.find().sort('items.phone').exec()).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
+})
+
+describe('what names the fields of subdocuments from within', () => {
+  const contact = new Schema({ label: String }).plugin(kmsEncrypted, { provider, fields: { phone: String } })
+  const Person = connection.model<any>('Contactable', new Schema({ name: String, contacts: [contact] }) as never) as any
+  const elements = { contacts: { $all: [{ $elemMatch: { phone: 'x' } }] } }
+
+  test.each([
+    ['$all of $elemMatch', () => Person.find(elements).exec()],
+    ['a projection by $elemMatch', () => Person.find({}, { contacts: { $elemMatch: { phone: 'x' } } }).exec()],
+    ...[{ 'e.phone': null }, { $or: [{ 'e.phone': 'x' }] }].map((filter): [string, () => Promise<unknown>] => [
+      `the array filter ${JSON.stringify(filter)}`,
+      () => Person.updateOne({}, { $set: { 'contacts.$[e].label': 'changed' } }, { arrayFilters: [filter] }),
+    ]),
+    [
+      'an array filter of a bulk write',
+      () =>
+        Person.bulkWrite([
+          {
+            updateOne: {
+              filter: {},
+              update: { $set: { 'contacts.$[e].label': 'changed' } },
+              arrayFilters: [{ 'e.phone': null }],
+            },
+          },
+        ]),
+    ],
+  ] as [string, () => Promise<unknown>][])('%s is refused', async (_name, run) => {
+    await Person.create({ name: 'Ada', contacts: [{ label: 'home', phone: secret('+44 111 1111') }] })
+    const before = await raw('contactables')
+    await expect(run()).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
+    expect(await raw('contactables')).toEqual(before)
+  })
+
+  test('an array filter by a path in the clear works as usual', async () => {
+    await Person.create({ name: 'Ada', contacts: [{ label: 'home', phone: secret('+44 111 1111') }] })
+    await Person.updateOne(
+      {},
+      { $set: { 'contacts.$[e].label': 'changed' } },
+      { arrayFilters: [{ 'e.label': 'home' }] },
+    )
+    expect((await raw('contactables'))[0]!.contacts[0].label).toBe('changed')
+  })
+})
+
+describe('updates that empty a field', () => {
+  const User = modelOf(connection, new Schema({ name: String }), {
+    fields: { email: { type: String, required: true }, born: { type: String, immutable: true } },
+  })
+
+  test.each([
+    ['null', { email: null }],
+    ['$unset', { $unset: { email: 1 } }],
+    ['$unset among others', { $set: { name: 'x', born: 'y' }, $unset: { email: 1 } }],
+  ])('%s is validated where validators run', async (_name, update) => {
+    await User.create({ name: 'Ada', email: secret('ada@example.org') })
+    const before = await raw(User.collection.name)
+    await expect(User.updateOne({}, update, { runValidators: true })).rejects.toMatchObject({
+      name: 'ValidationError',
+      errors: { email: { kind: 'required' } },
+    })
+    expect(await raw(User.collection.name)).toEqual(before)
+  })
+
+  test.each([
+    ['null', { name: 'x', born: null }],
+    ['$unset', { name: 'x', $unset: { born: 1 } }],
+  ])('%s leaves what is immutable', async (_name, update) => {
+    await User.create({ name: 'Ada', email: secret('ada@example.org'), born: secret('long ago') })
+    await User.updateOne({}, update)
+    expect(await (await User.findOne({ name: 'x' })).born).toBe('long ago')
+  })
+})

@@ -9,7 +9,7 @@ const suite = 1
 const headerLength = 1 + referenceLength + nonceLength
 
 /** How many bytes an envelope is longer than what it holds. */
-export const envelopeOverhead = headerLength + tagLength
+const envelopeOverhead = headerLength + tagLength
 
 const label = Buffer.from('mongoose-kms-encrypted/1')
 const suiteBytes = Buffer.of(suite)

@@ -68,7 +68,7 @@ function excludeUnneededKeys(schema: AnySchema, projection: Record<string, unkno
 }
 
 /** Whether a projection lists what to load, as opposed to what to leave out. `_id` and `+path` do not decide it. */
-export function isInclusive(projection: Readonly<Record<string, unknown>>): boolean {
+function isInclusive(projection: Readonly<Record<string, unknown>>): boolean {
   return Object.entries(projection).some(([key, value]) => key !== '_id' && !key.startsWith('+') && !isOff(value))
 }
 

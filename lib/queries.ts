@@ -15,6 +15,7 @@ type AnyQuery = Query<any, any> & { op: string; _distinct?: string }
 const reads = ['find', 'findOne', 'countDocuments', 'distinct', 'deleteOne', 'deleteMany', 'findOneAndDelete'] as const
 const updates = ['updateOne', 'updateMany', 'findOneAndUpdate'] as const
 const replacements = ['replaceOne', 'findOneAndReplace'] as const
+const writes = [...updates, ...replacements]
 
 /** Makes queries, updates and aggregations honour the encrypted fields, or refuses them. Added after the user's own hooks. */
 export function addQueryHooks(schema: AnySchema, isActive: (model: AnyModel) => boolean): void {
@@ -33,32 +34,22 @@ export function addQueryHooks(schema: AnySchema, isActive: (model: AnyModel) => 
       }) as never,
     )
   }
-  for (const operation of updates) {
+  for (const operation of writes) {
     schema.pre(
       operation as never,
       onQuery as never,
-      always(async function encryptUpdate(this: AnyQuery) {
+      always(async function encryptWrite(this: AnyQuery) {
         if (!isFor(this)) return
         translate(this)
         const request = requestOf(this)
-        const tied = await tieUpdate(request, await contentGiven(this), this.op === 'updateMany')
+        const content = await contentGiven(this)
+        const isReplacement = replacements.some((replacement) => replacement === this.op)
+        const tied = isReplacement
+          ? await tieReplacement(request, content)
+          : await tieUpdate(request, content, this.op === 'updateMany')
         apply(this, request, tied)
       }) as never,
     )
-  }
-  for (const operation of replacements) {
-    schema.pre(
-      operation as never,
-      onQuery as never,
-      always(async function encryptReplacement(this: AnyQuery) {
-        if (!isFor(this)) return
-        translate(this)
-        const request = requestOf(this)
-        apply(this, request, await tieReplacement(request, await contentGiven(this)))
-      }) as never,
-    )
-  }
-  for (const operation of [...updates, ...replacements]) {
     schema.post(
       operation as never,
       onQuery as never,
@@ -105,7 +96,7 @@ function addQueryMethods(schema: AnySchema): void {
     return originals(this).cursor!.call(this, options)
   }
   // A document that is given as the content is turned into an object before, which leaves its encrypted fields out.
-  for (const operation of [...updates, ...replacements]) {
+  for (const operation of writes) {
     methods[operation] = function write(this: AnyQuery, ...args: unknown[]) {
       const position = args[1] === undefined ? 0 : 1
       const given = documentGiven(this.model as AnyModel, args[position])

@@ -127,7 +127,7 @@ export class EncryptedRecord {
   /** Fills in the defaults of what a nested object lacks, as Mongoose does when it makes and when it loads a document. */
   fillDefaults(name: string): void {
     this.#filled.add(name)
-    const missing = withoutPresent(this.#defaultOf(name), this.values.toObject(storedShape)[name])
+    const missing = withoutPresent(this.#defaultOf(name), this.shape()[name])
     if (missing !== undefined) this.learn({ [name]: missing })
   }
 

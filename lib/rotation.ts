@@ -72,8 +72,9 @@ async function tryRotation(record: EncryptedRecord, stored: Record<string, unkno
   }
   const keys = [...keysInUse(record, stored), encodeWrappedKey(entry, binary)]
   const written: Record<string, unknown> = { [config.keyPath]: keys }
+  const place = encodePlace(record, opened.context)
   for (const [name, plaintext] of plaintexts) {
-    const envelope = encryptEnvelope(opened.key, encodeAad(encodePlace(record, opened.context), name), plaintext)
+    const envelope = encryptEnvelope(opened.key, encodeAad(place, name), plaintext)
     plaintext.fill(0)
     written[record.field(name).storedPath] = binary(envelope, envelopeSubtype)
   }

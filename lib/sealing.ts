@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { isToSave } from './arguments'
 import { nonceLength } from './cipher'
 import { encodeAad, encryptEnvelope } from './envelope'
-import { storedShape } from './fields'
 import { encodePlace } from './opening'
 import type { EncryptedRecord, OpenedKey } from './record'
 import { mint } from './sealed'
@@ -16,7 +15,7 @@ export function valuesToWrite(record: EncryptedRecord): Map<string, unknown> {
   const written = new Map<string, unknown>()
   let shape: Record<string, unknown> | undefined
   const shapeOnce = () => {
-    shape ??= values.toObject(storedShape) as Record<string, unknown>
+    shape ??= record.shape()
     return shape
   }
   for (const name of known) {
@@ -48,7 +47,7 @@ function storedValue(record: EncryptedRecord, name: string, shape: () => Record<
 
 /** The values that an open record has, in the shape in which they are stored. */
 export function openValuesOf(record: EncryptedRecord): Record<string, unknown> {
-  const shape = record.values.toObject(storedShape) as Record<string, unknown>
+  const shape = record.shape()
   const values = [...record.known].map((name) => [name, storedValue(record, name, () => shape)] as const)
   return Object.fromEntries(values.filter(([, value]) => value !== undefined))
 }

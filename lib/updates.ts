@@ -121,7 +121,7 @@ export function refuseForeign(schema: AnySchema, path: string, place: string): v
 }
 
 /** The top-level paths that an update changes in an existing record. */
-export function changedPaths(update: unknown): string[] {
+function changedPaths(update: unknown): string[] {
   const stages = Array.isArray(update) ? update : [update]
   return stages.flatMap((stage) =>
     Object.entries((stage ?? {}) as Record<string, any>).flatMap(([key, operand]) => {

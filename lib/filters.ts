@@ -93,10 +93,31 @@ export function refuseExpression(schema: AnySchema, expression: unknown, place: 
     for (const [operator, operand] of Object.entries(expression)) {
       if (operator === '$literal') continue
       if (operator === '$function') refuseCode(schema, (operand as { body?: unknown } | null)?.body, place)
+      if (operator === '$let') refuseBoundRecord(schema, operand, place)
       if (operator === '$getField') refuseFieldName(schema, operand, place)
       refuseExpression(schema, operand, place)
     }
   }
+}
+
+/** A variable of `$let` that stands for the whole record reads its fields as `$` does: `$$r.email`. */
+function refuseBoundRecord(schema: AnySchema, operand: unknown, place: string): void {
+  if (!isFilter(operand) || !isFilter(operand.vars)) return
+  for (const [name, value] of Object.entries(operand.vars)) {
+    if (value === '$$ROOT' || value === '$$CURRENT') {
+      refuseExpression(schema, withPrefix(operand.in, `$$${name}.`, '$'), place)
+    }
+  }
+}
+
+/** An expression with the beginning of its strings replaced. */
+function withPrefix(expression: unknown, before: string, after: string): unknown {
+  if (typeof expression === 'string') {
+    return expression.startsWith(before) ? after + expression.slice(before.length) : expression
+  }
+  if (Array.isArray(expression)) return expression.map((item) => withPrefix(item, before, after))
+  if (!isFilter(expression)) return expression
+  return Object.fromEntries(Object.entries(expression).map(([key, value]) => [key, withPrefix(value, before, after)]))
 }
 
 function refuseFieldName(schema: AnySchema, operand: unknown, place: string): void {

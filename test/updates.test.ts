@@ -87,6 +87,7 @@ test.each([
   ['$in', { email: { $in: ['x'] } }],
   ['$or', { $or: [{ name: 'x' }, { $and: [{ email: 'x' }] }] }],
   ['$expr', { $expr: { $eq: ['$email', 'x'] } }],
+  ['$let', { $expr: { $let: { vars: { r: '$$ROOT' }, in: { $eq: ['$$r.email', 'x'] } } } }],
 ])('%s on an encrypted field is refused', async (_name, filter) => {
   for (const operation of [
     'find',

@@ -1,12 +1,12 @@
-import { checkContext, type EncryptionContext } from './context'
+import { checkContext, type EncryptionContext } from './format/context'
 import { ConfigurationError, RecordError } from './errors'
 import { compileFields, type Fields, isDocumentProperty, isPath } from './fields'
 import { type AnySchema, type Doc, type Host, hostOf } from './host'
-import { KeyManager } from './keys'
+import { KeyManager } from './kms/manager'
 import { modelNameOf, ownerOf, recordName, topOf } from './naming'
-import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
-import type { KeyProvider } from './provider'
-import { awsKms } from './providers/aws'
+import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './schema/options'
+import type { KeyProvider } from './kms/provider'
+import { awsKms } from './kms/aws'
 
 /** One generation of key and context. */
 export interface Generation {

@@ -1,5 +1,5 @@
 import type { Document, Model, Mongoose, Schema, SchemaType } from 'mongoose'
-import type { MakeBinary } from './entry'
+import type { MakeBinary } from './format/entry'
 import { ConfigurationError } from './errors'
 
 /** A document or subdocument of the user's, seen as this library needs it. */

@@ -1,4 +1,4 @@
-export type { EncryptionContext } from './context'
+export type { EncryptionContext } from './format/context'
 export {
   ConfigurationError,
   type ConfigurationErrorCode,
@@ -13,7 +13,7 @@ export {
   RecordError,
   type RecordErrorCode,
 } from './errors'
-export type { CacheOptions } from './keys'
+export type { CacheOptions } from './kms/manager'
 export type {
   ContextOption,
   DecryptOption,
@@ -21,12 +21,12 @@ export type {
   KeyIdOption,
   KmsEncryptedOptions,
   PreviousVersion,
-} from './options'
+} from './schema/options'
 export { kmsEncrypted } from './plugin'
-export type { GeneratedDataKey, KeyProvider } from './provider'
-export { type AwsKmsOptions, awsKms } from './providers/aws'
-export { type LocalKmsOptions, localKms } from './providers/local'
-export { channels, type KeyEvent } from './tracing'
+export type { GeneratedDataKey, KeyProvider } from './kms/provider'
+export { type AwsKmsOptions, awsKms } from './kms/aws'
+export { type LocalKmsOptions, localKms } from './kms/local'
+export { channels, type KeyEvent } from './kms/tracing'
 export type {
   Decrypted,
   Encrypted,
@@ -35,4 +35,4 @@ export type {
   EncryptedStatics,
   KmsEncryptedPlugin,
   PlainFields,
-} from './types'
+} from './schema/types'

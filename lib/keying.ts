@@ -1,5 +1,5 @@
-import { encodeContext } from './context'
-import { parseWrappedKey, referenceOf, type WrappedKey } from './entry'
+import { encodeContext } from './format/context'
+import { parseWrappedKey, referenceOf, type WrappedKey } from './format/entry'
 import { RecordError } from './errors'
 import { fetchStored } from './fetching'
 import { contextFor, openDataKey, requesterOf, storedCommitment, storedKeys, storedReference } from './opening'

@@ -8,12 +8,12 @@ import type { AnyModel, AnySchema, Doc, Host } from './host'
 import { forgetLayout, isEncrypted } from './layout'
 import { noticeChanges } from './noticing'
 import { readField } from './opening'
-import type { KmsEncryptedOptions } from './options'
+import type { KmsEncryptedOptions } from './schema/options'
 import { forgetRecord, recordOf } from './record'
 import { makeStoredType } from './sealed'
 import { isSerialising } from './serialising'
 import { extendModels } from './statics'
-import type { KmsEncryptedPlugin } from './types'
+import type { KmsEncryptedPlugin } from './schema/types'
 
 function kmsEncrypted(schema: AnySchema, options?: KmsEncryptedOptions): void {
   const config = makeConfig(schema, options)

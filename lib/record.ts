@@ -1,6 +1,6 @@
 import type { Config } from './config'
-import type { DataKey } from './datakey'
-import type { WrappedKey } from './entry'
+import type { DataKey } from './format/datakey'
+import type { WrappedKey } from './format/entry'
 import { RecordError } from './errors'
 import { type Field, type OpenValues, storedShape } from './fields'
 import type { Doc } from './host'

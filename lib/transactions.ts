@@ -1,4 +1,4 @@
-import { bytesOf } from './entry'
+import { bytesOf } from './format/entry'
 import { fetchStored, sessionOf } from './fetching'
 import { storedCommitment } from './opening'
 import type { EncryptedRecord, Staged, Uncommitted } from './record'

@@ -2,7 +2,7 @@ import { equalities, idOfFilter, matchingNothing, tiedFilter } from './condition
 import type { Config } from './config'
 import { contentOf } from './contents'
 import { learnDependencies, projectionOf } from './dependencies'
-import { encodeWrappedKey } from './entry'
+import { encodeWrappedKey } from './format/entry'
 import { OperationError } from './errors'
 import type { Field } from './fields'
 import { translateFilter } from './filters'

@@ -1,4 +1,4 @@
-import { encodeWrappedKey, type WrappedKey } from './entry'
+import { encodeWrappedKey, type WrappedKey } from './format/entry'
 import { RecordError } from './errors'
 import { changeGuards, guard, liftGuard, placed } from './guards'
 import { keyForWriting } from './keying'

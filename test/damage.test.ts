@@ -1,6 +1,6 @@
 import mongoose, { Schema } from 'mongoose'
 import { DecryptionError, localKms, RecordError } from '../lib'
-import { encodeWrappedKey, parseWrappedKey } from '../lib/entry'
+import { encodeWrappedKey, parseWrappedKey } from '../lib/format/entry'
 import { modelOf, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()

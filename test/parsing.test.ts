@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import mongoose from 'mongoose'
 import { DecryptionError } from '../lib'
-import { DataKey } from '../lib/datakey'
-import { encodeWrappedKey, parseWrappedKey, type WrappedKey } from '../lib/entry'
-import { decryptEnvelope, encodeAad, encodeAadPrefix, encryptEnvelope, parseReference } from '../lib/envelope'
+import { DataKey } from '../lib/format/datakey'
+import { encodeWrappedKey, parseWrappedKey, type WrappedKey } from '../lib/format/entry'
+import { decryptEnvelope, encodeAad, encodeAadPrefix, encryptEnvelope, parseReference } from '../lib/format/envelope'
 
 const { Binary } = mongoose.mongo
 const binary = (bytes: Uint8Array, subtype?: number) => new Binary(bytes, subtype)

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import mongoose from 'mongoose'
 import { DecryptionError } from '../lib'
-import { encodeWrappedKey, parseWrappedKey, type WrappedKey } from '../lib/entry'
+import { encodeWrappedKey, parseWrappedKey, type WrappedKey } from '../lib/format/entry'
 import { secret, useDatabase } from './support'
 import { outcome, people, type Raw, readTampered, replace, store, values } from './tampering'
 

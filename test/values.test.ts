@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import mongoose, { Schema } from 'mongoose'
 import { DecryptionError } from '../lib'
-import { DataKey } from '../lib/datakey'
-import { parseWrappedKey } from '../lib/entry'
-import { decryptEnvelope, encodeAad, parseReference } from '../lib/envelope'
+import { DataKey } from '../lib/format/datakey'
+import { parseWrappedKey } from '../lib/format/entry'
+import { decryptEnvelope, encodeAad, parseReference } from '../lib/format/envelope'
 import { modelOf, useDatabase } from './support'
 import { shown } from './twins'
 

@@ -1,4 +1,4 @@
-import { decrypt, encrypt, hkdf } from '../lib/cipher'
+import { decrypt, encrypt, hkdf } from '../lib/format/cipher'
 
 const hex = (text: string) => Buffer.from(text.replace(/\s/g, ''), 'hex')
 

@@ -96,7 +96,7 @@ describe('the tables', () => {
     [...text.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name as string).filter((name) => kind.test(name))
 
   test('name every option, and no other', () => {
-    const source = readPage('lib/options.ts')
+    const source = readPage('lib/schema/options.ts')
     const declaration = /export interface KmsEncryptedOptions[^{]*\{(.*?)\n\}/s.exec(source)?.[1] as string
     const options = [...declaration.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name]) => name)
     expect(options.length).toBeGreaterThan(8)

@@ -1,4 +1,4 @@
-import type { EncryptionContext } from './context'
+import type { EncryptionContext } from '../format/context'
 
 /** What a provider returns for a new data key. */
 export interface GeneratedDataKey {

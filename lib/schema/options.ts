@@ -1,7 +1,7 @@
 import type { SchemaDefinitionProperty } from 'mongoose'
-import type { EncryptionContext } from './context'
-import type { CacheOptions } from './keys'
-import type { KeyProvider } from './provider'
+import type { EncryptionContext } from '../format/context'
+import type { CacheOptions } from '../kms/manager'
+import type { KeyProvider } from '../kms/provider'
 
 /** A KMS key: a key id, ARN, alias or alias ARN, or a function of the record that gives one. */
 export type KeyIdOption<Doc = any> = string | ((record: Doc) => string)

@@ -1,7 +1,7 @@
 import { DecryptCommand, GenerateDataKeyCommand, KMSClient, ReEncryptCommand } from '@aws-sdk/client-kms'
-import { dataKeyLength } from '../datakey'
+import { dataKeyLength } from '../format/datakey'
 import { ConfigurationError, KeyProviderError, type KeyProviderErrorCode } from '../errors'
-import type { KeyProvider } from '../provider'
+import type { KeyProvider } from './provider'
 
 /** Options of {@link awsKms}. */
 export interface AwsKmsOptions {

@@ -1,5 +1,5 @@
 import { tracingChannel } from 'node:diagnostics_channel'
-import type { EncryptionContext } from './context'
+import type { EncryptionContext } from '../format/context'
 
 /** What is known of a key operation: never plaintext, a data key or a wrapped key. */
 export interface KeyEvent {

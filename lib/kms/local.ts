@@ -1,9 +1,9 @@
 import { createHash, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
-import { decrypt, encrypt, nonceLength, tagLength } from '../cipher'
-import { type EncryptionContext, encodeContext } from '../context'
-import { dataKeyLength } from '../datakey'
+import { decrypt, encrypt, nonceLength, tagLength } from '../format/cipher'
+import { type EncryptionContext, encodeContext } from '../format/context'
+import { dataKeyLength } from '../format/datakey'
 import { ConfigurationError, KeyProviderError } from '../errors'
-import type { KeyProvider } from '../provider'
+import type { KeyProvider } from './provider'
 
 /** Options of {@link localKms}. */
 export interface LocalKmsOptions {

@@ -22,19 +22,21 @@ export type DecryptionErrorCode =
   | 'ENVELOPE_TRUNCATED'
   | 'ENVELOPE_UNKNOWN'
   | 'ENVELOPE_REJECTED'
+  | 'PLAINTEXT_FOUND'
 
 /** Codes of {@link RecordError}: what the record at hand cannot do in the state it is in. */
 export type RecordErrorCode =
   | 'RECORD_LOCKED'
   | 'RECORD_CHANGED'
   | 'CONTEXT_CHANGED'
+  | 'CONTEXT_NOT_SELECTED'
   | 'ID_NOT_SELECTED'
   | 'KEY_NOT_SELECTED'
   | 'VALUE_NOT_AWAITED'
   | 'STORED_PATH_ASSIGNED'
 
 /** Codes of {@link OperationError}: what cannot be done with a field that is stored encrypted. */
-export type OperationErrorCode = 'QUERY_REFUSED' | 'UPDATE_REFUSED' | 'WRITE_REFUSED'
+export type OperationErrorCode = 'QUERY_REFUSED' | 'UPDATE_REFUSED' | 'WRITE_REFUSED' | 'UPDATE_INCOMPLETE'
 
 /** Every code that an error of this library can carry. */
 export type ErrorCode =

@@ -1,4 +1,3 @@
-export type { EncryptionContext } from './format/context'
 export {
   ConfigurationError,
   type ConfigurationErrorCode,
@@ -13,7 +12,13 @@ export {
   RecordError,
   type RecordErrorCode,
 } from './errors'
+export type { EncryptionContext } from './format/context'
+export { type AwsKmsOptions, awsKms } from './kms/aws'
+export { type LocalKmsOptions, localKms } from './kms/local'
 export type { CacheOptions } from './kms/manager'
+export type { GeneratedDataKey, KeyProvider } from './kms/provider'
+export { channels, type KeyEvent } from './kms/tracing'
+export { kmsEncrypted } from './plugin'
 export type {
   ContextOption,
   DecryptOption,
@@ -22,11 +27,6 @@ export type {
   KmsEncryptedOptions,
   PreviousVersion,
 } from './schema/options'
-export { kmsEncrypted } from './plugin'
-export type { GeneratedDataKey, KeyProvider } from './kms/provider'
-export { type AwsKmsOptions, awsKms } from './kms/aws'
-export { type LocalKmsOptions, localKms } from './kms/local'
-export { channels, type KeyEvent } from './kms/tracing'
 export type {
   Decrypted,
   Encrypted,

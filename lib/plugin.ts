@@ -1,34 +1,34 @@
-import { noteArguments } from './arguments'
-import { coverBase } from './bases'
-import { makeConfig } from './config'
-import { coverConnection } from './connections'
-import { extendDocuments } from './document'
-import { addHooks, finalise } from './hooks'
-import type { AnyModel, AnySchema, Doc, Host } from './host'
-import { forgetLayout, isEncrypted } from './layout'
-import { noticeChanges } from './noticing'
-import { readField } from './opening'
+import type { Connection, Query } from 'mongoose'
+import { ConfigurationError } from './errors'
+import { gateConnection } from './gate/client'
+import { gateModel } from './gate/gate'
+import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
+import { isCompiled } from './mongoose/internals'
+import { decryptDocument, decryptRecords } from './record/decrypting'
+import { addDirty, extendDocuments } from './record/documents'
+import { openOnLoad, readBox } from './record/opening'
+import { rememberContexts } from './record/rings'
+import { rotate } from './record/rotation'
+import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
+import { coverValidation, pathsToValidate } from './record/validation'
+import { isEncrypted } from './schema/layout'
 import type { KmsEncryptedOptions } from './schema/options'
-import { forgetRecord, recordOf } from './record'
-import { makeStoredType } from './sealed'
-import { isSerialising } from './serialising'
-import { extendModels } from './statics'
+import { makeFieldType, makeKeysType } from './schema/type'
 import type { KmsEncryptedPlugin } from './schema/types'
+import { makeUse, type Use } from './schema/use'
+import { checkModel, usesOf } from './schema/uses'
 
+/** What the plugin does to a schema, step by step. */
 function kmsEncrypted(schema: AnySchema, options?: KmsEncryptedOptions): void {
-  const config = makeConfig(schema, options)
-  const { host, fields, keyPath } = config
-  const addStored = (path: string, select?: boolean) =>
-    schema.add({ [path]: makeStoredType(config, path, forgetRecord, select) } as never)
-  for (const { storedPath, select } of fields.byName.values()) addStored(storedPath, select)
-  addStored(keyPath)
-  forgetLayout(schema)
-  for (const name of fields.byName.keys()) addVirtual(schema, name, (doc) => recordOf(config, doc))
-  extendDocuments(schema)
-  extendModels(schema)
-  addHooks(schema, config)
+  const use = makeUse(schema, options, { read: readBox, pathsToValidate })
+  refuseCompiled(schema)
+  const isFirst = usesOf(schema).length === 0
+  if (isFirst) extendDocuments(use.host, schema)
+  addPaths(schema, use)
+  addMethods(schema, use)
+  addHooks(schema, use, isFirst)
   schema.on('init', coverModel)
-  finaliseWhenCompiled(host)
+  coverHost(use.host)
 }
 
 /**
@@ -41,39 +41,171 @@ const plugin = kmsEncrypted as unknown as KmsEncryptedPlugin
 
 export { plugin as kmsEncrypted }
 
-function addVirtual(schema: AnySchema, name: string, stateOf: (doc: Doc) => ReturnType<typeof recordOf>): void {
-  schema
-    .virtual(name)
-    .get(function readEncryptedField(this: unknown) {
-      try {
-        return readField(stateOf(this as Doc), name)
-      } catch (error) {
-        if (isSerialising()) return undefined
-        throw error
-      }
-    })
-    .set(function setEncryptedField(this: unknown, value: unknown) {
-      stateOf(this as Doc).set(name, value)
-    })
+function refuseCompiled(schema: AnySchema): void {
+  if (!isCompiled(schema)) return
+  throw new ConfigurationError(
+    'OPTION_INVALID',
+    'kmsEncrypted: a model was made of this schema before, and knows nothing of the fields. Use the plugin before the model is made.',
+  )
+}
+
+function addPaths(schema: AnySchema, use: Use): void {
+  const { host, keyPath, byOwner } = use
+  const define = schema.path.bind(schema) as (path: string, type: unknown) => unknown
+  for (const field of use.fields.values()) define(field.name, makeFieldType(host, schema, { field, use }))
+  if (!byOwner) define(keyPath, makeKeysType(host, schema, keyPath, use))
+}
+
+function addMethods(schema: AnySchema, use: Use): void {
+  const { decrypt, rotateKmsKey } = use.methods
+  const methods: Record<string, (this: Doc) => unknown> = {
+    [decrypt]: function decryptFields(this: Doc) {
+      return decryptDocument(this)
+    },
+    [rotateKmsKey]: function rotateKey(this: Doc) {
+      return rotate(this)
+    },
+  }
+  for (const [name, method] of Object.entries(methods)) {
+    refuseTaken(schema.methods[name as never], name, 'method')
+    own.add(method)
+    schema.method(name, method as never)
+  }
+  refuseTaken(schema.statics[decrypt as never], decrypt, 'static')
+  const decryptAll = function decryptAll(this: AnyModel, records: unknown) {
+    return decryptRecords(this, records)
+  }
+  own.add(decryptAll)
+  schema.static(decrypt, decryptAll as never)
+}
+
+/** Functions of this library, to be told from those of the application. */
+const own = new WeakSet<object>()
+
+function refuseTaken(method: unknown, name: string, kind: string): void {
+  if (method === undefined || own.has(method as object)) return
+  throw new ConfigurationError(
+    'OPTION_INVALID',
+    `kmsEncrypted: the schema has a ${kind} ${name} of its own. Give that of the plugin another name by the option methods: ` +
+      `{ methods: { ${name}: '${name}Fields' } }.`,
+  )
+}
+
+/** By now the application has added all that it will; a method in the place of one of the library would hide it. */
+function checkMethods(model: AnyModel): void {
+  for (const use of usesOf(model.schema)) {
+    for (const name of Object.values(use.methods)) refuseTaken((model.prototype as Record<string, unknown>)[name], name, 'method')
+    refuseTaken((model as unknown as Record<string, unknown>)[use.methods.decrypt], use.methods.decrypt, 'static')
+  }
+}
+
+/** Hooks for comfort: the gate encrypts what they miss. */
+function addHooks(schema: AnySchema, use: Use, isFirst: boolean): void {
+  if (use.isCustom) {
+    schema.post(
+      'init',
+      always(function rememberEncryptionContexts(this: unknown) {
+        rememberContexts(this as Doc)
+      }),
+    )
+  }
+  if (use.decrypt === 'onLoad') addLoadHooks(schema)
+  // Only where the last ones cannot be added: Mongoose compiles the schema of a discriminator without global plugins.
+  if (isFirst) addSaveHooks(schema, (doc) => !finished.has(schemaOf(doc)))
+}
+
+function addSaveHooks(schema: AnySchema, isActive: (doc: Doc) => boolean): void {
+  const isFor = (doc: Doc) => !doc.$isSubdocument && isActive(doc)
+  schema.pre(
+    'validate',
+    always(async function noticeChangesInPlace(this: unknown) {
+      if (isFor(this as Doc)) for (const part of encryptedPartsOf(this as Doc)) noticeChanges(part)
+    }) as never,
+  )
+  schema.pre(
+    'save',
+    always(async function encryptFields(this: unknown) {
+      if (isFor(this as Doc)) await stage(this as Doc)
+    }) as never,
+  )
+}
+
+/** Schemas whose hooks run after all of the application's. */
+const finished = new WeakSet<AnySchema>()
+
+function finishSchema(schema: AnySchema): void {
+  if (finished.has(schema) || !isEncrypted(schema)) return
+  finished.add(schema)
+  addSaveHooks(schema, () => true)
+  if (usesOf(schema).length > 0) return
+  addDirty(hostOf(schema), schema)
+  addLoadHooks(schema)
+}
+
+const loading = new WeakSet<AnySchema>()
+
+function addLoadHooks(schema: AnySchema): void {
+  if (loading.has(schema)) return
+  loading.add(schema)
+  const operations = ['find', 'findOne', 'findOneAndUpdate', 'findOneAndReplace', 'findOneAndDelete'] as const
+  for (const operation of operations) {
+    schema.post(
+      operation as never,
+      always(async function openLoadedRecords(this: Query<unknown, unknown>, result: unknown) {
+        await Promise.all(documentsOf(result).flatMap(encryptedPartsOf).map(openOnLoad))
+      }) as never,
+    )
+  }
+}
+
+/** The documents among what a query gives: an array, one document, raw metadata around one, null, or lean objects. */
+function documentsOf(result: unknown): Doc[] {
+  if (Array.isArray(result)) return result.filter(isDocument)
+  if (isDocument(result)) return [result]
+  const value = (result as { value?: unknown } | null | undefined)?.value
+  return isDocument(value) ? [value] : []
+}
+
+const builtIn = Symbol.for('mongoose:built-in-middleware')
+
+/** Hooks of Mongoose itself carry this mark and run even where a call says `{ middleware: false }`; so do ours. */
+function always<F extends (...args: any[]) => unknown>(hook: F): F {
+  return Object.assign(hook, { [builtIn]: true })
 }
 
 const coveredHosts = new WeakSet<Host>()
 
-/** Mongoose applies global plugins when it compiles a schema, after everything the user has added to it. */
-function finaliseWhenCompiled(host: Host): void {
+/** Has every model of a Mongoose pass the gate, those that hold encrypted fields later, too. */
+function coverHost(host: Host): void {
   if (coveredHosts.has(host)) return
   coveredHosts.add(host)
-  host.mongoose.plugin(function finaliseEncryptedSchema(schema: AnySchema) {
-    if (!isEncrypted(schema)) return
-    extendModels(schema)
-    finalise(schema)
+  const { mongoose } = host
+  // Mongoose applies global plugins when it compiles a schema, after everything the user has added to it.
+  mongoose.plugin(function finishEncryptedSchema(schema: AnySchema) {
+    finishSchema(schema)
     schema.on('init', coverModel)
   } as never)
+  for (const connection of mongoose.connections) {
+    coverConnection(connection)
+    for (const model of Object.values(connection.models) as AnyModel[]) gateModel(model)
+  }
 }
 
-/** Covers what no hook does. */
+const coveredConnections = new WeakSet<Connection>()
+
+function coverConnection(connection: Connection): void {
+  if (coveredConnections.has(connection)) return
+  coveredConnections.add(connection)
+  gateConnection(connection)
+  // Discriminators are made without the global plugins.
+  connection.on('model', coverModel)
+}
+
 function coverModel(model: AnyModel): void {
+  if (!isEncrypted(model.schema) && !model.db) return
+  checkModel(model)
+  checkMethods(model)
   coverConnection(model.db)
-  coverBase(model)
-  noteArguments(model, noticeChanges)
+  gateModel(model)
+  if (usesOf(model.schema).length > 0) coverValidation(model)
 }

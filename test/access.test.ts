@@ -165,7 +165,7 @@ describe.each([
       inspect(user._doc, { depth: 20 }),
       inspect(user.$clone(), { depth: 20 }),
       inspect(user.modifiedPaths()),
-      inspect(user.encrypted_email, { depth: 20, showHidden: true }),
+      inspect(user.email, { depth: 20, showHidden: true }),
       inspect(user.encrypted_kms_key, { depth: 20, showHidden: true }),
       inspect(user.get('encrypted_kms_key'), { depth: 20 }),
     ].join('\n')

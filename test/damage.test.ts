@@ -31,22 +31,22 @@ const bytes = (binary: any): Uint8Array => binary.buffer
 type Damage = [name: string, code: string, change: (ada: any, bob: any) => object]
 
 const ofOneField: Damage[] = [
-  ['suite', 'ENVELOPE_UNKNOWN', (ada) => ({ encrypted_email: flip(ada.encrypted_email, 0) })],
-  ['key reference', 'DATA_KEY_MISSING', (ada) => ({ encrypted_email: flip(ada.encrypted_email, 1) })],
-  ['nonce', 'ENVELOPE_REJECTED', (ada) => ({ encrypted_email: flip(ada.encrypted_email, 5) })],
-  ['ciphertext', 'ENVELOPE_REJECTED', (ada) => ({ encrypted_email: flip(ada.encrypted_email, 17) })],
+  ['suite', 'ENVELOPE_UNKNOWN', (ada) => ({ email: flip(ada.email, 0) })],
+  ['key reference', 'DATA_KEY_MISSING', (ada) => ({ email: flip(ada.email, 1) })],
+  ['nonce', 'ENVELOPE_REJECTED', (ada) => ({ email: flip(ada.email, 5) })],
+  ['ciphertext', 'ENVELOPE_REJECTED', (ada) => ({ email: flip(ada.email, 17) })],
   [
     'tag',
     'ENVELOPE_REJECTED',
-    (ada) => ({ encrypted_email: flip(ada.encrypted_email, ada.encrypted_email.length() - 1) }),
+    (ada) => ({ email: flip(ada.email, ada.email.length() - 1) }),
   ],
-  ['end, cut off', 'ENVELOPE_REJECTED', (ada) => ({ encrypted_email: cut(ada.encrypted_email, 40) })],
-  ['all but the header, cut off', 'ENVELOPE_TRUNCATED', (ada) => ({ encrypted_email: cut(ada.encrypted_email, 17) })],
-  ['bytes, all gone', 'ENVELOPE_TRUNCATED', () => ({ encrypted_email: new Binary(Buffer.alloc(0), 0x80) })],
-  ['place, taken by text', 'ENVELOPE_TRUNCATED', () => ({ encrypted_email: 'ada@other.org' })],
-  ['place, taken by an object', 'ENVELOPE_TRUNCATED', () => ({ encrypted_email: { email: 'ada@other.org' } })],
-  ['place, taken by another field', 'ENVELOPE_REJECTED', (ada) => ({ encrypted_email: ada.encrypted_phone })],
-  ['place, taken by another record', 'DATA_KEY_MISSING', (_ada, bob) => ({ encrypted_email: bob.encrypted_email })],
+  ['end, cut off', 'ENVELOPE_REJECTED', (ada) => ({ email: cut(ada.email, 40) })],
+  ['all but the header, cut off', 'ENVELOPE_TRUNCATED', (ada) => ({ email: cut(ada.email, 17) })],
+  ['bytes, all gone', 'ENVELOPE_TRUNCATED', () => ({ email: new Binary(Buffer.alloc(0), 0x80) })],
+  ['place, taken by text', 'ENVELOPE_TRUNCATED', () => ({ email: 'ada@other.org' })],
+  ['place, taken by an object', 'ENVELOPE_TRUNCATED', () => ({ email: { email: 'ada@other.org' } })],
+  ['place, taken by another field', 'ENVELOPE_REJECTED', (ada) => ({ email: ada.phone })],
+  ['place, taken by another record', 'DATA_KEY_MISSING', (_ada, bob) => ({ email: bob.email })],
 ]
 
 const ofTheKey: Damage[] = [

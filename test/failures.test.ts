@@ -47,7 +47,7 @@ function stateOf(user: any) {
       .modifiedPaths()
       .filter((path: string) => path !== 'name')
       .sort(),
-    stored: [user.encrypted_email, user.encrypted_kms_key].map((sealed) => sealed?.toBSON()),
+    stored: [user.email, user.encrypted_kms_key].map((sealed) => sealed?.toBSON()),
     where: user.$where,
   }
 }

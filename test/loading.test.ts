@@ -140,7 +140,7 @@ describe("decrypt: 'onLoad'", () => {
     await createEager()
     expect(await Eager.findOne({ name: 'nobody' })).toBeNull()
     expect(await Eager.find({ name: 'nobody' })).toEqual([])
-    expect(Object.keys(await Eager.findOne().lean())).toContain('encrypted_email')
+    expect(Object.keys(await Eager.findOne().lean())).toContain('email')
     expect(await Eager.countDocuments()).toBe(1)
     expect(await Eager.findOne().select('name')).toMatchObject({ name: 'Ada', email: undefined })
     expect(bounded.calls).toEqual([])
@@ -172,9 +172,9 @@ describe("decrypt: 'onLoad'", () => {
     const users = await Eager.create(
       ['one', 'two', 'three'].map((name) => ({ name, email: `${name}@b`, tags: [name] })),
     )
-    const { encrypted_email: one } = (await raw(Eager.collection.name))[0]!
+    const { email: one } = (await raw(Eager.collection.name))[0]!
     one.buffer[20] ^= 1
-    await Eager.collection.updateOne({ _id: users[1]._id }, { $set: { encrypted_email: one } })
+    await Eager.collection.updateOne({ _id: users[1]._id }, { $set: { email: one } })
     const found = await Eager.find().sort('_id')
     expect(found[0].email).toBe('one@b')
     expect(found[2].email).toBe('three@b')

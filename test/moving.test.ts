@@ -21,8 +21,8 @@ describe('a ciphertext that is moved does not decrypt', () => {
     const User = modelOf(connection, new Schema({}), { fields: ['email', 'phone'] })
     await User.create({ email: secret(values.email), phone: secret(values.phone) })
     const [stored] = (await raw(User.collection.name)) as [Raw]
-    const { encrypted_email: encrypted_phone, encrypted_phone: encrypted_email } = stored
-    await replace(User, { ...stored, encrypted_email, encrypted_phone })
+    const { email: phone, phone: email } = stored
+    await replace(User, { ...stored, email, phone })
     const user = await User.findOne()
     await expect(user.email).rejects.toMatchObject({ name: 'DecryptionError', code: rejected })
     await expect(user.phone).rejects.toMatchObject({ name: 'DecryptionError', code: rejected })
@@ -31,14 +31,14 @@ describe('a ciphertext that is moved does not decrypt', () => {
   test('to another record', async () => {
     const Person = people(connection)
     const [stored, other] = (await store(Person)) as [Raw, Raw]
-    const read = await readTampered(Person, { ...stored, encrypted_email: other.encrypted_email })
+    const read = await readTampered(Person, { ...stored, email: other.email })
     expect(read).toEqual({ ...values, email: 'DATA_KEY_MISSING' })
   })
 
   test('to another record together with its key, which the KMS refuses under the context of that record', async () => {
     const Person = people(connection)
-    const [stored, { encrypted_email, encrypted_kms_key }] = (await store(Person)) as [Raw, Raw]
-    await replace(Person, { ...stored, encrypted_email, encrypted_kms_key })
+    const [stored, { email, encrypted_kms_key }] = (await store(Person)) as [Raw, Raw]
+    await replace(Person, { ...stored, email, encrypted_kms_key })
     const record = await Person.findById(stored._id)
     await expect(record.email).rejects.toMatchObject({ name: 'KeyProviderError', code: 'KMS_WRONG_CONTEXT' })
     expect(await record.phone).toBe(values.phone)
@@ -49,9 +49,9 @@ describe('a ciphertext that is moved does not decrypt', () => {
     ['under a KMS that does not look at the context', { provider: careless }],
   ])('to another record together with its key, %s', async (_name, options) => {
     const Person = people(connection, options)
-    const [stored, { encrypted_email, encrypted_kms_key }] = (await store(Person)) as [Raw, Raw]
+    const [stored, { email, encrypted_kms_key }] = (await store(Person)) as [Raw, Raw]
     const keys = [...stored.encrypted_kms_key, ...encrypted_kms_key]
-    const read = await readTampered(Person, { ...stored, encrypted_email, encrypted_kms_key: keys })
+    const read = await readTampered(Person, { ...stored, email, encrypted_kms_key: keys })
     expect(read).toEqual({ ...values, email: rejected })
   })
 

@@ -109,7 +109,7 @@ async function checkRecords(model: any, written: ReadonlySet<string>): Promise<v
   for (const stored of await model.collection.find({}).toArray()) {
     const references = new Set((stored.encrypted_kms_key ?? []).map((entry: any) => hex(entry.commitment).slice(0, 8)))
     for (const field of fields) {
-      const envelope = stored[`encrypted_${field}`]
+      const envelope = stored[field]
       if (envelope === undefined || envelope === null) continue
       const reference = hex(envelope).slice(2, 10)
       if (!references.has(reference)) throw new Error(`${field}: the record has no key ${reference}`)

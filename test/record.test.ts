@@ -13,12 +13,12 @@ test('a saved record holds ciphertext and one wrapped key, and reads back on acc
   expect(Object.keys(stored!).sort()).toEqual([
     '__v',
     '_id',
-    'encrypted_dob',
-    'encrypted_email',
+    'dob',
+    'email',
     'encrypted_kms_key',
     'name',
   ])
-  expect(stored!.encrypted_email.sub_type).toBe(0x80)
+  expect(stored!.email.sub_type).toBe(0x80)
   expect(stored!.encrypted_kms_key).toHaveLength(1)
 
   const user = await User.findOne({ name: 'Ada' })

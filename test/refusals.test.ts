@@ -145,7 +145,7 @@ function stateOf(user: any) {
     email: user.email,
     isNew: user.isNew,
     modified: user.modifiedPaths().sort(),
-    stored: [user.encrypted_email, user.encrypted_kms_key].map((sealed) => sealed?.toBSON()),
+    stored: [user.email, user.encrypted_kms_key].map((sealed) => sealed?.toBSON()),
     where: user.$where,
   }
 }

@@ -11,8 +11,8 @@ test('rotation replaces the data key and every ciphertext in one write', async (
   const [after] = await raw(User.collection.name)
   expect(after!.encrypted_kms_key).toHaveLength(1)
   expect(after!.encrypted_kms_key[0].commitment).not.toEqual(before!.encrypted_kms_key[0].commitment)
-  expect(after!.encrypted_email).not.toEqual(before!.encrypted_email)
-  expect(after!.encrypted_note).toBeNull()
+  expect(after!.email).not.toEqual(before!.email)
+  expect(after!.note).toBeNull()
   expect(await (await User.findById(user._id)).decrypt()).toEqual({
     email: 'ada@example.org',
     dob: new Date(0),

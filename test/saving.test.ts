@@ -88,7 +88,7 @@ test('setting one field encrypts that field alone, and a locked record stays loc
   expect(server.commands.map(({ name }) => name)).toEqual(['update'])
   const after = await stored(user)
   const changed = Object.keys(after).filter((path) => !isSame(after[path], before[path]))
-  expect(changed.sort()).toEqual(['encrypted_email', 'updatedAt'])
+  expect(changed.sort()).toEqual(['email', 'updatedAt'])
   expect(await again(user)).toEqual({ ...withoutName(values), email: 'c@d' })
 })
 
@@ -110,8 +110,8 @@ test('null and undefined are stored as they are, without the KMS', async () => {
   await user.save()
   expect(kms.calls).toEqual([])
   const after = await stored(user)
-  expect(after.encrypted_email).toBeNull()
-  expect(after).not.toHaveProperty('encrypted_dob')
+  expect(after.email).toBeNull()
+  expect(after).not.toHaveProperty('dob')
   expect(await again(user)).toMatchObject({ email: null, dob: undefined })
 })
 

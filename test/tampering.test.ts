@@ -31,7 +31,7 @@ describe.each(['onAccess', 'onLoad'] as const)('read %s', (decrypt) => {
   test('any bit of an envelope that is flipped is a DecryptionError of its field alone', async () => {
     const Person = people(connection, { decrypt })
     const [stored] = await store(Person)
-    for (const path of ['encrypted_email', 'encrypted_dob']) {
+    for (const path of ['email', 'dob']) {
       const bytes = stored![path].buffer as Buffer
       const field = path.replace('encrypted_', '')
       for (let bit = 0; bit < bytes.length * 8; bit += decrypt === 'onLoad' ? 7 : 1) {
@@ -68,7 +68,7 @@ describe.each(['onAccess', 'onLoad'] as const)('read %s', (decrypt) => {
   ])('%s in the place of an envelope is a DecryptionError', async (_name, planted) => {
     const Person = people(connection, { decrypt })
     const [stored] = await store(Person)
-    const read = await readTampered(Person, { ...stored, encrypted_email: planted })
+    const read = await readTampered(Person, { ...stored, email: planted })
     expect(read).toEqual({ ...values, email: 'ENVELOPE_TRUNCATED' })
   })
 
@@ -124,7 +124,7 @@ function unboxed(entry: Raw): WrappedKey {
 test('a record with a damaged field: all of it does not decrypt, the rest can be saved, the field set anew', async () => {
   const Person = people(connection)
   const [stored] = (await store(Person)) as [Raw]
-  await replace(Person, { ...stored, encrypted_email: binary(flipBit(stored.encrypted_email.buffer, 300), 0x80) })
+  await replace(Person, { ...stored, email: binary(flipBit(stored.email.buffer, 300), 0x80) })
   const record = await Person.findById(stored._id)
   await expect(record.decrypt()).rejects.toMatchObject({ code: 'ENVELOPE_REJECTED' })
   await expect(Person.decrypt(await Person.findById(stored._id).lean())).rejects.toBeInstanceOf(DecryptionError)

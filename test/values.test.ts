@@ -114,7 +114,7 @@ describe.each(types)('%s', (_name, type, values, arbitrary) => {
     const users = await User.insertMany(given.map((value) => ({ value })))
     const documents = await raw(User.collection.name)
     for (const document of documents)
-      expect(document.encrypted_value).toMatchObject({ _bsontype: 'Binary', sub_type: 0x80 })
+      expect(document.value).toMatchObject({ _bsontype: 'Binary', sub_type: 0x80 })
     const found = await User.find().sort('_id')
     const opened = await User.decrypt(found)
     for (const [index, value] of given.entries()) {
@@ -140,7 +140,7 @@ describe.each(types)('%s', (_name, type, values, arbitrary) => {
   test('null and undefined are stored as they are', async () => {
     await User.insertMany([{ value: null }], { lean: true })
     const [document] = await raw(User.collection.name)
-    expect(document!.encrypted_value).toBeNull()
+    expect(document!.value).toBeNull()
     expect(document).not.toHaveProperty('encrypted_kms_key')
   })
 })
@@ -223,15 +223,15 @@ test('a bit that is flipped anywhere in what is stored is a DecryptionError', as
   const { _id } = await User.create({ email: 'ada@example.org', note: { a: 1 } })
   const [document] = (await raw(User.collection.name)) as [any]
   const [entry] = document.encrypted_kms_key
-  const places = [document.encrypted_email, document.encrypted_note, entry.wrapped, entry.commitment]
+  const places = [document.email, document.note, entry.wrapped, entry.commitment]
   await fc.assert(
     fc.asyncProperty(fc.nat(places.length - 1), fc.nat(), fc.nat(7), async (place, index, bit) => {
       const bytes = Buffer.from(places[place].buffer)
       bytes[index % bytes.length]! ^= 1 << bit
       const changed = new Binary(bytes, places[place].sub_type)
       const path = [
-        'encrypted_email',
-        'encrypted_note',
+        'email',
+        'note',
         'encrypted_kms_key.0.wrapped',
         'encrypted_kms_key.0.commitment',
       ]

@@ -98,3 +98,8 @@ export function decryptEnvelope(key: DataKey, aad: Uint8Array, envelope: Uint8Ar
   }
   return plaintext
 }
+
+/** Whether bytes have the form of an envelope of this format; what is in it need not verify. */
+export function looksLikeEnvelope(bytes: Uint8Array): boolean {
+  return bytes.length >= envelopeOverhead && bytes[0] === suite
+}

@@ -86,8 +86,8 @@ describe('IAM', () => {
     const User = userModel()
     const ada = await User.create({ email: secret('ada@example.org') })
     const eve = await User.create({ email: secret('eve@example.org') })
-    const { encrypted_email, encrypted_kms_key } = (await raw('users'))[0] as any
-    await User.collection.updateOne({ _id: eve._id }, { $set: { encrypted_email, encrypted_kms_key } })
+    const { email, encrypted_kms_key } = (await raw('users'))[0] as any
+    await User.collection.updateOne({ _id: eve._id }, { $set: { email, encrypted_kms_key } })
     const user = await User.findById(eve._id).orFail()
     await expect(user.decrypt()).rejects.toMatchObject({ code: 'KMS_WRONG_CONTEXT' })
     expect(await (await User.findById(ada._id).orFail()).email).toBe('ada@example.org')
@@ -149,18 +149,18 @@ describe('what is protected, and what is not', () => {
   test('an older value of the same field can be put back', async () => {
     const User = userModel()
     const user = await User.create({ email: secret('old@example.org') })
-    const [{ encrypted_email }] = (await raw('users')) as any
+    const [{ email }] = (await raw('users')) as any
     user.email = secret('new@example.org')
     await user.save()
-    await User.collection.updateOne({ _id: user._id }, { $set: { encrypted_email } })
+    await User.collection.updateOne({ _id: user._id }, { $set: { email } })
     expect(await (await User.findById(user._id).orFail()).email).toBe('old@example.org')
   })
 
   test('a value that is moved from another field, or altered, is refused', async () => {
     const User = userModel()
     await User.create({ email: secret('ada@example.org'), phone: secret('+44 20 7946 0000') })
-    const [{ encrypted_phone }] = (await raw('users')) as any
-    await User.collection.updateOne({}, { $set: { encrypted_email: encrypted_phone } })
+    const [{ phone }] = (await raw('users')) as any
+    await User.collection.updateOne({}, { $set: { email: phone } })
     const user = await User.findOne().orFail()
     await expect(user.email.then()).rejects.toMatchObject({ code: 'ENVELOPE_REJECTED' })
     expect(await user.phone).toBe('+44 20 7946 0000')
@@ -172,10 +172,10 @@ describe('what is protected, and what is not', () => {
     await User.create({ email: '' })
     await User.create({ email: secret('ada@example.org') })
     const [first, second, third] = await raw('users')
-    expect(first).toMatchObject({ encrypted_email: null })
-    expect(first).not.toHaveProperty('encrypted_phone')
+    expect(first).toMatchObject({ email: null })
+    expect(first).not.toHaveProperty('phone')
     expect(first).not.toHaveProperty('encrypted_kms_key')
-    expect(third!.encrypted_email.length() - second!.encrypted_email.length()).toBe('ada@example.org'.length)
+    expect(third!.email.length() - second!.email.length()).toBe('ada@example.org'.length)
   })
 })
 
@@ -183,8 +183,8 @@ test('sizes: 33 bytes for each field, about 410 for each record', async () => {
   const { BSON } = connection.base.mongo
   const User = userModel()
   await User.create({ email: secret('ada@example.org') })
-  const [{ encrypted_email, encrypted_kms_key }] = (await raw('users')) as any
-  expect(encrypted_email.length()).toBe(BSON.calculateObjectSize({ v: 'ada@example.org' }) + 33)
+  const [{ email, encrypted_kms_key }] = (await raw('users')) as any
+  expect(email.length()).toBe(BSON.calculateObjectSize({ v: 'ada@example.org' }) + 33)
   const size = BSON.calculateObjectSize({ encrypted_kms_key }) - BSON.calculateObjectSize({})
   expect(Math.abs(size - 410)).toBeLessThan(10)
   expect(readme).toContain('33 bytes for each field, and about 410 bytes for each record')

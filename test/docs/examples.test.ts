@@ -29,7 +29,7 @@ test('the quickstart runs on a key in memory, and says so', async () => {
   expect(stdout).toContain('Key: localKms, in the memory of this process: not for production')
   const [before, after] = stdout.split('Nothing is decrypted yet:') as [string, string]
   expect(before.match(auditLine)).toHaveLength(2)
-  expect(before).toContain('encrypted_email: Binary')
+  expect(before).toContain('email: Binary')
   expect(before).not.toContain('ada@')
   expect(after.match(auditLine)).toHaveLength(3)
   expect(after).toContain('ada@example.org')

@@ -103,8 +103,8 @@ describe('the worked example of docs/format.md', () => {
 
   test('the record holds these bytes', () => {
     const [entry] = record.encrypted_kms_key
-    expect(record.encrypted_email.sub_type).toBe(0x80)
-    expect(Buffer.from(record.encrypted_email.buffer)).toEqual(given('envelope'))
+    expect(record.email.sub_type).toBe(0x80)
+    expect(Buffer.from(record.email.buffer)).toEqual(given('envelope'))
     expect(Object.keys(entry)).toEqual(['version', 'keyId', 'wrapped', 'commitment', 'createdAt', 'crc32'])
     expect(entry.keyId).toBe(given('keyId').toString())
     expect(Buffer.from(entry.wrapped.buffer)).toEqual(given('wrapped'))
@@ -128,7 +128,7 @@ test('what the library stores decrypts by the steps of the page', async () => {
   const { _id } = await User.create({ email: 'grace@example.org' })
   const [stored] = await raw('users')
 
-  const envelope = Buffer.from(stored?.encrypted_email.buffer)
+  const envelope = Buffer.from(stored?.email.buffer)
   expect(envelope[0]).toBe(1)
   const entry = stored?.encrypted_kms_key.find(({ commitment }: any) =>
     Buffer.from(commitment.buffer).subarray(0, 4).equals(envelope.subarray(1, 5)),

@@ -31,7 +31,7 @@ export async function verify(shared: Shared): Promise<Verdict> {
       return {}
     })
     for (const field of fields) {
-      const envelope = raw[`encrypted_${field}`]
+      const envelope = raw[field]
       if (envelope === undefined || envelope === null) continue
       count++
       if (!references.has(hex(envelope).slice(2, 10))) problems.push(`record ${raw._id}: the key of ${field} is gone`)

@@ -1,0 +1,213 @@
+import type { ClientSession } from 'mongoose'
+import { OperationError, RecordError } from '../errors'
+import { bytesOf } from '../format/entry'
+import { isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
+import { markSaved } from '../mongoose/internals'
+import { checkArrayFilters } from '../queries/arrayfilters'
+import { translateFilter } from '../queries/filter'
+import { refreshFrom } from '../record/refreshing'
+import { idOfFilter, matchingNothing, tiedFilter } from './conditions'
+import { guardDependencies, needsWhole } from './dependencies'
+import type { Gate } from './gate'
+import { insertedIn, prepareInsertion } from './insert'
+import { planOf, projectionFor, aimBound, encryptFor, overtaken, type Request, withKeys } from './update'
+import { aim, fill, type RawRings, type Sealed } from './targets'
+import { settle } from './tie'
+
+/** One operation of a bulk write, by the driver's name for it. */
+interface Prepared {
+  readonly gate: Gate
+  readonly operation: Plain
+  readonly sealed: readonly Sealed[]
+  /** The record that an update or replacement is tied to, and the filter as it was given. */
+  readonly tied?: { readonly id: unknown; readonly filter: Plain }
+  /** How many records it is known to match; `undefined` where that is not known. */
+  readonly matches: number | undefined
+}
+
+/** What the operations of a bulk write know of those before them. */
+interface Bulk {
+  readonly gate: Gate
+  readonly options: Plain
+  readonly raw: RawRings
+  /** Whether one before may have made a record that a later one is to find. */
+  hasWritten: boolean
+}
+
+/** Writes many operations, those with values for encrypted fields each tied to its record. */
+export async function bulkWrite(gate: Gate, operations: readonly Plain[], options: Plain = {}): Promise<any> {
+  const bulk: Bulk = { gate, options, raw: new Map(), hasWritten: false }
+  const prepared: Prepared[] = []
+  for (const [index, operation] of operations.entries()) prepared.push(await prepareOperation(bulk, operation, index))
+  return sendBulk(prepared, options, (sent) => gate.native.bulkWrite(sent, options))
+}
+
+/** Prepares one operation of any kind. */
+export async function prepareOperation(bulk: Bulk, operation: Plain, index: number): Promise<Prepared> {
+  const [name, body] = Object.entries(operation ?? {})[0] ?? []
+  const { gate } = bulk
+  if (name === undefined || typeof body !== 'object' || body === null) return { gate, operation, sealed: [], matches: undefined }
+  const place = `${gate.place('bulkWrite')} operation ${index}`
+  if (name === 'insertOne') {
+    const { content, sealed } = await prepareInsertion(gate, body.document ?? body, 'bulkWrite', bulk.raw)
+    bulk.hasWritten = true
+    if (content === (body.document ?? body)) return { gate, operation, sealed, matches: 0 }
+    if (body.document) body.document._id ??= content._id
+    return { gate, operation: { insertOne: { ...body, document: content } }, sealed, matches: 0 }
+  }
+  const filter = translateFilter(gate.layout, body.filter, place) as Plain
+  if (name === 'deleteOne' || name === 'deleteMany') return { gate, operation, sealed: [], matches: 0 }
+  const prepared = await prepareUpdate(bulk, name, { ...body, filter }, place)
+  bulk.hasWritten = true
+  return prepared
+}
+
+async function prepareUpdate(bulk: Bulk, name: string, body: Plain, place: string): Promise<Prepared> {
+  const { gate, options, raw } = bulk
+  const content = name === 'replaceOne' ? 'replacement' : 'update'
+  const request: Request = {
+    method: name,
+    filter: body.filter,
+    update: body[content],
+    options: { ...body, session: options.session },
+    send: unsent,
+  }
+  const plan = planOf(gate, request)
+  checkArrayFilters(gate.layout, plan.update, body.arrayFilters, place)
+  await guardDependencies(gate, request, plan)
+  if (plan.slots.length === 0) return { gate, operation: { [name]: { ...body, [content]: plan.update } }, sealed: [], matches: undefined }
+  if (name === 'updateMany') return refuseMany(place)
+  const id = idOfFilter(body.filter)
+  const bound = plan.isReplacement || id === undefined ? [] : aimBound(gate, plan, { id, stored: undefined })
+  if (bound.length === plan.slots.length) {
+    const sealed = await fill(bound)
+    return finish(gate, body, name, content, plan.update as Plain, sealed, id)
+  }
+  const found = await findFor(bulk, request, plan)
+  if (!found && !body.upsert) {
+    if (bulk.hasWritten && !plan.isReplacement) throw mayBeMade(place)
+    return { gate, operation: { [name]: { ...body, filter: matchingNothing(body.filter), [content]: harmless(gate, plan.isReplacement) } }, sealed: [], matches: 0 }
+  }
+  const reached = found ? { id: found._id, stored: found } : undefined
+  const sealed = reached
+    ? await encryptFor(gate, plan, reached, plan.isReplacement ? new Map() : raw)
+    : await encryptInserted(bulk, plan, body)
+  if (plan.isReplacement) for (const { target } of sealed) raw.set(`${target.ring.use.keyPath} ${target.ring.identity.name}`, target.ring)
+  const tiedId = found?._id ?? sealed[0]?.target.ring.identity.id
+  return finish(gate, body, name, content, plan.update as Plain, sealed, tiedId, found !== null)
+}
+
+/** The operation as it is sent. */
+function finish(
+  gate: Gate,
+  body: Plain,
+  name: string,
+  content: string,
+  update: Plain,
+  sealed: readonly Sealed[],
+  id: unknown,
+  isFound = true,
+): Prepared {
+  const { conditions, update: withAdded } = name === 'replaceOne' ? { conditions: {}, update } : withKeys(update, sealed)
+  const filter = isFound ? tiedFilter(body.filter, id, conditions) : body.filter._id === undefined ? { ...body.filter, _id: id } : body.filter
+  const operation = { [name]: { ...body, filter, [content]: withAdded, ...(body.upsert && isFound ? { upsert: false } : {}) } }
+  return { gate, operation, sealed, ...(isFound ? { tied: { id, filter: body.filter } } : {}), matches: isFound ? 1 : undefined }
+}
+
+async function encryptInserted({ gate }: Bulk, plan: ReturnType<typeof planOf>, { filter }: Plain): Promise<Sealed[]> {
+  const update = plan.update as Plain
+  const inserted = plan.isReplacement ? update : { ...update.$setOnInsert, ...update.$set }
+  const id = idOfFilter(filter) ?? inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
+  return fill(aim(plan.slots, { id, stored: undefined, content: inserted }, new Map(), gate.models))
+}
+
+async function findFor({ gate, options }: Bulk, { filter, options: own }: Request, plan: ReturnType<typeof planOf>): Promise<Plain | null> {
+  const projection = plan.isReplacement ? { _id: 1 } : needsWhole(gate) ? undefined : projectionFor(plan)
+  const { collation, hint, sort } = own
+  const settings = { projection, collation, hint, sort, session: options.session }
+  return gate.native.findOne(filter, Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)))
+}
+
+/** Sends a bulk write, and looks whether what was tied to its records has reached them. */
+export async function sendBulk(
+  prepared: readonly Prepared[],
+  options: Plain,
+  send: (operations: Plain[]) => Promise<any>,
+): Promise<any> {
+  const session = options.session as ClientSession | undefined
+  let result: any
+  try {
+    result = await send(prepared.map(({ operation }) => operation))
+  } catch (error) {
+    for (const index of insertedIn(error, prepared.length, options.ordered !== false)) settle(prepared[index]!.sealed, session)
+    throw error
+  }
+  const expected = prepared.reduce<number | undefined>(
+    (sum, { matches }) => (sum === undefined || matches === undefined ? undefined : sum + matches),
+    0,
+  )
+  const missed = expected === result?.matchedCount ? [] : await findMissed(prepared, session)
+  for (const each of prepared) if (!missed.includes(each)) settle(each.sealed, session)
+  if (missed.length === 0) return result
+  // Mongoose takes none for saved where a bulk fails; those that were would be inserted again.
+  for (const { sealed, tied } of prepared) if (!tied) for (const { box, isBound } of sealed) if (isBound) noteSaved(box.owner)
+  for (const { gate, sealed } of missed) {
+    const stored = await gate.native.findOne({ _id: sealed[0]?.target.ring.identity.id }, session ? { session } : {})
+    if (stored) refreshFrom(sealed.filter(({ isBound }) => isBound).map(({ box }) => box), stored)
+  }
+  const indexes = missed.map((each) => prepared.indexOf(each)).join(', ')
+  throw overtaken(`${missed[0]!.gate.place('bulkWrite')} operation ${indexes}`, missed.flatMap(({ sealed }) => sealed))
+}
+
+function noteSaved(owner: unknown): void {
+  if (isDocument(owner) && modelOf(owner)) markSaved(ownerOf(owner))
+}
+
+/** The tied operations whose record is there, and does not have what they were to write. */
+async function findMissed(prepared: readonly Prepared[], session: ClientSession | undefined): Promise<Prepared[]> {
+  const missed: Prepared[] = []
+  for (const each of prepared) {
+    if (!each.tied) continue
+    const stored = await each.gate.native.findOne({ $and: [each.tied.filter, { _id: each.tied.id }] }, session ? { session } : {})
+    if (!stored) continue
+    const isThere = each.sealed.some(({ target, reference }) => {
+      const keys = stored[target.ring.use.keyPath]
+      const pending = target.ring.pending
+      return pending ? true : Array.isArray(keys) && keys.some((entry) => referenceText(entry) === reference)
+    })
+    if (!isThere) missed.push(each)
+  }
+  return missed
+}
+
+function referenceText(entry: unknown): string | undefined {
+  const commitment = bytesOf((entry as Plain | null)?.commitment)
+  return commitment && Buffer.from(commitment.subarray(0, 4)).toString('hex')
+}
+
+function harmless({ uses }: Gate, isReplacement: boolean): Plain {
+  if (isReplacement) return {}
+  const [use] = [...uses]
+  return { $setOnInsert: { [use?.keyPath ?? '_id']: null } }
+}
+
+function mayBeMade(place: string): OperationError {
+  return new OperationError(
+    'WRITE_REFUSED',
+    `${place}: it finds no record to encrypt for, and an operation before it may make one. Send it in a bulk write of its own.`,
+  )
+}
+
+function refuseMany(place: string): never {
+  throw new OperationError(
+    'UPDATE_REFUSED',
+    `${place}: every record has a data key of its own, so one value cannot be written to many in a bulk. Use updateMany() of the model, or ` +
+      'an updateOne for each.',
+  )
+}
+
+function unsent(): Promise<never> {
+  return Promise.reject(new RecordError('RECORD_CHANGED', 'a bulk write sends its operations together'))
+}
+
+export type { Bulk, Prepared }

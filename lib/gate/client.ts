@@ -1,0 +1,42 @@
+import type { Connection } from 'mongoose'
+import type { AnyModel, Plain } from '../mongoose/host'
+import { whenSet } from '../mongoose/internals'
+import { type Bulk, type Prepared, prepareOperation, sendBulk } from './bulk'
+import { type Gate, gateOf } from './gate'
+
+const covered = new WeakSet<object>()
+
+/** Has `connection.bulkWrite()`, which writes to many collections by the client, pass the gates of those. */
+export function gateConnection(connection: Connection): void {
+  if (covered.has(connection)) return
+  covered.add(connection)
+  whenSet(connection, 'client', (client) => gateClient(connection, client))
+}
+
+function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[]) => Promise<any> }): void {
+  const native = client.bulkWrite
+  if (!native || covered.has(client)) return
+  covered.add(client)
+  client.bulkWrite = async (models: readonly Plain[], options: Plain = {}) => {
+    const bulks = new Map<Gate, Bulk>()
+    const prepared: Prepared[] = []
+    const namespaces = gatesOf(connection)
+    for (const [index, { namespace, name, ...body }] of models.entries()) {
+      const gate = namespaces.get(namespace)
+      if (!gate) return native.call(client, models, options)
+      const bulk = bulks.get(gate) ?? { gate, options, raw: new Map(), hasWritten: false }
+      bulks.set(gate, bulk)
+      const { operation, ...rest } = await prepareOperation(bulk, { [name]: body }, index)
+      const [given] = Object.values(operation) as Plain[]
+      prepared.push({ ...rest, operation: { namespace, name, ...given } })
+    }
+    return sendBulk(prepared, options, (operations) => native.call(client, operations, options))
+  }
+}
+
+/** The gates of the collections of a connection, and of those that share its client, by their namespaces. */
+function gatesOf(connection: Connection): Map<string, Gate> {
+  const connections = [...connection.base.connections, connection]
+  const models = connections.flatMap((each) => Object.values(each.models) as AnyModel[])
+  return new Map(models.map((model) => [`${model.db.name}.${model.collection.name}`, gateOf(model.collection)]))
+}

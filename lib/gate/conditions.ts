@@ -1,0 +1,42 @@
+import type { Plain } from '../mongoose/host'
+
+/** For a write that found nothing to encrypt for: a record that comes up meanwhile must not be reached. */
+export function matchingNothing(filter: Plain): Plain {
+  return { $and: [filter, { _id: { $in: [] } }] }
+}
+
+/** A filter that matches one record alone, and only while it matches what was asked for and what else is given. */
+export function tiedFilter(filter: Plain, id: unknown, conditions: Plain): Plain {
+  const { _id, $and, ...rest } = filter
+  const clauses = [
+    // Operators on the `_id` stay beside the one that was found.
+    ...(isOperators(_id) ? [{ _id }] : []),
+    ...(Array.isArray($and) ? $and : []),
+    ...Object.entries(conditions).map(([path, value]) => ({ [path]: value })),
+  ]
+  return { ...rest, _id: id, ...(clauses.length > 0 ? { $and: clauses } : {}) }
+}
+
+/** What an upsert takes over from its filter: the conditions of equality, also those within `$and`. */
+export function equalities(filter: Plain): Plain {
+  const taken: Plain = {}
+  for (const [path, condition] of Object.entries(filter)) {
+    if (path === '$and' && Array.isArray(condition)) {
+      for (const each of condition) Object.assign(taken, equalities(each))
+    } else if (!path.startsWith('$') && !isOperators(condition)) taken[path] = condition
+    else if (!path.startsWith('$') && '$eq' in condition) taken[path] = condition.$eq
+  }
+  return taken
+}
+
+/** The `_id` that a filter asks for, if it asks for one. */
+export function idOfFilter(filter: Plain): unknown {
+  return equalities(filter)._id
+}
+
+function isOperators(condition: unknown): condition is Plain {
+  if (condition === null || typeof condition !== 'object') return false
+  return (
+    Object.getPrototypeOf(condition) === Object.prototype && Object.keys(condition).some((key) => key.startsWith('$'))
+  )
+}

@@ -1,0 +1,81 @@
+import type { ClientSession } from 'mongoose'
+import type { Plain } from '../mongoose/host'
+import type { Gate } from './gate'
+import { type Slot, scanDocument } from './scan'
+import { aim, fill, type RawRings, type Sealed } from './targets'
+import { settle } from './tie'
+
+/** A document that is ready to be inserted. */
+export interface Insertion {
+  readonly content: Plain
+  readonly sealed: readonly Sealed[]
+}
+
+/** Encrypts a document that is to be inserted, under a data key of its own. One without anything to encrypt stays as it is. */
+export async function prepareInsertion(
+  gate: Gate,
+  document: unknown,
+  method: string,
+  raw: RawRings = new Map(),
+): Promise<Insertion> {
+  const slots: Slot[] = []
+  const content = scanDocument(gate.layout, document, gate.place(method), slots)
+  if (slots.length === 0) return { content, sealed: [] }
+  content._id ??= new gate.host.mongoose.mongo.BSON.ObjectId()
+  const reached = { id: content._id, stored: undefined, content }
+  return { content, sealed: await fill(aim(slots, reached, raw, gate.models)) }
+}
+
+/** Inserts one document. */
+export async function insertOne(gate: Gate, document: unknown, options: Plain = {}): Promise<unknown> {
+  const { content, sealed } = await prepareInsertion(gate, document, 'insertOne')
+  const result = await gate.native.insertOne(content, options)
+  if (document !== content && typeof document === 'object') (document as Plain)._id ??= content._id
+  settle(sealed, options.session as ClientSession | undefined)
+  return result
+}
+
+/** Inserts many documents: none is sent before all are encrypted. */
+export async function insertMany(gate: Gate, documents: readonly unknown[], options: Plain = {}): Promise<unknown> {
+  const insertions = await prepareInOrder(documents, (document) => prepareInsertion(gate, document, 'insertMany'))
+  const session = options.session as ClientSession | undefined
+  try {
+    const result = await gate.native.insertMany(
+      insertions.map(({ content }) => content),
+      options,
+    )
+    for (const { sealed } of insertions) settle(sealed, session)
+    return result
+  } catch (error) {
+    for (const index of insertedIn(error, insertions.length, options.ordered !== false)) {
+      settle(insertions[index]!.sealed, session)
+    }
+    throw error
+  } finally {
+    // The driver gives an `_id` to what it is given.
+    for (const [index, document] of documents.entries()) {
+      if (typeof document === 'object' && document !== null) (document as Plain)._id ??= insertions[index]!.content._id
+    }
+  }
+}
+
+/** Prepares all, side by side, and throws the error of the first that fails: after the others, none of which is left unawaited. */
+export async function prepareInOrder<T, R>(items: readonly T[], prepare: (item: T, index: number) => Promise<R>): Promise<R[]> {
+  const outcomes = await Promise.allSettled(items.map(prepare))
+  return outcomes.map((outcome) => {
+    if (outcome.status === 'rejected') throw outcome.reason
+    return outcome.value
+  })
+}
+
+/** The positions of those that were written nevertheless, told by the error of a bulk write. */
+export function insertedIn(error: unknown, count: number, isOrdered: boolean): number[] {
+  const { name, writeErrors } = error as { name?: string; writeErrors?: { index: number }[] | { index: number } }
+  if (name !== 'MongoBulkWriteError' || writeErrors === undefined) return []
+  const failed = new Set([writeErrors].flat().map(({ index }) => index))
+  if (failed.size === 0) return []
+  const first = Math.min(...failed)
+  return Array.from({ length: count }, (_none, index) => index).filter((index) =>
+    isOrdered ? index < first : !failed.has(index),
+  )
+}

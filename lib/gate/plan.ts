@@ -1,0 +1,140 @@
+import { OperationError, RecordError } from '../errors'
+import type { Plain } from '../mongoose/host'
+import { isPlainObject } from '../mongoose/plain'
+import { checkExpression, translateFilter } from '../queries/filter'
+import { follow, type Place, step } from '../schema/layout'
+import { type Slot, scanDocument, scanOperand } from './scan'
+
+/** An update as it can be sent once its slots are filled. */
+export interface Plan {
+  readonly update: Plain | Plain[]
+  readonly slots: readonly PlannedSlot[]
+  /** The paths that it changes in an existing record. */
+  readonly touched: readonly string[]
+  readonly isReplacement: boolean
+}
+
+/** A slot of an update, with the operator that it is the operand of. */
+export type PlannedSlot = Slot & { readonly operator: string }
+
+const assigning = new Set(['$set', '$setOnInsert'])
+const adding = new Set(['$push', '$addToSet'])
+
+/**
+ * Takes an update apart: finds its values for encrypted fields, and refuses what would have to work on ciphertext.
+ *
+ * @param place names the operation for messages, such as `User.updateOne()`
+ * @throws {OperationError} UPDATE_REFUSED, WRITE_REFUSED
+ * @throws {RecordError} STORED_PATH_ASSIGNED where it names wrapped keys
+ */
+export function planUpdate(root: Place, update: unknown, place: string): Plan {
+  if (Array.isArray(update)) return planPipeline(root, update, place)
+  const copy: Plain = {}
+  const slots: PlannedSlot[] = []
+  const touched: string[] = []
+  for (const [operator, operand] of Object.entries((update ?? {}) as Plain)) {
+    if (!operator.startsWith('$')) {
+      throw new OperationError('UPDATE_REFUSED', `${place}: ${operator} is no operator of an update. Use $set.`)
+    }
+    copy[operator] = isPlainObject(operand) ? { ...operand } : operand
+    if (!isPlainObject(operand)) continue
+    for (const [path, value] of Object.entries(operand)) {
+      if (operator !== '$setOnInsert') touched.push(path)
+      checkPath(root, operator, path, value, place)
+      if (assigning.has(operator) || adding.has(operator)) {
+        const found: Slot[] = []
+        planValue(root, copy[operator], path, operator, place, found)
+        for (const slot of found) slots.push({ ...slot, operator })
+      } else if (operator === '$pull') checkPull(root, path, value, place)
+    }
+  }
+  return { update: copy, slots, touched, isReplacement: false }
+}
+
+/** The same for a replacement, which is a whole record. */
+export function planReplacement(root: Place, replacement: unknown, place: string): Plan {
+  const slots: Slot[] = []
+  const update = scanDocument(root, replacement, place, slots)
+  return {
+    update,
+    slots: slots.map((slot) => ({ ...slot, operator: 'replace' })),
+    touched: [],
+    isReplacement: true,
+  }
+}
+
+function planValue(root: Place, operand: Plain, path: string, operator: string, place: string, found: Slot[]): void {
+  const value = operand[path]
+  if (!adding.has(operator) || !isPlainObject(value) || !('$each' in value)) {
+    scanOperand(root, operand, path, place, found)
+    return
+  }
+  operand[path] = { ...value }
+  scanOperand(root, operand[path], '$each', place, found, path)
+}
+
+function checkPath(root: Place, operator: string, path: string, value: unknown, place: string): void {
+  checkTarget(root, operator, path, place)
+  if (operator !== '$rename') return
+  if (follow(root, path)) throw refused(place, operator, path, 'what is in it is bound to the path. Load the record and save it.')
+  if (follow(root, String(value))) throw refused(place, operator, String(value), 'nothing can be moved there. Choose another name.')
+}
+
+function checkTarget(root: Place, operator: string, path: string, place: string): void {
+  refuseIdentity(root, path, place)
+  const location = follow(root, path)
+  if (!location) return
+  if (location.place.keysOf.length > 0) {
+    if (assigning.has(operator) && location.below.length === 0) return
+    throw new RecordError(
+      'STORED_PATH_ASSIGNED',
+      `${place}: ${path} holds wrapped keys, which only the library writes: without them the record cannot be read.`,
+    )
+  }
+  if (location.place.fields.length === 0) return
+  if (location.below.length > 0) throw refused(place, operator, path, 'only a whole field can be written. Set the field itself.')
+  if (!assigning.has(operator) && operator !== '$unset') {
+    throw refused(place, operator, path, 'the operator cannot work on it. Load the record, change the value and save it.')
+  }
+}
+
+/** Ciphertexts of a subdocument are bound to its `_id`. */
+function refuseIdentity(root: Place, path: string, place: string): void {
+  const segments = path.split('.')
+  if (segments.length < 2 || segments.at(-1) !== '_id') return
+  let at: Place | undefined = root
+  for (const segment of segments.slice(0, -1)) at = step(at, segment)
+  const isEncrypted = at !== undefined && [...at.children.values()].some(({ fields }) => fields.length > 0)
+  if (isEncrypted) throw refused(place, '$set', path, 'the fields beside it are bound to it. Replace the subdocument as a whole.')
+}
+
+function checkPull(root: Place, path: string, condition: unknown, place: string): void {
+  let at: Place | undefined = root
+  for (const segment of path.split('.')) at = step(at, segment)
+  if (at !== undefined) translateFilter(at, condition, `${place} $pull ${path}`)
+}
+
+function planPipeline(root: Place, stages: readonly unknown[], place: string): Plan {
+  const touched: string[] = []
+  for (const stage of stages) {
+    for (const [operator, operand] of Object.entries((stage ?? {}) as Plain)) {
+      if (operator === '$replaceRoot' || operator === '$replaceWith' || operator === '$project') {
+        throw refused(place, operator, 'the record', 'a pipeline encrypts nothing. Load the records and save them.')
+      }
+      const paths = operator === '$unset' ? [operand].flat().map(String) : Object.keys((operand ?? {}) as Plain)
+      for (const path of paths) {
+        touched.push(path)
+        checkTarget(root, operator === '$unset' ? '$unset' : 'a pipeline', path, place)
+        if (operator !== '$unset' && follow(root, path)) {
+          throw refused(place, operator, path, 'a pipeline encrypts nothing. Load the records and save them.')
+        }
+      }
+      if (operator !== '$unset') checkExpression(root, operand, place)
+    }
+  }
+  return { update: stages as Plain[], slots: [], touched, isReplacement: false }
+}
+
+function refused(place: string, operator: string, path: string, why: string): OperationError {
+  return new OperationError('UPDATE_REFUSED', `${place}: ${operator} on ${path}: it is stored encrypted, and ${why}`)
+}

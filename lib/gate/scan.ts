@@ -1,0 +1,234 @@
+import { OperationError, RecordError } from '../errors'
+import { bytesOf, parseWrappedKey } from '../format/entry'
+import { looksLikeEnvelope } from '../format/envelope'
+import { isDocument, type Plain } from '../mongoose/host'
+import { invalidationsOf } from '../mongoose/internals'
+import { envelopeSubtype } from '../record/sealing'
+import { Box } from '../schema/box'
+import { type Place, step } from '../schema/layout'
+import { StoredKeys } from '../schema/type'
+
+/**
+ * Looks through what is about to be sent for the values of encrypted fields. Comes in: a value, and the place in the layout that
+ * it is for. Goes out: the value with the objects around each box copied, and the boxes as slots to be filled. Keeps
+ * invariant 1: what stands at an encrypted path is a box, an envelope or null, and anything else becomes a box here.
+ */
+
+/** One box in what is about to be sent, to be replaced by its envelope. */
+export interface Slot {
+  readonly box: Box
+  readonly place: Place
+  /** The path in the stored document, with positions in arrays. */
+  readonly path: readonly string[]
+  /** The same without positions. */
+  readonly names: readonly string[]
+  /** Where the box stands: the record that the field is of, or the operand of an update with the path as its key. */
+  readonly holder: Plain
+  readonly key: string
+  /** Whether the record is sent with it, so that its wrapped keys go into the holder. */
+  readonly isWhole: boolean
+}
+
+/** What is known on the way down. */
+interface Walk {
+  readonly slots: Slot[]
+  /** Names the operation for messages. */
+  readonly place: string
+  readonly path: string[]
+  readonly names: string[]
+  /** The discriminator that the document says it is of, where several models encrypt the same path. */
+  readonly root: unknown
+}
+
+/** Looks through a whole document. */
+export function scanDocument(root: Place, document: unknown, place: string, slots: Slot[]): Plain {
+  const walk: Walk = { slots, place, path: [], names: [], root: document }
+  return walkValue(walk, document, root) as Plain
+}
+
+/** Looks through the value that an operator of an update gives a path; `operand[key]` is replaced where it holds a box. */
+export function scanOperand(
+  root: Place,
+  operand: Plain,
+  key: string,
+  place: string,
+  slots: Slot[],
+  target: string = key,
+): void {
+  const walk: Walk = { slots, place, path: [], names: [], root: undefined }
+  let at: Place | undefined = root
+  for (const segment of target.split('.')) {
+    const next = step(at, segment)
+    if (next === undefined) return
+    walk.path.push(segment)
+    if (next !== at) walk.names.push(segment)
+    at = next
+  }
+  const value = operand[key]
+  if (at === undefined) return
+  if (at.fields.length > 0) putField(walk, at, value, operand, key, false)
+  else if (at.keysOf.length > 0) operand[key] = checkKeys(value, place, key)
+  else operand[key] = walkValue(walk, value, at)
+}
+
+function walkValue(walk: Walk, given: unknown, place: Place): unknown {
+  const value = asSent(given)
+  if (Array.isArray(value)) return walkArray(walk, value, place)
+  if (!isObject(value)) {
+    if (value instanceof Box) throw misplaced(walk, value)
+    return value
+  }
+  let copy: Plain | undefined = value === given ? undefined : value
+  for (const key of Object.keys(value)) {
+    const next = stepInto(walk, place, key)
+    if (next === undefined) continue
+    walk.path.push(key)
+    walk.names.push(key)
+    const item = value[key]
+    if (next.fields.length > 0) {
+      if (needsSlot(walk, next, item)) {
+        copy ??= { ...value }
+        putField(walk, next, item, copy, key, true)
+      }
+    } else {
+      const walked = next.keysOf.length > 0 ? checkKeys(item, walk.place, key) : walkValue(walk, item, next)
+      if (walked !== item) {
+        copy ??= { ...value }
+        copy[key] = walked
+      }
+    }
+    walk.path.pop()
+    walk.names.pop()
+  }
+  return copy ?? value
+}
+
+function walkArray(walk: Walk, value: readonly unknown[], place: Place): unknown {
+  let copy: unknown[] | undefined
+  for (let index = 0; index < value.length; index++) {
+    walk.path.push(String(index))
+    const walked = walkValue(walk, value[index], place)
+    walk.path.pop()
+    if (walked !== value[index]) {
+      copy ??= Array.from(value)
+      copy[index] = walked
+    }
+  }
+  return copy ?? value
+}
+
+/** The place of a key. A key that holds dots would be stored as it is, and is no path to a field. */
+function stepInto(walk: Walk, place: Place, key: string): Place | undefined {
+  const next = place.isArray && /^\d+$/.test(key) ? undefined : step(place, key)
+  if (next !== undefined || !key.includes('.')) return next
+  let at: Place | undefined = place
+  for (const segment of key.split('.')) {
+    at = step(at, segment)
+    if (at?.fields.length) {
+      throw new OperationError('WRITE_REFUSED', `${walk.place}: ${key} holds dots, and is no path to the encrypted field.`)
+    }
+  }
+  return undefined
+}
+
+/** Whether something at an encrypted path is to be encrypted: what is null, and an envelope that is put back, stay. */
+function needsSlot(walk: Walk, place: Place, value: unknown): boolean {
+  if (value === null || value === undefined) return false
+  const bytes = value instanceof Box ? undefined : bytesOf(value)
+  if (!bytes || (value as { sub_type?: number }).sub_type !== envelopeSubtype) return true
+  if (looksLikeEnvelope(bytes)) return false
+  if (place.fields.some(({ field }) => field.inner?.instance === 'Buffer' || field.mutable)) return true
+  throw new OperationError(
+    'WRITE_REFUSED',
+    `${walk.place}: ${walk.path.join('.')} is encrypted, and got bytes of the subtype of envelopes that are none.`,
+  )
+}
+
+function putField(walk: Walk, place: Place, value: unknown, holder: Plain, key: string, isWhole: boolean): void {
+  if (!needsSlot(walk, place, value)) return
+  const box = boxFor(walk, place, value)
+  // A nested object that nobody has put anything into is there always, and is not stored.
+  if (isWhole && box.isEmpty && isDocument(box.owner) && !box.owner.isModified(box.field.name)) {
+    delete holder[key]
+    return
+  }
+  holder[key] = box
+  walk.slots.push({ box, place, path: [...walk.path], names: [...walk.names], holder, key, isWhole })
+}
+
+/** What is no box yet came past Mongoose's casts: a lean insert, the application's own use of the collection, a late plugin. */
+function boxFor(walk: Walk, place: Place, value: unknown): Box {
+  if (value instanceof Box) {
+    if (place.fields.some(({ field }) => field === value.field)) return value
+    throw misplaced(walk, value)
+  }
+  const { field, use } = fieldFor(walk, place)
+  const at = walk.path.join('.')
+  try {
+    const box = field.complex
+      ? Box.open(field, use, undefined, value)
+      : Box.open(field, use, undefined, field.inner!.applySetters(value, undefined))
+    const failed = box.holder && Object.keys(invalidationsOf(box.holder)).length > 0
+    if (!failed && box.stored() !== undefined && box.stored() !== null) return box
+  } catch {
+    // Mongoose's message would hold the value.
+  }
+  throw new OperationError('WRITE_REFUSED', `${walk.place}: ${at} is encrypted, and its value cannot be cast to the type of the field.`)
+}
+
+function fieldFor(walk: Walk, { fields }: Place) {
+  if (fields.length === 1) return fields[0]!
+  const key = isObject(walk.root) ? walk.root : {}
+  const own = fields.find(({ model }) => {
+    const { discriminatorMapping: mapping } = model.schema as { discriminatorMapping?: { key: string; value: unknown } }
+    return mapping !== undefined && key[mapping.key] === mapping.value
+  })
+  const chosen = own ?? fields.find(({ use }) => use === fields[0]!.use && fields.every((each) => each.use === use))
+  if (chosen) return chosen
+  throw new OperationError(
+    'WRITE_REFUSED',
+    `${walk.place}: several models encrypt ${walk.path.join('.')} in this collection. Write it by the model that it is of.`,
+  )
+}
+
+/** Wrapped keys that a backup has; nothing else may come to where they are stored. */
+function checkKeys(value: unknown, place: string, path: string): unknown {
+  if (value instanceof StoredKeys) return value.toBSON()
+  if (value === undefined) return value
+  if (Array.isArray(value) && value.length > 0) {
+    for (const entry of value) parseWrappedKey(entry, `${place} ${path}`)
+    return value
+  }
+  throw new RecordError(
+    'STORED_PATH_ASSIGNED',
+    `${place}: ${path} holds wrapped keys, which only the library writes: without them the record cannot be read.`,
+  )
+}
+
+function misplaced(walk: Walk, box: Box): OperationError {
+  return new OperationError(
+    'WRITE_REFUSED',
+    `${walk.place}: ${walk.path.join('.') || 'the document'} was given the encrypted value of ${box.field.name}. Assign the value itself.`,
+  )
+}
+
+/** What the driver would make of a value: documents and maps as the objects that they are stored as. */
+function asSent(value: unknown): unknown {
+  if (value === null || typeof value !== 'object' || value instanceof Box) return value
+  if (isDocument(value)) return (value as unknown as { toBSON(): unknown }).toBSON()
+  if (value instanceof Map) return Object.fromEntries(value)
+  const { toBSON, _bsontype } = value as { toBSON?: () => unknown; _bsontype?: string }
+  return typeof toBSON === 'function' && _bsontype === undefined && !Array.isArray(value) ? toBSON.call(value) : value
+}
+
+function isObject(value: unknown): value is Plain {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !(value instanceof Date) &&
+    !(value instanceof RegExp) &&
+    !(value instanceof Uint8Array) &&
+    !(value instanceof Box) &&
+    (value as { _bsontype?: unknown })._bsontype === undefined
+  )
+}

@@ -1,0 +1,170 @@
+import { ConfigurationError } from '../errors'
+import { parseReference } from '../format/envelope'
+import { type AnyModel, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
+import { fullPathOf, partsOf } from '../mongoose/internals'
+import { identify, idOf, modelNameOf, nameOf } from '../record/identity'
+import { envelopeSubtype, type Job, prepare, seal } from '../record/sealing'
+import { KeyRing } from '../record/ring'
+import { currentTarget, type Target } from '../record/rings'
+import { encryptedPartsOf } from '../record/staging'
+import { isPlainObject } from '../mongoose/plain'
+import { Box } from '../schema/box'
+import { ownerUseOf } from '../schema/uses'
+import type { Use } from '../schema/use'
+import type { Slot } from './scan'
+
+/**
+ * Finds out for each slot which record it is of, and encrypts its value for that record. A value whose box stands in a document of
+ * the user's is encrypted under that document's key ring; any other under a ring made of what is stored, or of nothing.
+ */
+
+/** The record that a write reaches, as far as it is known. */
+export interface Reached {
+  readonly id: unknown
+  /** What is stored of it, where it was read. */
+  readonly stored: Plain | undefined
+  /** What is to be stored, where the whole record is sent. */
+  readonly content?: Plain
+}
+
+/** A slot with what its value is encrypted for. */
+export interface Aimed extends Job {
+  readonly slot: Slot
+  /** Whether the box stands in a document of the user's that is this record. */
+  readonly isBound: boolean
+  /** The path of the record in the stored document, where it is a subdocument. */
+  readonly prefix: string
+}
+
+/** A slot whose envelope has been put in. */
+export interface Sealed extends Aimed {
+  /** The reference of the data key of its envelope. */
+  readonly reference: string
+}
+
+/** Rings made for records that no document of the user's stands for, by their names: one for each record of an operation. */
+export type RawRings = Map<string, KeyRing>
+
+/** Aims slots at one record. */
+export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, models: ReadonlySet<AnyModel>): Aimed[] {
+  return slots.map((slot) => {
+    const prefix = slot.path.slice(0, -1).join('.')
+    const doc = boundDocument(slot, reached, models)
+    const target = doc ? currentTarget(doc, slot.box.use) : rawTarget(slot, reached, raw)
+    return { slot, box: slot.box, target, isBound: doc !== undefined, prefix }
+  })
+}
+
+/** Puts the envelopes in, and the wrapped keys beside those whose record is sent whole. */
+export async function fill(aimed: readonly Aimed[]): Promise<Sealed[]> {
+  const writers = await prepare(aimed)
+  const sealed = aimed.map((each) => {
+    const { slot, box } = each
+    const envelope = seal(each, writers)
+    slot.holder[slot.key] = box.field.host.binary(envelope, envelopeSubtype)
+    return { ...each, reference: parseReference(envelope, slot.path.join('.')) }
+  })
+  for (const { slot, box, target } of aimed) {
+    if (slot.isWhole && !box.use.byOwner) slot.holder[box.use.keyPath] = target.ring.toStore()
+  }
+  return sealed
+}
+
+/** The document of the user's that a slot's box stands in, if that is the record which the write reaches. */
+function boundDocument(slot: Slot, { id }: Reached, models: ReadonlySet<AnyModel>): Doc | undefined {
+  const { box } = slot
+  if (!isDocument(box.owner)) return undefined
+  let doc = box.owner
+  const owner = ownerOf(doc)
+  if (!isOf(owner, models) || !sameId(box, idOf(owner), id)) return undefined
+  if (doc === owner && slot.names.length > 1) {
+    // It was set by a path of the owner, and is of the subdocument that it came to stand in.
+    const part = encryptedPartsOf(owner).find((each) => each !== owner && standsAt(each, slot))
+    if (!part) return undefined
+    doc = part
+    box.owner = part
+  }
+  if (doc === owner) return owner
+  return standsAt(doc, slot) && partsOf(owner).includes(doc) ? doc : undefined
+}
+
+/** Whether a subdocument is the one whose field a slot is: by its path, and by its `_id` where that is sent with it. */
+function standsAt(doc: Doc, slot: Slot): boolean {
+  if (fullPathOf(doc) !== slot.names.slice(0, -1).join('.')) return false
+  return !slot.isWhole || sameId(slot.box, idOf(doc), slot.holder._id)
+}
+
+function isOf(doc: Doc, models: ReadonlySet<AnyModel>): boolean {
+  for (let model = modelOf(doc); model?.schema; model = Object.getPrototypeOf(model)) if (models.has(model)) return true
+  return false
+}
+
+/** Whether two `_id`s are the same value of the same type. */
+function sameId({ field: { host } }: Box, one: unknown, other: unknown): boolean {
+  return one === other || Buffer.compare(host.serialize({ v: one }), host.serialize({ v: other })) === 0
+}
+
+function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
+  const { box, names, place } = slot
+  const { use } = box
+  const { host } = box.field
+  const { model } = place.fields.find(({ field }) => field === box.field)!
+  const name = modelNameFor(box, model)
+  const path = slot.path.slice(0, -1)
+  const isWithin = path.length > 0
+  const stored = slot.isWhole && isWithin ? slot.holder : at(reached.stored ?? reached.content, path)
+  const within = isWithin ? { path: names.slice(0, -1).join('.'), id: (stored as Plain | undefined)?._id } : undefined
+  const identity = identify(host, name, reached.id, within)
+  if (!use.byOwner) {
+    const ring = rawRing(raw, use, identity.name, () => {
+      const keys = (stored as Plain | undefined)?.[use.keyPath]
+      return new KeyRing(use, identity, Array.isArray(keys) ? keys : [], subjectFor(use, model, reached, path))
+    })
+    return { ring, place: ring.identity.place }
+  }
+  const ownerUse = ownerUseOf(model.schema, use)
+  if (!ownerUse) throw new ConfigurationError('OPTION_INVALID', `${name}: dataKey: 'owner' needs a use of the plugin on the record.`)
+  const owner = identify(host, name, reached.id)
+  const ring = rawRing(raw, ownerUse, owner.name, () => {
+    const keys = reached.stored?.[ownerUse.keyPath]
+    return new KeyRing(ownerUse, owner, Array.isArray(keys) ? keys : [], subjectFor(ownerUse, model, reached, []))
+  })
+  return { ring, place: identity.place }
+}
+
+function rawRing(raw: RawRings, use: Use, name: string, make: () => KeyRing): KeyRing {
+  const key = `${use.keyPath} ${name}`
+  let ring = raw.get(key)
+  if (!ring) {
+    ring = make()
+    raw.set(key, ring)
+  }
+  return ring
+}
+
+/** The document that the functions `context` and `keyId` are asked of: made of what is stored or sent, where there are any. */
+function subjectFor(use: Use, model: AnyModel, { id, stored, content }: Reached, path: readonly string[]): Doc | undefined {
+  if (!use.isCustom) return undefined
+  const values = { ...(withoutBoxes(content ?? stored) as Plain), _id: id }
+  const doc = (model as unknown as { hydrate(values: object): Doc }).hydrate(values)
+  return path.length === 0 ? doc : (doc.get(path.join('.')) as Doc)
+}
+
+/** The name that goes into the context: of the model whose query or document brought the box, else of one that has the field. */
+function modelNameFor({ owner }: Box, model: AnyModel): string {
+  if (isDocument(owner)) return (modelOf(ownerOf(owner)) as { modelName?: string }).modelName ? modelNameOf(owner) : nameOf(model)
+  const asked = typeof owner === 'function' ? owner : (owner as { model?: unknown } | null | undefined)?.model
+  return nameOf((asked as object | undefined) ?? model)
+}
+
+function at(value: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>((found, segment) => (found as Plain | null | undefined)?.[segment], value)
+}
+
+/** What is sent, without the values that nothing has encrypted yet: no option may read those. */
+function withoutBoxes(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutBoxes)
+  if (!isPlainObject(value)) return value
+  const entries = Object.entries(value).filter(([, item]) => !(item instanceof Box))
+  return Object.fromEntries(entries.map(([key, item]) => [key, withoutBoxes(item)]))
+}

@@ -1,0 +1,83 @@
+import type { ClientSession } from 'mongoose'
+import { type Doc, isDocument, type Plain } from '../mongoose/host'
+import { referenceOf } from '../format/entry'
+import { transactionOf } from '../record/fetching'
+import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
+import { ringStored } from '../record/rings'
+import { noteUncommitted } from '../record/transactions'
+import type { Sealed } from './targets'
+
+/**
+ * The one way in which a write of an envelope is tied to the record and the data key that it was made under: an update brings the
+ * key along where the record may not have it yet, and is made only while the record has it where it is one of the stored ones.
+ */
+
+/** What ties a write to its record. */
+export interface Tie {
+  /** Conditions on the record as it is stored. */
+  readonly conditions: Plain
+  /** Wrapped keys that come to the record, by their paths: added beside those that it has. */
+  readonly added: Plain
+  /** Wrapped keys that replace those of a record whose context has changed, by their paths. */
+  readonly replaced: Plain
+}
+
+/** Ties an update to the data keys of its envelopes. */
+export function tie(sealed: readonly Sealed[]): Tie {
+  const conditions: Plain = {}
+  const added: Plain = {}
+  const replaced: Plain = {}
+  for (const { slot, target, reference, prefix, box } of sealed) {
+    const { ring } = target
+    if (slot.isWhole && !box.use.byOwner) continue
+    const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
+    const keyPath = `${at}${ring.use.keyPath}`
+    if (at !== '' && ring.identity.id !== undefined) conditions[`${at}_id`] = ring.identity.id
+    const pending = pendingOf(ring, reference)
+    if (!pending) Object.assign(conditions, hasKey(ring, keyPath, ring.indexOf(reference)))
+    else if (ring.replaces) {
+      Object.assign(conditions, hasExactly(ring.replaces, keyPath))
+      replaced[keyPath] = [ring.encoded(pending)]
+    } else added[keyPath] = ring.encoded(pending)
+  }
+  return { conditions, added, replaced }
+}
+
+/** The rings and keys that a write has brought into the database, once it is known to be made. */
+export function settle(sealed: readonly Sealed[], session: ClientSession | undefined): void {
+  const transaction = transactionOf(session)
+  const added = new Map<KeyRing, OpenKey>()
+  for (const { target, reference } of sealed) {
+    const pending = pendingOf(target.ring, reference)
+    if (pending) added.set(target.ring, pending)
+  }
+  for (const [ring, key] of added) ring.committed(key)
+  for (const { box, target, isBound } of sealed) {
+    if (!isBound) continue
+    ringStored(target.ring)
+    box.settled()
+    if (transaction && isDocument(box.owner)) {
+      const key = added.get(target.ring)
+      noteUncommitted(box.owner as Doc, transaction, box, key && { ring: target.ring, key })
+    }
+  }
+}
+
+function pendingOf({ pending }: KeyRing, reference: string): OpenKey | undefined {
+  return pending && referenceOf(pending.entry.commitment) === reference ? pending : undefined
+}
+
+/**
+ * By its position, for a condition on any of several would make the positional operator `$` of the user's own update name another
+ * element: MongoDB lets one array alone decide it.
+ */
+function hasKey(ring: KeyRing, keyPath: string, index: number): Plain {
+  return { [`${keyPath}.${index}.commitment`]: ring.use.host.binary(storedCommitment(ring.stored[index]) as Uint8Array) }
+}
+
+function hasExactly(ring: KeyRing, keyPath: string): Plain {
+  const { stored } = ring
+  if (stored.length === 0) return { [`${keyPath}.0`]: { $exists: false } }
+  const each = stored.map((_entry, index) => hasKey(ring, keyPath, index))
+  return Object.assign({ [`${keyPath}.${stored.length}`]: { $exists: false } }, ...each)
+}

@@ -1,0 +1,222 @@
+import type { ClientSession } from 'mongoose'
+import { OperationError, RecordError } from '../errors'
+import { isDocument, type Plain } from '../mongoose/host'
+import { refreshFrom } from '../record/refreshing'
+import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
+import { guardDependencies, needsWhole } from './dependencies'
+import type { Gate } from './gate'
+import { type Plan, type PlannedSlot, planReplacement, planUpdate } from './plan'
+import { type Aimed, aim, fill, type RawRings, type Reached, type Sealed } from './targets'
+import { settle, tie } from './tie'
+
+/** A write of one record as it was asked for. */
+export interface Request {
+  readonly method: string
+  readonly filter: Plain
+  readonly update: unknown
+  readonly options: Plain
+  /** Sends it, by the driver's own method. */
+  readonly send: (filter: Plain, update: unknown, options: Plain) => Promise<any>
+}
+
+/** How often a write starts anew when another comes between its reading and its writing. */
+const maxAttempts = 5
+
+/**
+ * Updates or replaces one record: reads which one it is where no document says so, encrypts for it, and writes while it still has
+ * the data key. What was overtaken is done again, as the database itself would.
+ *
+ * @throws {RecordError} RECORD_CHANGED when other writes came between every time, or overtook a document of the user's
+ */
+export async function updateOne(gate: Gate, request: Request): Promise<any> {
+  const { filter, options } = request
+  const plan = planOf(gate, request)
+  if (plan.slots.length === 0) {
+    await guardDependencies(gate, request, plan)
+    return request.send(filter, plan.update, options)
+  }
+  const id = idOfFilter(filter)
+  const bound = plan.isReplacement || id === undefined ? [] : aimBound(gate, plan, { id, stored: undefined })
+  if (bound.length === plan.slots.length) return updateDocument(gate, request, plan, bound)
+  for (let attempt = 1; attempt <= maxAttempts; attempt++) {
+    const done = await attemptUpdate(gate, request, attempt)
+    if (done) return done.result
+  }
+  throw overtaken(`${gate.place(request.method)}`)
+}
+
+/** Plans a write anew: every attempt fills slots of its own. */
+export function planOf(gate: Gate, { method, update }: Pick<Request, 'method' | 'update'>): Plan {
+  const place = gate.place(method)
+  return isReplacement(method) ? planReplacement(gate.layout, update, place) : planUpdate(gate.layout, update, place)
+}
+
+function isReplacement(method: string): boolean {
+  return method === 'replaceOne' || method === 'findOneAndReplace'
+}
+
+/** The slots of an update that a document of the user's sends, each for that document; empty where it is anything else. */
+export function aimBound(gate: Gate, { slots }: Plan, reached: Reached): Aimed[] {
+  if (!slots.every(({ box }) => isDocument(box.owner))) return []
+  const aimed = aim(slots, reached, new Map(), gate.models)
+  return aimed.every(({ isBound, slot }) => isBound || slot.isWhole) ? aimed : []
+}
+
+async function updateDocument(gate: Gate, request: Request, plan: Plan, aimed: readonly Aimed[]): Promise<any> {
+  const { filter, options } = request
+  const sealed = await fill(aimed)
+  const { conditions, update } = withKeys(plan.update as Plain, sealed)
+  const id = idOfFilter(filter)
+  const result = await request.send(tiedFilter(filter, id, conditions), update, options)
+  if (isHit(result)) settle(sealed, options.session)
+  else if (Object.keys(conditions).length > 0) await refuseOvertaken(gate, request, sealed)
+  return result
+}
+
+/** Tells a record that was overtaken from one that is gone, or that does not match what the user asked for. */
+async function refuseOvertaken(gate: Gate, { filter, options, method }: Request, sealed: readonly Sealed[]): Promise<void> {
+  const stored = await gate.native.findOne(filter, sessionOnly(options))
+  if (!stored) return
+  refreshFrom(
+    sealed.map(({ box }) => box),
+    stored,
+  )
+  throw overtaken(gate.place(method), sealed)
+}
+
+/** One attempt; `undefined` when another write came between. */
+async function attemptUpdate(gate: Gate, request: Request, attempt: number): Promise<{ result: any } | undefined> {
+  const { filter, options } = request
+  const plan = planOf(gate, request)
+  const found = await findReached(gate, request, plan)
+  if (!found && !options.upsert) return { result: await request.send(matchingNothing(filter), empty(gate, plan), options) }
+  if (!found) return upsert(gate, request, plan, attempt)
+  const raw: RawRings = new Map()
+  const sealed = await encryptFor(gate, plan, { id: found._id, stored: found }, raw)
+  const { conditions, update } = withKeys(plan.update as Plain, sealed)
+  await guardDependencies(gate, request, plan, found)
+  // Were the record deleted meanwhile, an upsert would insert what belongs to it.
+  const result = await request.send(tiedFilter(filter, found._id, conditions), update, { ...options, upsert: false })
+  if (!isHit(result)) return undefined
+  settle(sealed, options.session)
+  return { result }
+}
+
+/** Encrypts the values of an update for a record that was read. What only an insert would store is left out. */
+export async function encryptFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings): Promise<Sealed[]> {
+  const slots = plan.slots.filter(({ operator }) => operator !== '$setOnInsert')
+  for (const slot of plan.slots) if (slot.operator === '$setOnInsert') delete slot.holder[slot.key]
+  refuseMissing(gate, slots, reached)
+  const content = plan.isReplacement ? { content: plan.update as Plain } : {}
+  const own = plan.isReplacement ? { id: (plan.update as Plain)._id ?? reached.id, stored: undefined, ...content } : reached
+  return fill(aim(slots, own, raw, gate.models))
+}
+
+/** A subdocument that is not there has no data key; MongoDB would make one up without an `_id`. */
+function refuseMissing(gate: Gate, slots: readonly PlannedSlot[], { stored }: Reached): void {
+  for (const { path, isWhole, operator } of slots) {
+    const record = path.slice(0, -1)
+    if (isWhole || record.length === 0 || operator === 'replace') continue
+    const positional = record.find((segment) => segment.startsWith('$'))
+    if (positional !== undefined) {
+      throw new OperationError(
+        'UPDATE_REFUSED',
+        `${gate.place('updateOne')}: ${path.join('.')} is encrypted under a key of the element, and ${positional} does not say which ` +
+          'it is. Name it by its position, or load the record and save it.',
+      )
+    }
+    const last = record.at(-1) as string
+    if (!/^\d+$/.test(last) || valueAt(stored, record) !== undefined) continue
+    throw new OperationError('UPDATE_REFUSED', `${gate.place('updateOne')}: the record has no ${record.join('.')}.`)
+  }
+}
+
+async function upsert(gate: Gate, request: Request, plan: Plan, attempt: number): Promise<{ result: any } | undefined> {
+  const { filter, options } = request
+  const update = plan.update as Plain
+  const inserted = plan.isReplacement
+    ? { ...equalities(filter), ...update }
+    : { ...equalities(filter), ...update.$setOnInsert, ...update.$set }
+  const id = inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
+  const content = plan.isReplacement ? update : inserted
+  const sealed = await fill(aim(plan.slots, { id, stored: undefined, content }, new Map(), gate.models))
+  const tied = plan.isReplacement ? { update: plan.update, conditions: {} } : withKeys(update, sealed)
+  const where = filter._id === undefined ? { ...filter, _id: id } : filter
+  try {
+    const result = await request.send(where, tied.update, options)
+    settle(sealed, options.session)
+    return { result }
+  } catch (error) {
+    // Another upsert was first: by now there is a record to update.
+    const isDuplicate = (error as { code?: unknown }).code === 11000
+    const session = options.session as ClientSession | undefined
+    if (!isDuplicate || attempt >= maxAttempts || session?.inTransaction()) throw error
+    if (await gate.native.findOne(filter, { projection: { _id: 1 }, ...sessionOnly(options) })) return undefined
+    throw error
+  }
+}
+
+/** Reads the record that a write would reach, in its session and order, as far as it must be known to encrypt for it. */
+async function findReached(gate: Gate, { filter, options }: Request, plan: Plan): Promise<Plain | null> {
+  const { sort, collation, hint, session } = options
+  const projection = plan.isReplacement ? { _id: 1 } : needsWhole(gate) ? undefined : projectionFor(plan)
+  const settings = { projection, sort, collation, hint, session }
+  return gate.native.findOne(filter, Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)))
+}
+
+/** The `_id`s and wrapped keys of the record, and of the subdocuments that are written to. */
+export function projectionFor({ slots }: Plan): Record<string, 1> {
+  const projection: Record<string, 1> = { _id: 1 }
+  for (const { box, names, path } of slots) {
+    const { use } = box
+    const record = names.slice(0, -1)
+    if (record.length > 0 && path.length > 1) projection[record[0] as string] = 1
+    else if (!use.byOwner) projection[use.keyPath] = 1
+  }
+  return projection
+}
+
+/** An update with the wrapped keys that it brings, and the conditions that tie it to the record. */
+export function withKeys(given: Plain, sealed: readonly Sealed[]): { update: Plain; conditions: Plain } {
+  const isWhole = sealed.every(({ slot, box }) => slot.isWhole && !box.use.byOwner)
+  if (isWhole) return { update: given, conditions: {} }
+  const { conditions, added, replaced } = tie(sealed)
+  const update: Plain = { ...given }
+  if (Object.keys(added).length > 0) update.$addToSet = { ...update.$addToSet, ...added }
+  if (Object.keys(replaced).length > 0) update.$set = { ...update.$set, ...replaced }
+  return { update, conditions }
+}
+
+/** An update of nothing, in the form of one: MongoDB accepts none that is empty, and nothing of the values may be sent. */
+function empty(gate: Gate, plan: Plan): Plain {
+  if (plan.isReplacement) return {}
+  const [use] = [...gate.uses]
+  return { $setOnInsert: { [use?.keyPath ?? '_id']: null } }
+}
+
+/** Whether a write reached a record, told by what the driver gives. */
+export function isHit(result: any): boolean {
+  if (result === null || result === undefined) return false
+  const { matchedCount, upsertedCount, acknowledged, lastErrorObject, value } = result
+  if (acknowledged === false) return true
+  if (lastErrorObject !== undefined) return lastErrorObject.n > 0 || value !== null
+  return matchedCount === undefined || matchedCount > 0 || upsertedCount > 0
+}
+
+/** The error for a write that was overtaken. */
+export function overtaken(place: string, sealed: readonly Sealed[] = []): RecordError {
+  const names = [...new Set(sealed.map(({ target }) => target.ring.identity.name))].join(', ')
+  return new RecordError(
+    'RECORD_CHANGED',
+    `${place}${names ? `: ${names}` : ''}: another process changed the data key of the record meanwhile, and nothing was written. Do the ` +
+      'same again: a document that was to be saved has the new key now.',
+  )
+}
+
+function sessionOnly({ session }: Plain): Plain {
+  return session ? { session } : {}
+}
+
+function valueAt(value: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>((found, segment) => (found as Plain | null | undefined)?.[segment], value)
+}

@@ -1,0 +1,23 @@
+import { Box } from '../schema/box'
+import { follow, type Place } from '../schema/layout'
+import { refused, refusedBox, refusedKeys } from './refusals'
+import { entriesOf, itemsOf } from './values'
+
+/**
+ * Looks through a value that MongoDB is to compare as a whole with what stands at a place: `{ label: 'home', phone: 'x' }`
+ * compares an encrypted phone as well. At no place at all, only boxes are looked for.
+ *
+ * @throws {OperationError} QUERY_REFUSED when it holds anything but null where the place has an encrypted field
+ */
+export function checkContents(place: string, at: Place | undefined, path: string, value: unknown): void {
+  if (value instanceof Box) throw refusedBox(place, path)
+  const items = itemsOf(value)
+  if (items) for (const item of items) checkContents(place, at, path, item)
+  for (const [key, item] of (items ? undefined : entriesOf(value)) ?? []) {
+    const inner = path === '' ? key : `${path}.${key}`
+    const within = at && follow(at, key)?.place
+    if (within?.fields.length && item !== null && item !== undefined) throw refused(place, inner)
+    if (within?.keysOf.length && item !== null && item !== undefined) throw refusedKeys(place, inner)
+    checkContents(place, within, inner, item)
+  }
+}

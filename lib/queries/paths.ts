@@ -1,0 +1,27 @@
+import { fieldAt, type Place } from '../schema/layout'
+import { refused } from './refusals'
+import { entriesOf, itemsOf } from './values'
+
+/**
+ * Refuses a path that leads to an encrypted field, or below one: of `distinct()`, or of a stage that reads or sets it.
+ *
+ * @throws {OperationError} QUERY_REFUSED
+ */
+export function checkPath(root: Place, path: unknown, place: string): void {
+  if (typeof path === 'string' && fieldAt(root, path)) throw refused(place, path)
+}
+
+/**
+ * Refuses to sort by an encrypted field.
+ *
+ * @param sort in any form that Mongoose or the driver takes: an object, a Map, a list of pairs or of paths, or `'email -name'`
+ * @throws {OperationError} QUERY_REFUSED
+ */
+export function checkSort(root: Place, sort: unknown, place: string): void {
+  if (typeof sort === 'string') {
+    for (const path of sort.split(/\s+/)) checkPath(root, path.replace(/^[+-]/, ''), place)
+    return
+  }
+  for (const item of itemsOf(sort) ?? []) checkSort(root, item, place)
+  for (const [path] of entriesOf(sort) ?? []) checkPath(root, path.replace(/^[+-]/, ''), place)
+}

@@ -1,0 +1,59 @@
+import { Box } from '../schema/box'
+
+/** What the driver would make of a value: documents and whatever else says itself what is stored of it. */
+function asSent(value: unknown): unknown {
+  if (!isOpen(value) || Array.isArray(value) || isMap(value)) return value
+  const { toBSON } = value as { toBSON?: unknown }
+  return typeof toBSON === 'function' ? toBSON.call(value) : value
+}
+
+/** Whether a value holds others. A number, a date, a BSON type, a box are whole. */
+function isOpen(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null || value instanceof Box || ArrayBuffer.isView(value)) return false
+  if ((value as { _bsontype?: unknown })._bsontype !== undefined) return false
+  const tag = Object.prototype.toString.call(value)
+  return tag !== '[object Date]' && tag !== '[object RegExp]'
+}
+
+function isMap(value: object): value is Map<unknown, unknown> {
+  return Object.prototype.toString.call(value) === '[object Map]'
+}
+
+/** The elements of an array; `undefined` for anything else. */
+export function itemsOf(value: unknown): readonly unknown[] | undefined {
+  const sent = asSent(value)
+  return Array.isArray(sent) ? sent : undefined
+}
+
+/** The keys and values of an object, whatever its class, or of a Map; `undefined` for arrays and for what is one value. */
+export function entriesOf(value: unknown): readonly [string, unknown][] | undefined {
+  const sent = asSent(value)
+  if (!isOpen(sent) || Array.isArray(sent)) return undefined
+  return isMap(sent) ? Array.from(sent, ([key, item]) => [String(key), item]) : Object.entries(sent)
+}
+
+/** The same as an object, without anything where there are no keys. */
+export function optionsOf(value: unknown): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(entriesOf(value) ?? [])
+}
+
+/** Whether these are operators, such as `{ $gt: 1 }`, and not an object that is compared or built. */
+export function hasOperators(entries: readonly [string, unknown][]): boolean {
+  return entries.some(([key]) => key.startsWith('$'))
+}
+
+/** The same array where nothing in it changes, else a new one. */
+export function mapItems(given: unknown, items: readonly unknown[], change: (item: unknown) => unknown): unknown {
+  const changed = items.map(change)
+  return changed.every((item, index) => item === items[index]) ? given : changed
+}
+
+/** The same object where nothing in it changes, else a new one. */
+export function mapEntries(
+  given: unknown,
+  entries: readonly [string, unknown][],
+  change: (key: string, value: unknown) => unknown,
+): unknown {
+  const changed = entries.map(([key, value]): [string, unknown] => [key, change(key, value)])
+  return changed.every(([, value], index) => value === entries[index]?.[1]) ? given : Object.fromEntries(changed)
+}

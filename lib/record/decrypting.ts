@@ -1,0 +1,73 @@
+import { RecordError } from '../errors'
+import { type AnyModel, type Doc, isDocument, type Plain, schemaOf } from '../mongoose/host'
+import { indexedPathOf } from '../mongoose/internals'
+import { bytesOf } from '../format/entry'
+import { usesOf } from '../schema/uses'
+import { nameOf } from './identity'
+import { openDocument, plainFieldsOf } from './opening'
+import { encryptedPartsOf } from './staging'
+
+/** What `decrypt()` of a document gives: the plain values of its fields. */
+export async function decryptDocument(doc: Doc): Promise<Plain> {
+  await openDocument(doc)
+  return plainFieldsOf(doc)
+}
+
+/** What `Model.decrypt()` gives: of documents their fields, of lean objects copies with the values in place. */
+export async function decryptRecords(model: AnyModel, records: unknown): Promise<unknown> {
+  if (!Array.isArray(records)) return decryptRecord(model, records)
+  const outcomes = await Promise.allSettled(records.map((record) => decryptRecord(model, record)))
+  return outcomes.map((outcome) => {
+    if (outcome.status === 'rejected') throw outcome.reason
+    return outcome.value
+  })
+}
+
+async function decryptRecord(model: AnyModel, record: unknown): Promise<unknown> {
+  if (record === null || typeof record !== 'object') return record
+  return isDocument(record) ? decryptDocument(record) : decryptLean(model, record)
+}
+
+async function decryptLean(model: AnyModel, lean: Plain): Promise<Plain> {
+  if (lean._id === undefined || lean._id === null) {
+    throw new RecordError('ID_NOT_SELECTED', `${nameOf(model)}.decrypt(): the lean object has no _id. Select it when loading.`)
+  }
+  const doc = (model as unknown as { hydrate(values: Plain): Doc }).hydrate(lean)
+  const parts = encryptedPartsOf(doc)
+  for (const part of parts) checkKeys(model, part, part === doc ? lean : (valueAt(lean, part) as Plain))
+  const outcomes = await Promise.allSettled(parts.map(openDocument))
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  let result: any = lean
+  for (const part of parts) result = inPlace(result, part === doc ? [] : indexedPathOf(part).split('.'), part)
+  return result
+}
+
+function checkKeys(model: AnyModel, part: Doc, stored: Plain | undefined): void {
+  for (const use of usesOf(schemaOf(part))) {
+    if (use.byOwner || !stored || stored[use.keyPath] !== undefined) continue
+    if (![...use.fields.keys()].some((name) => bytesOf(stored[name]))) continue
+    throw new RecordError('KEY_NOT_SELECTED', `${nameOf(model)}.decrypt(): ${use.keyPath} was not selected. Select it, too.`)
+  }
+}
+
+/** A copy of a lean object, with the values of one part of it in the place of what is stored. */
+function inPlace(value: any, [segment, ...rest]: string[], part: Doc): unknown {
+  if (segment !== undefined) {
+    const copy = Array.isArray(value) ? [...value] : { ...value }
+    copy[segment] = inPlace(copy[segment], rest, part)
+    return copy
+  }
+  const copy = { ...value }
+  const plain = plainFieldsOf(part)
+  for (const use of usesOf(schemaOf(part))) {
+    delete copy[use.keyPath]
+    for (const name of use.fields.keys()) if (name in copy) copy[name] = plain[name]
+  }
+  return copy
+}
+
+function valueAt(lean: Plain, part: Doc): unknown {
+  return indexedPathOf(part)
+    .split('.')
+    .reduce<any>((value, segment) => value?.[segment], lean)
+}

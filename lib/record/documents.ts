@@ -1,0 +1,200 @@
+import { RecordError } from '../errors'
+import { type AnySchema, type Doc, type Host, isDocument, type Method, type Plain, schemaOf, valuesOf } from '../mongoose/host'
+import { isInternalShape } from '../mongoose/internals'
+import { Box } from '../schema/box'
+import { encryptedFieldOf } from '../schema/type'
+import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
+import { recordName } from './identity'
+import { openNow } from './opening'
+import { forgetRings } from './rings'
+
+/**
+ * What documents do otherwise than Mongoose's own: paths below an encrypted field, what is shown of a document, and what a save
+ * takes for changed. Each is for comfort; without it a value is refused, or shown as a box, and never sent in the clear.
+ */
+export function extendDocuments(host: Host, schema: AnySchema): void {
+  const own = host.mongoose.Document.prototype as unknown as Record<string, Method>
+  const add = (name: string, method: Method) => schema.method(name, method as never, { suppressWarning: true } as never)
+  for (const name of ['get', '$get']) {
+    add(name, function get(this: Doc, path: unknown, ...rest: unknown[]) {
+      return getBelow(this, path) ?? own[name]!.call(this, path, ...rest)
+    })
+  }
+  for (const name of ['set', '$set']) {
+    add(name, function set(this: Doc, path: unknown, value: unknown, ...rest: unknown[]) {
+      return setField(own[name]!, this, path, value, rest)
+    })
+  }
+  add('$toObject', function $toObject(this: Doc, options?: Plain, json?: boolean) {
+    return withoutFields(own.$toObject!, this, options, json)
+  })
+  add('$clone', function $clone(this: Doc) {
+    return cloneBoxes(own.$clone!.call(this) as Doc)
+  })
+  add('init', function init(this: Doc, ...args: unknown[]) {
+    forgetRings(this)
+    return own.init!.call(this, ...args)
+  })
+  addDirty(host, schema)
+}
+
+/** Has a save take a change within an encrypted value for one of the field. For whatever holds encrypted subdocuments, too. */
+export function addDirty(host: Host, schema: AnySchema): void {
+  const { $__dirty } = host.mongoose.Document.prototype as unknown as Record<string, Method>
+  schema.method(
+    '$__dirty',
+    function dirty(this: Doc) {
+      return wholeFields(this, $__dirty!.call(this) as Dirty[])
+    } as never,
+    { suppressWarning: true } as never,
+  )
+}
+
+interface Dirty {
+  readonly path: string
+  readonly value: unknown
+  readonly schema: unknown
+}
+
+function wholeFields(doc: Doc, dirty: Dirty[]): Dirty[] {
+  const whole = new Map<string, Dirty>()
+  for (const item of dirty) {
+    const path = item && fieldPathAbove(doc, item.path)
+    if (path === undefined) whole.set(item.path, item)
+    else if (!whole.has(path)) whole.set(path, { path, value: valueAt(doc, path), schema: schemaOf(doc).path(path) })
+  }
+  return [...whole.values()]
+}
+
+/** The encrypted field that a path is within, in the document or a subdocument of it. */
+function fieldPathAbove(doc: Doc, path: string): string | undefined {
+  for (let dot = path.indexOf('.'); dot !== -1; dot = path.indexOf('.', dot + 1)) {
+    const above = path.slice(0, dot)
+    if (encryptedFieldOf(schemaOf(doc).path(above))) return above
+  }
+  return undefined
+}
+
+function valueAt(doc: Doc, path: string): unknown {
+  return (doc as unknown as { $__getValue(path: string): unknown }).$__getValue(path)
+}
+
+/** What a path below an encrypted field leads to, where the field is open; a locked one has nothing to give at once. */
+function getBelow(doc: Doc, path: unknown): unknown {
+  const box = boxAbove(doc, path)
+  if (!box) return undefined
+  if (!box.isOpen && !attemptOpen(box)) return undefined
+  if (box.holder) return box.holder.get(path as string)
+  return (path as string)
+    .split('.')
+    .slice(1)
+    .reduce<any>((value, segment) => value?.[segment], box.value())
+}
+
+function attemptOpen(box: Box): boolean {
+  try {
+    return openNow(box)
+  } catch {
+    return false
+  }
+}
+
+function boxAbove(doc: Doc, path: unknown): Box | undefined {
+  if (typeof path !== 'string' || !path.includes('.')) return undefined
+  const found = fieldFor(schemaOf(doc), path)
+  const box = found && valuesOf(doc)[found.field.name]
+  return box instanceof Box ? box : undefined
+}
+
+function setField(own: Method, doc: Doc, path: unknown, value: unknown, rest: unknown[]): unknown {
+  if (isDocument(path) || typeof path !== 'string') return setAll(own, doc, path, value, rest)
+  const found = fieldFor(schemaOf(doc), path)
+  if (!found) return own.call(doc, path, value, ...rest)
+  if (typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function') {
+    throw new RecordError(
+      'VALUE_NOT_AWAITED',
+      `${recordName(doc)} ${path}: got a promise. Await the value before you assign it.`,
+    )
+  }
+  if (!path.includes('.')) return own.call(doc, path, value, ...rest)
+  setBelow(own, doc, found.field.name, path, value)
+  return doc
+}
+
+/** An object of values may name paths below a field, which are no paths of the schema. */
+function setAll(own: Method, doc: Doc, values: unknown, value: unknown, rest: unknown[]): unknown {
+  const isObject = typeof values === 'object' && values !== null && !isDocument(values)
+  const below = isObject && !value ? Object.keys(values).filter((key) => key.includes('.') && fieldFor(schemaOf(doc), key)) : []
+  if (below.length === 0) return own.call(doc, values, value, ...rest)
+  const others = Object.entries(values as Plain).filter(([path]) => !below.includes(path))
+  own.call(doc, Object.fromEntries(others), value, ...rest)
+  for (const path of below) doc.set(path, (values as Plain)[path])
+  return doc
+}
+
+/** Part of a value can only be changed when the rest of it is there. */
+function setBelow(own: Method, doc: Doc, name: string, path: string, value: unknown): void {
+  const box = boxAbove(doc, path)
+  if ((box && !box.isOpen && !attemptOpen(box)) || (!box && !doc.$isNew && !doc.isSelected(name))) {
+    throw new RecordError(
+      'RECORD_LOCKED',
+      `${recordName(doc)} ${name}: open it with \`await record.${name}\` before you set ${path}.`,
+    )
+  }
+  const rest = path.slice(name.length + 1)
+  if (box?.holder) {
+    box.value()
+    box.holder.set(path, value)
+  } else if (box) {
+    own.call(doc, name, replaced(box.stored(), rest.split('.'), value))
+    doc.markModified(path)
+  } else own.call(doc, name, replaced(undefined, rest.split('.'), value))
+}
+
+/** A copy of a value with another part in it. */
+function replaced(value: unknown, [segment, ...rest]: string[], part: unknown): unknown {
+  const copy = Array.isArray(value) ? [...value] : { ...(value as Plain | null | undefined) }
+  ;(copy as Plain)[segment as string] = rest.length === 0 ? part : replaced((copy as Plain)[segment as string], rest, part)
+  return copy
+}
+
+/** Leaves out what is encrypted before any transform of the user's runs. */
+function withoutFields(own: Method, doc: Doc, options: Plain | undefined, json: boolean | undefined): unknown {
+  if (isInternalShape(options)) return own.call(doc, options, json)
+  const called = (options?._calledWithOptions ?? options ?? {}) as Plain
+  const inline = called.transform
+  if (typeof inline === 'function' && hiding.has(inline)) return own.call(doc, options, json)
+  const transform = (current: Doc, result: Plain, given: unknown) => {
+    hide(current, result)
+    const theirs = typeof inline === 'function' ? inline : inline === false ? undefined : schemaTransform(current, json)
+    return theirs?.(current, result, given)
+  }
+  hiding.add(transform)
+  const asked = { ...options, transform }
+  return own.call(doc, options?._calledWithOptions ? { ...asked, _calledWithOptions: { ...called, transform } } : asked, json)
+}
+
+/** Transforms that leave out encrypted fields already; subdocuments inherit that of their owner. */
+const hiding = new WeakSet<object>()
+
+function hide(doc: Doc, result: Plain): void {
+  const schema = schemaOf(doc)
+  for (const { field } of fieldsOf(schema)) delete result[field.name]
+  for (const { keyPath, byOwner } of usesOf(schema)) if (!byOwner) delete result[keyPath]
+}
+
+function schemaTransform(doc: Doc, json: boolean | undefined): Method | undefined {
+  const { _defaultToObjectOptions } = schemaOf(doc) as unknown as { _defaultToObjectOptions(json?: boolean): Plain | undefined }
+  const { transform } = _defaultToObjectOptions.call(schemaOf(doc), json) ?? {}
+  return typeof transform === 'function' ? transform : undefined
+}
+
+/** A clone has boxes of its own: Mongoose copies what it knows, and keeps other objects as they are. */
+function cloneBoxes(clone: Doc): Doc {
+  const values = valuesOf(clone)
+  for (const { field, use } of fieldsOf(schemaOf(clone))) {
+    const box = values[field.name]
+    if (box instanceof Box && box.owner !== clone) values[field.name] = Box.copy(field, use, clone, box)
+  }
+  return clone
+}

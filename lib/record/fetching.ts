@@ -1,0 +1,49 @@
+import type { ClientSession } from 'mongoose'
+import { type Doc, modelOf, ownerOf, schemaOf } from '../mongoose/host'
+import { ambientSession } from '../mongoose/internals'
+import { idOf } from './identity'
+
+/** The session that a document is saved in: its own, or that of the transaction around. */
+export function sessionOf(doc: Doc): ClientSession | undefined {
+  const owner = ownerOf(doc)
+  return ((owner.$session() ?? ambientSession(modelOf(owner))) as ClientSession | undefined) ?? undefined
+}
+
+/** Reads paths of a record as they are in the database now, in the session of the document; all where none is named. */
+export async function fetchStored(doc: Doc, paths: readonly string[]): Promise<Record<string, unknown> | null> {
+  const { collection } = modelOf(doc)
+  const session = sessionOf(doc)
+  const projection = Object.fromEntries(paths.map((path) => [path, 1]))
+  return inTurn(session, () =>
+    collection.findOne(filterOf(doc) as never, { projection, ...(session ? { session } : {}) }),
+  )
+}
+
+/** Finds the record of a document. The shard key goes into the filter, as Mongoose does for its own. */
+export function filterOf(doc: Doc): Record<string, unknown> {
+  const paths = Object.keys((schemaOf(doc).get('shardKey' as never) as Record<string, unknown> | undefined) ?? {})
+  const known = paths.map((path) => [path, doc.get(path)]).filter(([, value]) => value !== undefined)
+  return { ...Object.fromEntries(known), _id: idOf(doc) }
+}
+
+const turns = new WeakMap<ClientSession, Promise<unknown>>()
+
+/** A transaction takes one command at a time, and documents that are written together are prepared side by side. */
+export function inTurn<T>(session: ClientSession | undefined, read: () => Promise<T>): Promise<T> {
+  if (!session) return read()
+  const turn = (turns.get(session) ?? Promise.resolve()).then(read, read)
+  turns.set(session, turn)
+  return turn
+}
+
+/** Whether a session is in a transaction, and that. The driver has one object for each. */
+export interface Transaction {
+  readonly isActive: boolean
+  readonly isCommitted: boolean
+}
+
+/** The transaction that a session is in. */
+export function transactionOf(session: ClientSession | undefined): Transaction | undefined {
+  return session?.inTransaction() ? (session as unknown as { transaction: Transaction }).transaction : undefined
+}
+

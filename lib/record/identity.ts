@@ -1,0 +1,75 @@
+import { type Doc, type Host, modelOf, ownerOf } from '../mongoose/host'
+import { fullPathOf } from '../mongoose/internals'
+
+/** Which record it is: what key and ciphertext are bound to. */
+export interface Identity {
+  /** The name of the model, of the base model where there are discriminators. */
+  readonly model: string
+  /** The record in contexts, traces and messages: `User/65f0…`, or `User/65f0…/contacts/65f0…` for a subdocument. */
+  readonly name: string
+  /** The `_id` of the record, or of the subdocument. */
+  readonly id: unknown
+  /** What goes into the AAD of every envelope of the record: BSON of `{ v: _id }`, or of `{ v, at, id }`. */
+  readonly place: Uint8Array
+}
+
+/** Where a subdocument stands: its path in the document that holds it, without positions in arrays, and its `_id`. */
+export interface Within {
+  readonly path: string
+  readonly id: unknown
+}
+
+/** The identity of a record by its `_id`, or of a subdocument within it. */
+export function identify(host: Host, model: string, id: unknown, within?: Within): Identity {
+  const record = `${model}/${idText(id)}`
+  if (!within) return { model, name: record, id, place: host.serialize({ v: id }) }
+  const name = `${record}/${within.path}`
+  return {
+    model,
+    name: within.id === undefined ? name : `${name}/${idText(within.id)}`,
+    id: within.id,
+    place: host.serialize({ v: id, at: within.path, id: within.id }),
+  }
+}
+
+/** The identity of a document or subdocument, with the `_id` that it had when it was loaded, if that is given. */
+export function identityOf(host: Host, doc: Doc, loadedId: unknown = idOf(doc)): Identity {
+  const owner = ownerOf(doc)
+  const model = modelNameOf(owner)
+  if (owner === doc) return identify(host, model, loadedId)
+  return identify(host, model, idOf(owner), { path: fullPathOf(doc), id: loadedId })
+}
+
+/** The name of a record's model: of the base model where there are discriminators, so that both read the same records. */
+export function modelNameOf(record: Doc): string {
+  return nameOf(modelOf(ownerOf(record)))
+}
+
+/** The same of a model. */
+export function nameOf(model: object): string {
+  const { baseModelName, modelName } = model as { baseModelName?: string; modelName?: string }
+  return baseModelName ?? modelName ?? 'Record'
+}
+
+/** The name of a document for messages, also where it has no `_id` yet. */
+export function recordName(doc: Doc): string {
+  const owner = ownerOf(doc)
+  const name = `${modelNameOf(owner)}/${idText(idOf(owner))}`
+  if (owner === doc) return name
+  const path = `${name}/${fullPathOf(doc)}`
+  return idOf(doc) === undefined ? path : `${path}/${idText(idOf(doc))}`
+}
+
+/** The `_id` of a document as it is stored. Mongoose 8 has a getter on UUIDs that gives a string, 9 has not. */
+export function idOf(doc: Doc): unknown {
+  return doc.get('_id', null, { getters: false })
+}
+
+function idText(id: unknown): string {
+  if (id === null || typeof id !== 'object') return String(id)
+  if (id instanceof Date) return id.toISOString()
+  if (id instanceof Uint8Array) return Buffer.from(id).toString('hex')
+  const text = String(id)
+  // An object `_id` has no text of its own; its keys keep the order in which they are stored.
+  return text === '[object Object]' ? JSON.stringify(id) : text
+}

@@ -1,0 +1,243 @@
+import { type EncryptionContext, encodeContext } from '../format/context'
+import type { DataKey } from '../format/datakey'
+import { bytesOf, encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from '../format/entry'
+import { encodeAadPrefix } from '../format/envelope'
+import { DecryptionError, RecordError } from '../errors'
+import { type Doc, valuesOf } from '../mongoose/host'
+import { StoredKeys } from '../schema/type'
+import type { Use } from '../schema/use'
+import { contextOf, keyIdOf } from './context'
+import type { Identity } from './identity'
+
+/** A data key that is open for a record. */
+export interface OpenKey {
+  readonly key: DataKey
+  /** The encryption context it was opened under, encoded as it goes into the AAD. */
+  readonly context: Uint8Array
+  readonly entry: WrappedKey
+}
+
+/**
+ * The data keys of one record under one use of the plugin: those that are stored, open or not, and one that was generated and
+ * is not known to be stored yet. With the boxes of a document it is all the state there is of it.
+ */
+export class KeyRing {
+  readonly use: Use
+  readonly identity: Identity
+  /** The record that the functions `context` and `keyId` are asked of; a document of the user's, or one made for it. */
+  readonly subject: Doc | undefined
+  /** The ring of the same document before its `_id`, owner or context changed: its keys are replaced by those here. */
+  readonly replaces: KeyRing | undefined
+  #stored: readonly unknown[]
+  #pending: OpenKey | undefined
+  #generating: Promise<OpenKey> | undefined
+  readonly #open = new Map<string, OpenKey>()
+  readonly #contexts = new Map<number, { readonly context: EncryptionContext; readonly encoded: Uint8Array }>()
+  readonly #prefixes = new Map<Uint8Array, Uint8Array>()
+
+  constructor(use: Use, identity: Identity, stored: readonly unknown[], subject?: Doc, replaces?: KeyRing) {
+    this.use = use
+    this.identity = identity
+    this.subject = subject
+    this.replaces = replaces
+    this.#stored = stored
+  }
+
+  /** The entries that the record is known to have in the database. */
+  get stored(): readonly unknown[] {
+    return this.#stored
+  }
+
+  /** The data key that is to be stored with the next write. */
+  get pending(): OpenKey | undefined {
+    return this.#pending
+  }
+
+  /** Whether the record has the data key with this reference, or is about to. */
+  has(reference: string): boolean {
+    return (this.#pending && referenceOf(this.#pending.entry.commitment) === reference) || this.indexOf(reference) !== -1
+  }
+
+  /** The position of a stored data key; -1 where it is not stored. */
+  indexOf(reference: string): number {
+    return this.#stored.findIndex((entry) => storedReference(entry) === reference)
+  }
+
+  /** The encryption context of one generation of keys. Remembered, so that a change of the record does not alter it. */
+  context(version: number) {
+    let known = this.#contexts.get(version)
+    if (!known) {
+      const generation = this.use.generations.get(version)
+      if (!generation) {
+        throw new DecryptionError(
+          'KEY_VERSION_UNKNOWN',
+          `${this.identity.name}: a data key of version ${version} is stored, and the plugin knows version ` +
+            `${[...this.use.generations.keys()].join(', ')}. Describe the missing one in previousVersions.`,
+        )
+      }
+      const context = contextOf(this.use, generation, this.identity, this.subject)
+      known = { context, encoded: encodeContext(context) }
+      this.#contexts.set(version, known)
+    }
+    return known
+  }
+
+  /** Remembers the contexts of a record that was just loaded. One that cannot be had fails where it is needed. */
+  rememberContexts(): void {
+    for (const version of this.use.generations.keys()) {
+      try {
+        this.context(version)
+      } catch {
+        // A partly selected record may have none. That must not fail the find.
+      }
+    }
+  }
+
+  /** Whether the record that this ring stands for is still the same, and has the same context. */
+  standsFor(identity: Identity): boolean {
+    if (identity.name !== this.identity.name || Buffer.compare(identity.place, this.identity.place) !== 0) return false
+    const { use } = this
+    if (!use.isCustom) return true
+    const remembered = this.#contexts.get(use.version)
+    if (!remembered) return true
+    const now = contextOf(use, use.generations.get(use.version)!, identity, this.subject)
+    return Buffer.compare(encodeContext(now), remembered.encoded) === 0
+  }
+
+  /** The data key with this reference, if it is open. */
+  opened(reference: string): OpenKey | undefined {
+    return this.#open.get(reference)
+  }
+
+  /**
+   * Opens the data key with this reference, unless it is open: one call to the KMS.
+   *
+   * @throws {DecryptionError} {KeyProviderError}; {RecordError} KEY_NOT_SELECTED
+   */
+  async open(reference: string, fields: readonly string[]): Promise<OpenKey> {
+    const known = this.#open.get(reference)
+    if (known) return known
+    const entry = this.#entry(reference, fields)
+    const { context, encoded } = this.context(entry.version)
+    const key = await this.use.keys.unwrap({ ...entry, context }, this.#requester(), this.identity.name)
+    const opened = { key, context: encoded, entry }
+    this.#open.set(reference, opened)
+    return opened
+  }
+
+  /** The data key to encrypt with: the record's newest of the current version, or a new one. */
+  async writer(): Promise<OpenKey> {
+    const current = this.#stored.filter((entry) => versionOf(entry) === this.use.version).at(-1)
+    if (current !== undefined) {
+      const { commitment } = parseWrappedKey(current, this.identity.name)
+      return this.open(referenceOf(commitment), [])
+    }
+    if (this.#pending) return this.#pending
+    this.#generating ??= this.#generate().finally(() => {
+      this.#generating = undefined
+    })
+    return this.#generating
+  }
+
+  /** What encryption binds to beside the field, for one place under one key's context. */
+  prefix(context: Uint8Array, place: Uint8Array): Uint8Array {
+    // A record has one place, and its subdocuments under its key have one each.
+    const known = place === this.identity.place ? this.#prefixes.get(context) : undefined
+    if (known) return known
+    const prefix = encodeAadPrefix(context, place)
+    if (place === this.identity.place) this.#prefixes.set(context, prefix)
+    return prefix
+  }
+
+  /** The entries as they are to be stored with a whole record. */
+  toStore(): unknown[] {
+    return this.#pending ? [...this.#stored, this.encoded(this.#pending)] : [...this.#stored]
+  }
+
+  encoded({ entry }: OpenKey): unknown {
+    return encodeWrappedKey(entry, this.use.host.binary)
+  }
+
+  /** The data key has been stored with a write: from now on it is one of the record's own. */
+  committed(key: OpenKey): void {
+    const reference = referenceOf(key.entry.commitment)
+    this.#open.set(reference, key)
+    if (this.#pending === key) this.#pending = undefined
+    if (this.indexOf(reference) === -1) this.takeOver([...this.#stored, this.encoded(key)])
+  }
+
+  /** The write that stored a data key has been undone. */
+  undone(key: OpenKey): void {
+    const reference = referenceOf(key.entry.commitment)
+    this.takeOver(this.#stored.filter((entry) => storedReference(entry) !== reference))
+    this.#pending ??= key
+  }
+
+  /** Takes over what was found in the database. */
+  takeOver(stored: readonly unknown[]): void {
+    this.#stored = stored
+    const { subject, use } = this
+    if (subject && !subject.$isNew) valuesOf(subject)[use.keyPath] = new StoredKeys(stored)
+  }
+
+  /** Makes an open key known that was generated elsewhere, by a rotation. */
+  learn(key: OpenKey): void {
+    this.#open.set(referenceOf(key.entry.commitment), key)
+  }
+
+  /** Draws a new data key that is in no way part of the record yet. */
+  async draw(): Promise<OpenKey> {
+    const { use, identity } = this
+    const generation = use.generations.get(use.version)!
+    const { context, encoded } = this.context(use.version)
+    const request = { keyId: keyIdOf(use, generation, identity, this.subject), context }
+    const { key, wrapped, keyId } = await use.keys.generate(request, this.#requester())
+    // Four bytes tell the keys of a record apart; should chance make two alike, another key is drawn.
+    if (this.has(referenceOf(key.commitment))) return this.draw()
+    const entry = { version: use.version, keyId, wrapped, commitment: key.commitment, createdAt: new Date() }
+    return { key, context: encoded, entry }
+  }
+
+  async #generate(): Promise<OpenKey> {
+    this.#pending = await this.draw()
+    this.#open.set(referenceOf(this.#pending.entry.commitment), this.#pending)
+    return this.#pending
+  }
+
+  #entry(reference: string, fields: readonly string[]): WrappedKey {
+    const { identity, use, subject } = this
+    const stored = this.#stored[this.indexOf(reference)]
+    if (stored !== undefined) return parseWrappedKey(stored, identity.name)
+    if (subject && !subject.$isNew && !(valuesOf(subject)[use.keyPath] instanceof StoredKeys) && !subject.isSelected(use.keyPath)) {
+      throw new RecordError(
+        'KEY_NOT_SELECTED',
+        `${identity.name}: ${use.keyPath} was not selected when the record was loaded. Select it, or the whole record.`,
+      )
+    }
+    throw new DecryptionError(
+      'DATA_KEY_MISSING',
+      `${identity.name} ${fields.join(', ')}: the record has no data key with the reference ${reference}. The stored bytes are ` +
+        'damaged or come from another record.',
+    )
+  }
+
+  /** Who asks the KMS, for the trace. */
+  #requester() {
+    return { model: this.identity.model, id: this.identity.id, fields: [...this.use.fields.keys()] }
+  }
+}
+
+/** The commitment of a stored key, without checking the rest of it: one that is damaged must not stop the others. */
+export function storedCommitment(stored: unknown): Uint8Array | undefined {
+  return bytesOf((stored as { commitment?: unknown } | null)?.commitment)
+}
+
+/** The reference of a stored key, likewise. */
+export function storedReference(stored: unknown): string | undefined {
+  const commitment = storedCommitment(stored)
+  return commitment && referenceOf(commitment)
+}
+
+function versionOf(stored: unknown): unknown {
+  return (stored as { version?: unknown } | null)?.version
+}

@@ -1,0 +1,134 @@
+import { ConfigurationError, RecordError } from '../errors'
+import { type Doc, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
+import { Box } from '../schema/box'
+import { StoredKeys } from '../schema/type'
+import { ownerUseOf, usesOf } from '../schema/uses'
+import type { Use } from '../schema/use'
+import { type Identity, idOf, identityOf, recordName } from './identity'
+import { KeyRing } from './ring'
+
+/** What a value is encrypted under, and bound to. */
+export interface Target {
+  readonly ring: KeyRing
+  /** What goes into the AAD beside context and field; for a field under the owner's key, that of the subdocument. */
+  readonly place: Uint8Array
+}
+
+/** The rings of one document under one use: as it was loaded, and as it is now. They are the same unless it has moved. */
+interface Rings {
+  loaded: KeyRing
+  current: KeyRing
+}
+
+const rings = new WeakMap<Doc, Map<Use, Rings>>()
+
+/** What the value of a field of a document is encrypted for when it is written now. */
+export function currentTarget(doc: Doc, use: Use): Target {
+  requireId(doc)
+  if (use.byOwner) {
+    const { ring } = currentTarget(ownerOf(doc), requireOwnerUse(doc, use))
+    return { ring, place: identityOf(use.host, doc).place }
+  }
+  const known = ringsOf(doc, use)
+  const identity = identityOf(use.host, doc)
+  if (!known.current.standsFor(identity)) known.current = new KeyRing(use, identity, [], doc, known.loaded)
+  return { ring: known.current, place: known.current.identity.place }
+}
+
+/** What the envelope of a box was encrypted for when it was loaded. */
+export function loadedTarget(box: Box): Target {
+  const doc = box.owner as Doc
+  const { use } = box
+  requireId(doc)
+  if (use.byOwner) {
+    const { loaded } = ringsOf(ownerOf(doc), requireOwnerUse(doc, use))
+    return { ring: loaded, place: identityOf(use.host, doc, box.loadedId).place }
+  }
+  const { loaded } = ringsOf(doc, use, box.loadedId)
+  return { ring: loaded, place: loaded.identity.place }
+}
+
+/** The target that made the envelope of a box, or that it was loaded with. */
+export function targetOf(box: Box): Target {
+  return (box.sealedBy as Target | undefined) ?? loadedTarget(box)
+}
+
+/** The rings of a document that were needed so far. */
+export function knownRings(doc: Doc): KeyRing[] {
+  return [...(rings.get(doc)?.values() ?? [])].map(({ current }) => current)
+}
+
+/** Notes that the current ring of a document is what is stored now. */
+export function ringStored(ring: KeyRing): void {
+  const known = ring.subject && rings.get(ring.subject)?.get(ring.use)
+  if (known && known.current === ring) known.loaded = ring
+}
+
+/** Drops what is kept for a document that is loaded anew. */
+export function forgetRings(doc: Doc): void {
+  rings.delete(doc)
+}
+
+/** Remembers the encryption contexts of a record that was just loaded, to notice when a change of it alters one. */
+export function rememberContexts(doc: Doc): void {
+  for (const use of usesOf(schemaOf(doc))) {
+    if (!use.isCustom || idOf(doc) === undefined || idOf(ownerOf(doc)) === undefined) continue
+    ringsOf(doc, use).loaded.rememberContexts()
+  }
+}
+
+function ringsOf(doc: Doc, use: Use, loadedId: unknown = loadedIdOf(doc, use)): Rings {
+  let byUse = rings.get(doc)
+  if (!byUse) {
+    byUse = new Map()
+    rings.set(doc, byUse)
+  }
+  let known = byUse.get(use)
+  if (!known) {
+    const loaded = new KeyRing(use, identityOf(use.host, doc, loadedId), storedKeysOf(doc, use), doc)
+    known = { loaded, current: loaded }
+    byUse.set(use, known)
+  }
+  return known
+}
+
+/** The `_id` that a document was loaded with, which the boxes of its fields remember. */
+function loadedIdOf(doc: Doc, use: Use): unknown {
+  const values = valuesOf(doc)
+  for (const name of use.fields.keys()) {
+    const box = values[name]
+    if (box instanceof Box && box.owner === doc && box.loadedId !== undefined) return box.loadedId
+  }
+  return idOf(doc)
+}
+
+function storedKeysOf(doc: Doc, use: Use): readonly unknown[] {
+  const stored = valuesOf(doc)[use.keyPath]
+  return stored instanceof StoredKeys ? stored.entries : []
+}
+
+function requireOwnerUse(doc: Doc, use: Use): Use {
+  const owner = ownerUseOf(schemaOf(ownerOf(doc)), use)
+  if (owner) return owner
+  throw new ConfigurationError(
+    'OPTION_INVALID',
+    `${recordName(doc)}: dataKey: 'owner' needs a use of the plugin${use.name === undefined ? '' : ` with the name ${use.name}`} on the ` +
+      'record that holds the subdocument.',
+  )
+}
+
+function requireId(doc: Doc): void {
+  const owner = ownerOf(doc)
+  if (owner === undefined || idOf(owner) === undefined || idOf(owner) === null) throw idMissing(doc)
+  if (owner === doc || idOf(doc) !== undefined || !schemaOf(doc).path('_id')) return
+  throw idMissing(doc)
+}
+
+function idMissing(doc: Doc): RecordError {
+  return new RecordError(
+    'ID_NOT_SELECTED',
+    `${recordName(doc)}: the record has no _id, which key and ciphertext are bound to. Select it when loading.`,
+  )
+}
+
+export type { Identity }

@@ -1,0 +1,186 @@
+import { OperationError, RecordError } from '../errors'
+import { bytesOf } from '../format/entry'
+import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
+import { type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { indexedPathOf } from '../mongoose/internals'
+import { usesOf } from '../schema/uses'
+import { fetchStored, filterOf, sessionOf } from './fetching'
+import { idOf, modelNameOf, recordName } from './identity'
+import { decryptFor } from './opening'
+import { refresh } from './refreshing'
+import { type KeyRing, type OpenKey, storedReference } from './ring'
+import { currentTarget, type Target } from './rings'
+import { envelopeSubtype } from './sealing'
+import { encryptedPartsOf } from './staging'
+
+/** How often a rotation starts anew when another write comes between its reading and its writing. */
+const maxAttempts = 5
+
+/**
+ * Gives a record new data keys, its subdocuments included: every stored field is encrypted anew, and the keys before are dropped, in
+ * one write that is made only if nothing encrypted has changed since it was read. So no field can be left behind under a key that is
+ * gone. Unsaved changes of the document stay as they are. Of a subdocument it rotates the key of that alone.
+ *
+ * @throws {RecordError} RECORD_CHANGED when other writes came between every time
+ * @throws {DocumentNotFoundError} Mongoose's own, when the record is not stored
+ * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored field does not verify
+ */
+export async function rotate(doc: Doc): Promise<void> {
+  const owner = ownerOf(doc)
+  for (let attempt = 1; attempt <= maxAttempts; attempt++) {
+    // The whole record: another version of the schema may have put fields of its own under the same keys.
+    const stored = await fetchStored(owner, [])
+    if (!stored) throw notFound(owner)
+    refresh(owner, stored)
+    if (await tryRotation(doc, owner, stored)) return
+  }
+  throw new RecordError(
+    'RECORD_CHANGED',
+    `${recordName(doc)}: other writes changed the record during each of ${maxAttempts} attempts to rotate its data key. Try again.`,
+  )
+}
+
+/** The error that Mongoose itself has for the save of a document that is not stored, or no longer. */
+function notFound(doc: Doc): Error {
+  const { Error: errors } = modelOf(doc).base
+  const NotFound = errors.DocumentNotFoundError as unknown as new (filter: object, model: string) => Error
+  return new NotFound({ _id: doc._id }, modelNameOf(doc))
+}
+
+/** One envelope as it is stored, with what it takes to encrypt it anew. */
+interface Found {
+  readonly path: string
+  readonly field: string
+  readonly envelope: Uint8Array
+  readonly target: Target
+}
+
+async function tryRotation(doc: Doc, owner: Doc, stored: Plain): Promise<boolean> {
+  const fresh = (modelOf(owner) as unknown as { hydrate(values: Plain): Doc }).hydrate(stored)
+  const found = partsToRotate(doc, owner, fresh).flatMap((part) => envelopesOf(part, part === fresh ? stored : valueAt(stored, part)))
+  if (found.length === 0) return true
+  const plaintexts = await Promise.all(found.map(open))
+  const drawn = new Map<KeyRing, OpenKey>()
+  await Promise.all([...new Set(found.map(({ target }) => target.ring))].map(async (ring) => void drawn.set(ring, await ring.draw())))
+  const written: Plain = {}
+  const conditions: Plain[] = []
+  for (const [index, { path, field, target, envelope }] of found.entries()) {
+    const plaintext = plaintexts[index] as Buffer
+    const { key, context } = drawn.get(target.ring) as OpenKey
+    const { binary } = target.ring.use.host
+    const aad = encodeAad(target.ring.prefix(context, target.place), field)
+    written[path] = binary(encryptEnvelope(key, aad, plaintext), envelopeSubtype)
+    plaintext.fill(0)
+    conditions.push({ [path]: binary(envelope, envelopeSubtype) })
+  }
+  for (const [ring, key] of drawn) {
+    const part = ring.subject as Doc
+    const prefix = part === fresh ? '' : `${indexedPathOf(part)}.`
+    const keyPath = `${prefix}${ring.use.keyPath}`
+    const raw = (part === fresh ? stored : valueAt(stored, part)) as Plain
+    written[keyPath] = [...keysInUse(ring, part, raw), ring.encoded(key)]
+    conditions.push({ [keyPath]: { $size: ring.stored.length } })
+    for (const [index, entry] of ring.stored.entries()) {
+      conditions.push({ [`${keyPath}.${index}.commitment`]: (entry as Plain).commitment })
+    }
+    if (prefix !== '' && idOf(part) !== undefined) conditions.push({ [`${prefix}_id`]: idOf(part) })
+    for (const name of absentFields(ring, part, raw)) conditions.push({ [`${prefix}${name}`]: null })
+  }
+  if (!(await write(owner, written, conditions))) return false
+  for (const [ring, key] of drawn) learn(owner, fresh, ring, key)
+  refresh(owner, withWritten(stored, written))
+  return true
+}
+
+/** Fields without an envelope: one that comes up meanwhile would be under a key that is dropped. */
+function absentFields({ use }: KeyRing, part: Doc, raw: Plain): string[] {
+  const names = usesOf(schemaOf(part))
+    .filter((each) => each === use)
+    .flatMap(({ fields }) => [...fields.keys()])
+  return names.filter((name) => raw[name] === undefined || raw[name] === null)
+}
+
+function partsToRotate(doc: Doc, owner: Doc, fresh: Doc): Doc[] {
+  const parts = encryptedPartsOf(fresh)
+  if (doc === owner) return parts
+  if (usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
+    throw new OperationError(
+      'WRITE_REFUSED',
+      `${recordName(doc)}: its data key is that of the record that holds it. Rotate that.`,
+    )
+  }
+  const own = parts.filter((part) => part !== fresh && String(idOf(part)) === String(idOf(doc)) && indexedPathOf(part) === indexedPathOf(doc))
+  if (own.length > 0) return own
+  throw new RecordError('RECORD_CHANGED', `${recordName(doc)}: the subdocument is stored no more, or at another place. Load the record.`)
+}
+
+function envelopesOf(part: Doc, raw: unknown): Found[] {
+  const stored = (raw ?? {}) as Plain
+  const prefix = part.$isSubdocument ? `${indexedPathOf(part)}.` : ''
+  return usesOf(schemaOf(part)).flatMap((use) => {
+    const names = [...use.fields.keys()].filter((name) => stored[name] !== undefined && stored[name] !== null)
+    if (names.length === 0) return []
+    const target = currentTarget(part, use)
+    return names.map((name) => ({
+      path: `${prefix}${name}`,
+      field: name,
+      envelope: bytesOf(stored[name]) ?? new Uint8Array(0),
+      target,
+    }))
+  })
+}
+
+async function open({ field, path, envelope, target }: Found): Promise<Buffer> {
+  const place = `${target.ring.identity.name} ${path}`
+  const key = await target.ring.open(parseReference(envelope, place), [field])
+  return decryptFor(target, field, envelope, key, place)
+}
+
+/** The stored keys that must stay: those of envelopes in fields that this version of the schema does not know. */
+function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
+  const known = new Set(usesOf(schemaOf(part)).flatMap(({ fields, keyPath }) => [keyPath, ...fields.keys()]))
+  const references = new Set<string>()
+  for (const [path, value] of Object.entries(raw)) {
+    if (known.has(path) || (value as { sub_type?: unknown } | null)?.sub_type !== envelopeSubtype) continue
+    try {
+      references.add(parseReference(bytesOf(value) as Uint8Array, path))
+    } catch {
+      // Whatever it is, it may need any of them.
+      return ring.stored
+    }
+  }
+  return ring.stored.filter((entry) => references.has(storedReference(entry) as string))
+}
+
+async function write(owner: Doc, written: Plain, conditions: readonly Plain[]): Promise<boolean> {
+  const session = sessionOf(owner)
+  const filter = { ...filterOf(owner), $and: conditions }
+  const result = await modelOf(owner).collection.updateOne(filter as never, { $set: written }, session ? { session } : {})
+  return result.matchedCount === 1
+}
+
+/** The user's document knows the new key as well, so that its values stay within reach. */
+function learn(owner: Doc, fresh: Doc, ring: KeyRing, key: OpenKey): void {
+  const part = ring.subject as Doc
+  const own = part === fresh ? owner : encryptedPartsOf(owner).find((each) => each !== owner && indexedPathOf(each) === indexedPathOf(part))
+  if (own && String(idOf(own)) === String(idOf(part))) currentTarget(own, ring.use).ring.learn(key)
+}
+
+function valueAt(stored: Plain, part: Doc): unknown {
+  return indexedPathOf(part)
+    .split('.')
+    .reduce<any>((value, segment) => value?.[segment], stored)
+}
+
+/** What is stored after the write. */
+function withWritten(stored: Plain, written: Plain): Plain {
+  let result: any = stored
+  for (const [path, value] of Object.entries(written)) result = withValue(result, path.split('.'), value)
+  return result
+}
+
+function withValue(target: any, [segment, ...rest]: string[], value: unknown): unknown {
+  const copy = Array.isArray(target) ? [...target] : { ...target }
+  copy[segment as string] = rest.length === 0 ? value : withValue(copy[segment as string], rest, value)
+  return copy
+}

@@ -1,0 +1,73 @@
+import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
+import { isDocument } from '../mongoose/host'
+import type { Box } from '../schema/box'
+import { openBox, placeOf } from './opening'
+import type { KeyRing, OpenKey } from './ring'
+import { loadedTarget, type Target } from './rings'
+
+/** BSON's first user-defined binary subtype: tells an envelope from other binary data in the raw document. */
+export const envelopeSubtype = 0x80
+
+/** A box that is to be written, and what its value is encrypted for. */
+export interface Job {
+  readonly box: Box
+  readonly target: Target
+}
+
+/** Whether the envelope that a box has is what may be stored for a target: made for it, of the value as it is now. */
+export function isSealedFor({ box, target }: Job): boolean {
+  const { envelope } = box
+  if (!envelope) return false
+  const by = (box.sealedBy as Target | undefined) ?? (isDocument(box.owner) ? loadedTarget(box) : undefined)
+  if (by === undefined || by.ring !== target.ring || Buffer.compare(by.place, target.place) !== 0) return false
+  if (box.sealedBy === undefined) box.belongsTo(by)
+  return target.ring.has(parseReference(envelope, placeOf(box)))
+}
+
+/** The open data keys to encrypt with, by the ring. */
+export type Writers = ReadonlyMap<KeyRing, OpenKey>
+
+/**
+ * Does what takes a call to the KMS, so that {@link seal} takes none: opens values that are to be encrypted anew, and the data
+ * keys to encrypt them with. Where all is sealed already, the KMS is not asked.
+ *
+ * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} {RecordError} when a value cannot be had
+ */
+export async function prepare(jobs: readonly Job[]): Promise<Writers> {
+  const writers = new Map<KeyRing, OpenKey>()
+  while (true) {
+    // Whoever has a document may change it while the KMS is asked.
+    const lacking = jobs.filter((job) => !isSealedFor(job) && !(job.box.isOpen && writers.has(job.target.ring)))
+    if (lacking.length === 0) return writers
+    const rings = [...new Set(lacking.map(({ target }) => target.ring))]
+    const outcomes = await Promise.allSettled([
+      ...lacking.map(({ box }) => openBox(box)),
+      ...rings.map(async (ring) => void writers.set(ring, await ring.writer())),
+    ])
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+    if (failed) throw failed.reason
+  }
+}
+
+/**
+ * Gives the envelope of a value, which is encrypted unless it is sealed for this target. Takes no turn of the event loop: the
+ * value that is encrypted is the one that is there when the write is sent.
+ *
+ * @param writers by {@link prepare}
+ */
+export function seal(job: Job, writers: Writers): Uint8Array {
+  const { box, target } = job
+  if (isSealedFor(job)) return box.envelope as Uint8Array
+  const key = writers.get(target.ring) as OpenKey
+  const plaintext = box.encode()
+  const aad = encodeAad(target.ring.prefix(key.context, target.place), box.field.name)
+  const envelope = encryptEnvelope(key.key, aad, plaintext)
+  plaintext.fill(0)
+  // A box that stands in another document, or in an update for many records, is not what is stored here.
+  if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target)) box.sealed(envelope, target)
+  return envelope
+}
+
+function ownsTarget({ owner, use }: Box, { ring }: Target): boolean {
+  return use.byOwner ? true : ring.subject === owner
+}

@@ -1,0 +1,107 @@
+import { RecordError } from '../errors'
+import { type Doc, isDocument, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
+import { partsOf } from '../mongoose/internals'
+import { Box } from '../schema/box'
+import { StoredKeys } from '../schema/type'
+import { usesOf } from '../schema/uses'
+import type { Use } from '../schema/use'
+import { fetchStored } from './fetching'
+import { recordName } from './identity'
+import { boxesOf } from './opening'
+import { currentTarget, targetOf } from './rings'
+import { type Job, prepare, seal } from './sealing'
+import { restoreAborted } from './transactions'
+
+/**
+ * Encrypts what a save of a document is about to write, its subdocuments included, before Mongoose works out what that is: so a
+ * KMS that refuses leaves everything as it was. The gate does the same for whatever is set after this.
+ *
+ * @throws {KeyProviderError} when the KMS refuses; {RecordError} CONTEXT_CHANGED and others
+ */
+export async function stage(doc: Doc): Promise<void> {
+  const parts = encryptedPartsOf(doc)
+  for (const part of parts) await restoreAborted(part)
+  const jobs: Job[] = []
+  for (const part of parts) {
+    noticeChanges(part)
+    for (const use of usesOf(schemaOf(part))) jobs.push(...(await jobsOf(part, use)))
+  }
+  const writers = await prepare(jobs)
+  for (const job of jobs) seal(job, writers)
+}
+
+/** Marks what was changed in place where Mongoose does not see it: a date, bytes, or what is in a Mixed. */
+export function noticeChanges(part: Doc): void {
+  for (const box of boxesOf(part)) if (box.hasChanged && !part.isModified(box.field.name)) part.markModified(box.field.name)
+}
+
+/** A document and those of its subdocuments that have encrypted fields, each box with the document it stands in. */
+export function encryptedPartsOf(doc: Doc): Doc[] {
+  const parts = doc.$isSubdocument ? [doc] : partsOf(doc)
+  const encrypted = parts.filter((part) => usesOf(schemaOf(part)).length > 0)
+  for (const part of encrypted) for (const box of boxesOf(part)) settleOwner(part, box)
+  return encrypted
+}
+
+/** What was set by a path of the owner, `contacts.0.phone`, is of the subdocument that it came to stand in. */
+export function settleOwner(part: Doc, box: Box): void {
+  if (box.owner === part || !isDocument(box.owner)) return
+  if (!box.lastEnvelope && !box.source) box.owner = part
+  else valuesOf(part)[box.field.name] = Box.copy(box.field, box.use, part, box)
+}
+
+async function jobsOf(part: Doc, use: Use): Promise<Job[]> {
+  const boxes = boxesOf(part).filter((box) => box.use === use)
+  const isWritten = (box: Box) => part.$isNew || part.isModified(box.field.name)
+  const touched = boxes.filter((box) => isWritten(box) && !(part.$isNew && box.isEmpty && !part.isModified(box.field.name)))
+  if (touched.length === 0 && !mayHaveMoved(part, use)) return []
+  await loadKeys(part, use)
+  const target = currentTarget(part, use)
+  if (!part.$isNew) rebind(part, use, boxes)
+  return boxes.filter(isWritten).map((box) => ({ box, target }))
+}
+
+/** Whether something that context or ciphertext are bound to may be another than when the document was loaded. */
+function mayHaveMoved(part: Doc, use: Use): boolean {
+  if (part.$isNew) return false
+  return part.isModified('_id') || (use.isCustom && ownerOf(part).isModified())
+}
+
+/** What was encrypted for the record as it was is encrypted anew, all of it or nothing. */
+function rebind(part: Doc, use: Use, boxes: readonly Box[]): void {
+  const target = currentTarget(part, use)
+  const moved = boxes.filter((box) => {
+    if (!box.lastEnvelope) return false
+    const by = targetOf(box)
+    return by.ring !== target.ring || Buffer.compare(by.place, target.place) !== 0
+  })
+  if (moved.length === 0 && target.ring.replaces === undefined) return
+  const isComplete = [...use.fields.keys()].every((name) => part.isSelected(name))
+  if (moved.some((box) => !box.isOpen) || (target.ring.replaces && !isComplete)) throw contextChanged(part)
+  for (const box of moved) part.markModified(box.field.name)
+}
+
+/** The error for a change of what ciphertext is bound to. */
+export function contextChanged(part: Doc): RecordError {
+  return new RecordError(
+    'CONTEXT_CHANGED',
+    `${recordName(part)}: what the encryption context depends on was changed since the record was loaded, and its fields are bound ` +
+      'to the context they were written under. Open the whole record first, so that they can be encrypted anew, or set it back.',
+  )
+}
+
+/** Fetches the wrapped keys of a record that was loaded without them. */
+async function loadKeys(part: Doc, use: Use): Promise<void> {
+  const { keyPath } = use
+  if (use.byOwner || part.$isNew || valuesOf(part)[keyPath] instanceof StoredKeys || part.isSelected(keyPath)) return
+  if (part.$isSubdocument) {
+    throw new RecordError(
+      'KEY_NOT_SELECTED',
+      `${recordName(part)}: ${keyPath} was not selected when the record was loaded. Select the subdocument whole.`,
+    )
+  }
+  const stored = await fetchStored(part, [keyPath])
+  const keys = stored?.[keyPath]
+  if (keys !== undefined && keys !== null) valuesOf(part)[keyPath] = new StoredKeys(keys)
+}
+

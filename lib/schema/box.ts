@@ -1,0 +1,255 @@
+import { inspect } from 'node:util'
+import { OperationError } from '../errors'
+import type { Doc } from '../mongoose/host'
+import type { Field } from './fields'
+import { heldValue, hold, type Origin, storedValue } from './holder'
+import type { Use } from './use'
+
+/** What a sealed value was encrypted for: the key ring that did it, and the plaintext where it can change in place. */
+interface Seal {
+  readonly envelope: Uint8Array
+  readonly by: unknown
+}
+
+/**
+ * One value of one encrypted field, as it stands in a document, an update or anything else on its way to the database.
+ *
+ * ```
+ *            open()                 seal()
+ *   locked ─────────► open+sealed ◄──────── open       locked   only the envelope, as it was loaded
+ *      ▲                │    │                ▲        open     only the plaintext: it was set, or is a default
+ *      └──── relock() ──┘    └── changed ─────┘        sealed   both, and they belong together
+ * ```
+ *
+ * It **throws when it is serialised to BSON**: only the gate takes envelopes out of boxes, so what passes it by sends
+ * nothing. It shows nothing of what it holds, has no enumerable property, and is equal to no other box.
+ */
+export class Box {
+  readonly #field: Field
+  readonly #use: Use
+  readonly #loadedId: unknown
+  #owner: unknown
+  #source: Box | undefined
+  #prior: Box | undefined
+  #failure: unknown
+  #value: unknown
+  #holder: Doc | undefined
+  #isOpen = false
+  #seal: Seal | undefined
+  #snapshot: Uint8Array | undefined
+
+  private constructor(field: Field, use: Use, owner: unknown, loadedId?: unknown) {
+    this.#field = field
+    this.#use = use
+    this.#owner = owner
+    this.#loadedId = loadedId
+  }
+
+  /** A box of a value that was set, or is a default. */
+  static open(field: Field, use: Use, owner: unknown, value: unknown, origin: Origin = 'assigned'): Box {
+    const box = new Box(field, use, owner)
+    box.#put(value, origin)
+    return box
+  }
+
+  /** A box of what was loaded. */
+  static locked(field: Field, use: Use, owner: unknown, loadedId: unknown, envelope: Uint8Array): Box {
+    const box = new Box(field, use, owner, loadedId)
+    box.#seal = { envelope, by: undefined }
+    return box
+  }
+
+  /** A box of something that was found where an envelope should be. It keeps the reason, and not what it was. */
+  static spoilt(field: Field, use: Use, owner: unknown, failure: unknown): Box {
+    const box = new Box(field, use, owner)
+    box.#failure = failure
+    return box
+  }
+
+  /** A box of another document's value, which is opened there, and encrypted anew here. */
+  static copy(field: Field, use: Use, owner: unknown, source: Box): Box {
+    if (source.isOpen) return Box.open(field, use, owner, source.stored(), 'stored')
+    const box = new Box(field, use, owner)
+    box.#source = source
+    return box
+  }
+
+  get field(): Field {
+    return this.#field
+  }
+
+  get use(): Use {
+    return this.#use
+  }
+
+  /** The document whose field it is; a query or nothing, where the value is on its way to the database. */
+  get owner(): unknown {
+    return this.#owner
+  }
+
+  set owner(owner: unknown) {
+    this.#owner = owner
+  }
+
+  /** The `_id` that the owner had when it was loaded. */
+  get loadedId(): unknown {
+    return this.#loadedId
+  }
+
+  /** A box of another document that this one is a copy of, until it is opened. */
+  get source(): Box | undefined {
+    return this.#source
+  }
+
+  /** The box of what is stored, whose place this one took: setting that value again changes nothing. */
+  get prior(): Box | undefined {
+    return this.#prior
+  }
+
+  set prior(prior: Box | undefined) {
+    this.#prior = prior
+  }
+
+  /** Why it cannot be opened, where that is known already. */
+  get failure(): unknown {
+    return this.#failure
+  }
+
+  set failure(failure: unknown) {
+    this.#failure = failure
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen
+  }
+
+  /** The envelope that belongs to the value as it is now; `undefined` where nothing has encrypted it yet. */
+  get envelope(): Uint8Array | undefined {
+    return this.hasChanged ? undefined : this.#seal?.envelope
+  }
+
+  /** The envelope that was loaded or made last, whatever has become of the value. */
+  get lastEnvelope(): Uint8Array | undefined {
+    return this.#seal?.envelope
+  }
+
+  /** The key ring that made the envelope or opened it; `undefined` where it was only loaded. */
+  get sealedBy(): unknown {
+    return this.#seal?.by
+  }
+
+  /** Whether an open value was changed in place since it was opened or sealed. */
+  get hasChanged(): boolean {
+    if (!this.#isOpen || !this.field.mutable || this.#snapshot === undefined) return false
+    return Buffer.compare(this.encode(), this.#snapshot) !== 0
+  }
+
+  /** The document that holds a complex value. */
+  get holder(): Doc | undefined {
+    return this.#holder
+  }
+
+  /** The open value as the user sees it, before getters. */
+  value(): unknown {
+    if (this.field.mutable && this.#seal) this.#snapshot ??= this.encode()
+    return this.#holder ? heldValue(this.field, this.#holder) : this.#value
+  }
+
+  /** The open value in the shape in which Mongoose would have stored it. */
+  stored(): unknown {
+    if (this.#holder) return storedValue(this.field, this.#holder)
+    const { toObject, _bsontype } = Object(this.#value) as { toObject?: (options: object) => unknown; _bsontype?: string }
+    const isBytes = Buffer.isBuffer(this.#value) && _bsontype === undefined && toObject !== undefined
+    return isBytes ? toObject.call(this.#value, { transform: false, virtuals: false }) : this.#value
+  }
+
+  /** The plaintext: BSON of `{ v: value }`. */
+  encode(): Uint8Array {
+    return this.field.host.serialize({ v: this.stored() })
+  }
+
+  /** Whether it is a nested object that nobody has put anything into: Mongoose has one always, and stores none. */
+  get isEmpty(): boolean {
+    return this.field.inner === undefined && this.#isOpen && isEmptyObject(this.stored())
+  }
+
+  /** Takes over the plaintext of the envelope, by the key ring that decrypted it. */
+  opened(value: unknown, by: unknown): void {
+    if (this.#isOpen) return
+    this.#failure = undefined
+    this.#put(value, 'stored')
+    if (this.#seal) this.#seal = { envelope: this.#seal.envelope, by }
+    else this.#source = undefined
+  }
+
+  /** Notes the envelope that a key ring made of the value as it is now. */
+  sealed(envelope: Uint8Array, by: unknown): void {
+    this.#seal = { envelope, by }
+    this.#snapshot = this.field.mutable && this.#isOpen ? this.encode() : undefined
+    this.#source = undefined
+    this.#prior = undefined
+  }
+
+  /** Has a value that was only looked for (as loaded) belong to a key ring. */
+  belongsTo(by: unknown): void {
+    if (this.#seal) this.#seal = { envelope: this.#seal.envelope, by }
+  }
+
+  /** Forgets the plaintext, and holds another envelope that was found in the database. */
+  relock(envelope: Uint8Array, by: unknown): void {
+    this.#isOpen = false
+    this.#value = undefined
+    this.#holder = undefined
+    this.#snapshot = undefined
+    this.#source = undefined
+    this.#failure = undefined
+    this.#seal = { envelope, by }
+  }
+
+  /** Assigns to a complex value that is held already, so that Mongoose compares, casts and marks within it. */
+  assign(value: unknown): void {
+    this.#holder?.set(this.field.name, value)
+  }
+
+  /** The changes within a complex value have been stored, or the record they were made for. */
+  settled(): void {
+    const holder = this.#holder
+    if (!holder) return
+    holder.$isNew = false
+    for (const path of holder.directModifiedPaths()) holder.unmarkModified(path)
+  }
+
+  #put(value: unknown, origin: Origin): void {
+    const field = this.#field
+    this.#isOpen = true
+    if (field.complex) this.#holder = hold(field, this.#owner, origin, value)
+    else this.#value = origin === 'stored' ? field.inner!.cast(value, this.#owner, true) : value
+  }
+
+  /** Mongoose's comparison takes two objects for different where these are; nothing else about boxes tells them apart. */
+  get prototype(): this {
+    return this
+  }
+
+  toBSON(): never {
+    throw new OperationError(
+      'WRITE_REFUSED',
+      `${this.field.name} is encrypted, and this way of writing (or comparing) it does not encrypt, so nothing was sent. Write by a ` +
+        'model of Mongoose, its documents or its queries.',
+    )
+  }
+
+  toJSON(): undefined {
+    return undefined
+  }
+
+  [inspect.custom](): string {
+    return '<encrypted>'
+  }
+}
+
+function isEmptyObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null
+    ? Object.values(value).every((item) => item === undefined || isEmptyObject(item))
+    : value === undefined
+}

@@ -1,0 +1,62 @@
+import { type Doc, isDocument } from '../mongoose/host'
+import type { Field } from './fields'
+import { storedShape } from './fields'
+
+/**
+ * The values of complex fields: nested objects, arrays, maps and subdocuments. Mongoose tracks what is within them by the
+ * document around, so each is held by a small private document that has this one field, and tells the record of changes.
+ */
+
+/** How a value comes into its holder. */
+export type Origin =
+  /** Given to the constructor of a new record: what it lacks is filled in by defaults. */
+  | 'constructed'
+  /** Assigned to a record. */
+  | 'assigned'
+  /** Read from the database, in the shape in which it is stored. */
+  | 'stored'
+
+/** Makes the holder of a value; of the field's default where there is none. */
+export function hold(field: Field, record: unknown, origin: Origin, value?: unknown): Doc {
+  const holder = new (field.Holder())(undefined, undefined, { defaults: false })
+  if (isDocument(record)) field.binding.own(holder, record)
+  // The defaults left out are its own: subdocuments in arrays would take the setting over.
+  delete (holder as unknown as { $__: { defaults?: boolean } }).$__.defaults
+  const { applyDefaults } = holder.constructor as unknown as { applyDefaults(doc: Doc): Doc }
+  applyDefaults.call(holder.constructor, holder)
+  const wasNew = isDocument(record) ? record.$isNew : true
+  if (origin === 'stored') holder.init({ [field.name]: value })
+  else if (value !== undefined && origin === 'constructed') holder.set({ [field.name]: value })
+  else if (value !== undefined) holder.set(field.name, value)
+  holder.$isNew = wasNew
+  if (isDocument(record)) tellOfChanges(holder, record)
+  return holder
+}
+
+/** The value in the shape in which it is stored; `undefined` where there is none. */
+export function storedValue({ name }: Field, holder: Doc): unknown {
+  return (holder.toObject(storedShape) as Record<string, unknown>)[name]
+}
+
+/** The value as the user sees it. The property of a nested object has setters for what is in it. */
+export function heldValue({ name, inner }: Field, holder: Doc): unknown {
+  return inner ? holder.get(name) : holder[name]
+}
+
+/** The errors of casting that a holder has collected, by their paths. */
+export function castErrors(holder: Doc): Record<string, Error> {
+  return (holder.errors?.errors ?? holder.errors ?? {}) as Record<string, Error>
+}
+
+/** Has a record's paths marked with those of the holder: they are the same, for the holder's one path is the field. */
+function tellOfChanges(holder: Doc, record: Doc): void {
+  const { markModified } = holder
+  Object.defineProperty(holder, 'markModified', {
+    configurable: true,
+    writable: true,
+    value: function markBoth(this: Doc, path: string, scope?: never) {
+      markModified.call(this, path, scope)
+      record.markModified(path)
+    },
+  })
+}

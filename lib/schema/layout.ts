@@ -1,0 +1,159 @@
+import type { SchemaType } from 'mongoose'
+import { type AnyModel, type AnySchema, elementOf } from '../mongoose/host'
+import type { Field } from './fields'
+import { encryptedFieldOf, keysUseOf } from './type'
+import type { Use } from './use'
+
+/**
+ * Where encrypted fields and wrapped keys stand in the documents of one collection: one place for each path, with those
+ * of subdocuments below it. Several models may share a collection; a place knows what any of them has there.
+ */
+export class Place {
+  readonly children = new Map<string, Place>()
+  /** What stands under any key, in a map. */
+  any: Place | undefined
+  /** Whether what stands here is an array, so that positions lead back to this place. */
+  isArray = false
+  /** The encrypted fields that are stored here; each model that has one brings its own. */
+  readonly fields: { readonly field: Field; readonly use: Use; readonly model: AnyModel }[] = []
+  /** The uses of the plugin whose wrapped keys are stored here. */
+  readonly keysOf: Use[] = []
+
+  /** Whether nothing here or below is encrypted. */
+  get isClear(): boolean {
+    return this.fields.length === 0 && this.keysOf.length === 0 && this.children.size === 0 && this.any === undefined
+  }
+}
+
+/** Positions in an array: an index, or one of the placeholders of an update. */
+const position = /^(\d+|\$(\[\w*\])?)$/
+
+/** The place that one segment of a path leads to, from another place. */
+export function step(place: Place | undefined, segment: string): Place | undefined {
+  if (place === undefined) return undefined
+  const child = place.children.get(segment)
+  if (child) return child
+  if (place.isArray && position.test(segment)) return place
+  return place.any
+}
+
+/** Where a path leads, and whether it stops above, at or below an encrypted field or wrapped key. */
+export interface Location {
+  readonly place: Place
+  /** What of the path is left below the place: segments within an encrypted value. */
+  readonly below: readonly string[]
+  /** The segments that led there. */
+  readonly segments: readonly string[]
+}
+
+/** Follows a path until it ends, or stands at something encrypted; `undefined` where it leads to nothing encrypted. */
+export function follow(root: Place, path: string | readonly string[]): Location | undefined {
+  const segments = typeof path === 'string' ? path.split('.') : path
+  let place: Place | undefined = root
+  for (let index = 0; index < segments.length; index++) {
+    place = step(place, segments[index] as string)
+    if (place === undefined) return undefined
+    if (place.fields.length > 0 || place.keysOf.length > 0) {
+      return { place, below: segments.slice(index + 1), segments: segments.slice(0, index + 1) }
+    }
+  }
+  return place.isClear ? undefined : { place, below: [], segments }
+}
+
+/** The encrypted field that a path stands at or below, if any. */
+export function fieldAt(root: Place, path: string): Location | undefined {
+  const location = follow(root, path)
+  return location && location.place.fields.length > 0 ? location : undefined
+}
+
+/** All places with an encrypted field at or below a place, with their paths from it; positions are left out. */
+export function fieldsBelow(place: Place, path: readonly string[] = []): { path: readonly string[]; place: Place }[] {
+  const found = place.fields.length > 0 ? [{ path, place }] : []
+  for (const [segment, child] of place.children) found.push(...fieldsBelow(child, [...path, segment]))
+  if (place.any) found.push(...fieldsBelow(place.any, [...path, '*']))
+  return found
+}
+
+/** The layout of the documents that these models store, those of their discriminators among them. */
+export function layoutOf(models: Iterable<AnyModel>): Place {
+  const root = new Place()
+  for (const model of models) addSchema(root, model.schema, model, new Set())
+  prune(root)
+  return root
+}
+
+/** Whether documents of a schema hold anything encrypted, be it in a subdocument or a discriminator. */
+export function isEncrypted(schema: AnySchema, seen: Set<AnySchema> = new Set()): boolean {
+  if (seen.has(schema)) return false
+  seen.add(schema)
+  const types = Object.values(schema.paths) as SchemaType[]
+  return types.some((type) => holdsEncrypted(type, seen)) || discriminatorsOf(schema).some((own) => isEncrypted(own, seen))
+}
+
+/** The schemas of a schema's discriminators. Mongoose knows of them before their models are complete. */
+export function discriminatorsOf(schema: AnySchema): AnySchema[] {
+  return Object.values((schema as { discriminators?: Record<string, AnySchema> }).discriminators ?? {})
+}
+
+type Nesting = SchemaType & { readonly schema?: AnySchema; readonly $__schemaType?: SchemaType }
+
+function holdsEncrypted(type: SchemaType, seen: Set<AnySchema>): boolean {
+  if (encryptedFieldOf(type) || keysUseOf(type)) return true
+  const { schema, $__schemaType: value } = type as Nesting
+  if (schema && isEncrypted(schema, seen)) return true
+  const inner = value ?? elementOf(type)
+  return inner !== undefined && holdsEncrypted(inner, seen)
+}
+
+function addSchema(root: Place, schema: AnySchema, model: AnyModel, seen: ReadonlySet<AnySchema>): void {
+  // A schema may hold itself; what is within is found at the first level, as deep as documents are looked at.
+  if (seen.has(schema)) return
+  const within = new Set(seen).add(schema)
+  schema.eachPath((path, type) => {
+    let place = root
+    for (const segment of path.split('.')) {
+      if (segment === '$*') {
+        place.any ??= new Place()
+        place = place.any
+      } else {
+        let child = place.children.get(segment)
+        if (!child) {
+          child = new Place()
+          place.children.set(segment, child)
+        }
+        place = child
+      }
+    }
+    addType(place, type, model, within)
+  })
+  for (const own of discriminatorsOf(schema)) addSchema(root, own, model, within)
+}
+
+function addType(place: Place, type: SchemaType, model: AnyModel, seen: ReadonlySet<AnySchema>): void {
+  const encrypted = encryptedFieldOf(type)
+  const use = keysUseOf(type)
+  if (encrypted && !place.fields.some(({ field }) => field === encrypted.field)) place.fields.push({ ...encrypted, model })
+  if (use && !place.keysOf.includes(use)) place.keysOf.push(use)
+  if (encrypted || use) return
+  const { schema, $__schemaType: value } = type as Nesting
+  const element = elementOf(type)
+  if (type.instance === 'Array' || type.instance === 'DocumentArray') place.isArray = true
+  if (schema) addSchema(place, schema, model, seen)
+  if (element) addType(place, element, model, seen)
+  if (value) {
+    place.any ??= new Place()
+    addType(place.any, value, model, seen)
+  }
+}
+
+/** Takes out what leads to nothing encrypted, so that a look at a document goes no further than it must. */
+function prune(place: Place): void {
+  for (const [segment, child] of place.children) {
+    prune(child)
+    if (child.isClear) place.children.delete(segment)
+  }
+  if (place.any) {
+    prune(place.any)
+    if (place.any.isClear) place.any = undefined
+  }
+}

@@ -1,0 +1,422 @@
+import type { SchemaType } from 'mongoose'
+import { DecryptionError, RecordError } from '../errors'
+import { bytesOf } from '../format/entry'
+import { looksLikeEnvelope } from '../format/envelope'
+import { type Doc, type Host, isDocument, valuesOf } from '../mongoose/host'
+import { invalidationsOf, isImmutableSetting, strictModeOf } from '../mongoose/internals'
+import { isPlainObject } from '../mongoose/plain'
+import { Box } from './box'
+import type { Field, Inner } from './fields'
+import { hold, storedValue } from './holder'
+import type { Use } from './use'
+
+/** What a schema type stands for, told to whoever finds it in a schema. */
+interface Encrypted {
+  readonly field: Field
+  readonly use: Use
+}
+
+const encryptedTypes = new WeakMap<SchemaType, Encrypted>()
+const keysTypes = new WeakMap<SchemaType, Use>()
+
+/** The encrypted field that a schema type stands for, if it is one of this library. */
+export function encryptedFieldOf(type: SchemaType | undefined): Encrypted | undefined {
+  return type && encryptedTypes.get(type)
+}
+
+/** The use of the plugin whose wrapped keys a schema type stands for, if it is one of this library. */
+export function keysUseOf(type: SchemaType | undefined): Use | undefined {
+  return type && keysTypes.get(type)
+}
+
+/** What an encrypted path mirrors of the type it wraps, because Mongoose reads it from there. */
+const mirrored = ['isRequired', 'originalRequiredValue', 'requiredValidator', 'selected', 'setters'] as const
+
+/** Mongoose passes over paths without validators; a value that is held by a document of its own has some within. */
+const visited = [{ type: 'encrypted', validator: () => true }]
+
+/** Schema types are classes of the Mongoose in use, so each has its own. */
+const classes = new WeakMap<object, { FieldType: TypeClass; KeysType: TypeClass }>()
+type TypeClass = new (path: string, options: object, instance?: unknown, parent?: unknown) => SchemaType
+
+/** Makes the schema type of an encrypted field: Mongoose's own type of the definition, with its values in boxes. */
+export function makeFieldType(host: Host, parent: unknown, encrypted: Encrypted): SchemaType {
+  const { FieldType } = classesFor(host)
+  return new FieldType(encrypted.field.name, { encrypted }, undefined, parent)
+}
+
+/** Makes the schema type of the path of wrapped keys, which nothing but this library writes. */
+export function makeKeysType(host: Host, parent: unknown, path: string, use: Use): SchemaType {
+  const { KeysType } = classesFor(host)
+  return new KeysType(path, { use }, undefined, parent)
+}
+
+function classesFor(host: Host) {
+  const { SchemaType } = host.mongoose
+  let made = classes.get(SchemaType)
+  if (!made) {
+    made = { FieldType: defineFieldType(host), KeysType: defineKeysType(host) }
+    classes.set(SchemaType, made)
+  }
+  return made
+}
+
+/** The base class with what TypeScript is not told of it. */
+type Base = new (path: string, options: object, instance: string, parent: unknown) => any
+
+function defineFieldType(host: Host): TypeClass {
+  const { Error: MongooseError } = host.mongoose
+  class KmsEncrypted extends (host.mongoose.SchemaType as unknown as Base) {
+    static schemaName = 'KmsEncrypted'
+    readonly encrypted: Encrypted
+
+    constructor(path: string, options: { encrypted: Encrypted }, _instance: unknown, parent: unknown) {
+      super(path, {}, 'KmsEncrypted', parent)
+      const { encrypted } = options
+      this.encrypted = encrypted
+      encryptedTypes.set(this as unknown as SchemaType, encrypted)
+      const { inner, immutable } = encrypted.field
+      // Whoever clones a type makes a new one of its class from its path and options.
+      const own = Object.create(Object.getPrototypeOf(this.options))
+      this.options = Object.assign(own, inner?.options, immutable ? { immutable } : {}, { encrypted })
+      this.$immutable = immutable || undefined
+      for (const property of mirrored) this.mirror(property)
+      Object.defineProperty(this, 'validators', { get: () => this.ownValidators(), set() {}, enumerable: true })
+      Object.defineProperty(this, 'defaultValue', { get: () => this.ownDefault(), set() {}, enumerable: true })
+      // Mongoose passes over getters where there are none.
+      this.getters = [(value: unknown) => value]
+    }
+
+    mirror(property: (typeof mirrored)[number]): void {
+      const { inner, Holder } = this.encrypted.field
+      const missing = property === 'setters' ? [] : undefined
+      const get = () => {
+        if (inner) return (inner as any)[property]
+        if (property !== 'isRequired') return missing
+        const paths = Object.values((Holder() as any).schema.paths) as Inner[]
+        return paths.some((type) => type.isRequired)
+      }
+      delete this[property]
+      Object.defineProperty(this, property, { get, set() {}, enumerable: true, configurable: true })
+    }
+
+    ownValidators(): unknown[] {
+      const { inner, complex } = this.encrypted.field
+      const own = inner?.validators ?? []
+      return complex && own.length === 0 ? visited : own
+    }
+
+    /** Mongoose asks whether there is a default before it asks for it. */
+    ownDefault(): unknown {
+      const { field } = this.encrypted
+      if (!field.complex) return (field.inner as any).defaultValue
+      this.hasDefault ??= hasDefault(field)
+      return this.hasDefault ? () => storedValue(field, hold(field, undefined, 'assigned')) : undefined
+    }
+
+    clone(): unknown {
+      return new KmsEncrypted(this.path, { encrypted: this.encrypted }, undefined, this.parentSchema)
+    }
+
+    /** Every way of a value into a document or a query: by setters and casts of the inner type, into a box. */
+    applySetters(value: any, scope: any, init?: boolean, prior?: unknown, options?: unknown): unknown {
+      if (value instanceof Box || init) return value == null ? value : this.cast(value, scope, init, prior, options)
+      const { field } = this.encrypted
+      refuseOdd(field, scope, value)
+      if (isDocument(scope) && this.keepsPrior(scope, value, prior, options)) return prior
+      if (!isDocument(scope) && bytesOf(value) && looksLikeEnvelope(bytesOf(value)!)) return value
+      const before = prior instanceof Box && prior.isOpen && !field.complex ? prior.value() : undefined
+      const set = field.complex ? value : field.inner!._applySetters(value, scope, init, before, options)
+      if (set === null || set === undefined) return nullish(field, set, scope, prior, options)
+      return this.cast(set, scope, false, prior, options)
+    }
+
+    cast(value: any, scope?: any, init?: boolean, prior?: unknown, options?: unknown): unknown {
+      const { field, use } = this.encrypted
+      if (value === null || value === undefined) return value
+      if (value instanceof Box) return adopt(value, this.encrypted, scope)
+      if (init) return isDocument(scope) ? load(this.encrypted, scope, value) : value
+      if (scope === undefined || scope === null || isPlainObject(scope)) return castPlain(field, value)
+      if (field.complex) return this.castComplex(value, scope, prior)
+      const known = prior instanceof Box && prior.isOpen ? prior.value() : undefined
+      const box = Box.open(field, use, scope, field.inner!.cast(value, scope, false, known, options))
+      if (!isDocument(scope) || !(prior instanceof Box)) return box
+      box.prior = prior.prior ?? (prior.lastEnvelope ? prior : undefined)
+      return sameValue(box, prior, scope) ?? sameValue(box, box.prior, scope) ?? box
+    }
+
+    castComplex(value: unknown, scope: unknown, prior: unknown): Box {
+      const { field, use } = this.encrypted
+      if (prior instanceof Box && prior.isOpen && prior.owner === scope && isDocument(scope)) {
+        prior.assign(value)
+        takeErrors(field, prior.holder as Doc, scope)
+        return prior
+      }
+      const isConstructing = isDocument(scope) && scope.$isNew && prior === undefined
+      const box = Box.open(field, use, scope, value, isConstructing ? 'constructed' : 'assigned')
+      takeErrors(field, box.holder as Doc, scope)
+      return box
+    }
+
+    /** Whether an immutable field stays as it is. */
+    keepsPrior(doc: Doc, value: unknown, prior: unknown, options: unknown): boolean {
+      const { immutable } = this.encrypted.field
+      if (!immutable || doc.$isNew || isImmutableSetting(options)) return false
+      if (typeof immutable === 'function' && !immutable.call(doc, doc)) return false
+      const isSame = prior instanceof Box && prior.isOpen && prior.stored() === value
+      if (strictModeOf(doc) === 'throw' && !isSame) {
+        const Strict = MongooseError.StrictModeError as unknown as new (path: string, text: string, is: boolean) => Error
+        throw new Strict(this.path, `Path \`${this.path}\` is immutable and strict mode is set to throw.`, true)
+      }
+      return true
+    }
+
+    applyGetters(value: unknown, scope: unknown): unknown {
+      const { encrypted } = this
+      if (value instanceof Box) return encrypted.use.access.read(rebound(value, scope), scope)
+      if (value !== null && value !== undefined) return value
+      const { inner } = encrypted.field
+      if (inner) return encrypted.field.complex ? value : inner.applyGetters(value, scope)
+      return isDocument(scope) && value === undefined ? emptyNested(encrypted, scope) : value
+    }
+
+    getDefault(scope: unknown, init?: boolean, options?: object, setting?: unknown): unknown {
+      const { field, use } = this.encrypted
+      if (field.complex) {
+        if (this.ownDefault() === undefined) return undefined
+        const holder = hold(field, scope, 'assigned')
+        const value = storedValue(field, holder)
+        return isPlainObject(scope) ? value : Box.open(field, use, scope, value, 'stored')
+      }
+      const value = field.inner!.getDefault(scope, init, { ...options, skipCast: false }, setting)
+      const isBare = value === null || value === undefined || isPlainObject(scope)
+      return isBare ? value : Box.open(field, use, scope, value)
+    }
+
+    // Mongoose 8 takes a callback in the second place, 9 gives a promise.
+    doValidate(value: unknown, ...rest: any[]): unknown {
+      const callback = typeof rest[0] === 'function' ? rest.shift() : undefined
+      const validated = this.validateValue(value, rest[0], rest[1])
+      if (!callback) return validated
+      validated.then(
+        () => setImmediate(callback, null),
+        (error: unknown) => setImmediate(callback, error),
+      )
+      return undefined
+    }
+
+    async validateValue(value: unknown, scope: unknown, options: unknown): Promise<void> {
+      const { field, use } = this.encrypted
+      if (value instanceof Box && !value.isOpen) return
+      const holder = holderOf(field, value, scope)
+      if (!holder) return validateInner(field.inner as Inner, value instanceof Box ? value.value() : value, scope, options)
+      const paths = use.access.pathsToValidate(scope, field.name)
+      try {
+        await holder.validate(paths as never)
+      } catch (error) {
+        const own = report(field, error, scope)
+        if (own) throw own
+      }
+    }
+
+    doValidateSync(value: unknown, scope: unknown, options?: unknown): unknown {
+      const { field, use } = this.encrypted
+      if (value instanceof Box && !value.isOpen) return null
+      const holder = holderOf(field, value, scope)
+      if (!holder) return field.inner!.doValidateSync(value instanceof Box ? value.value() : value, scope, options)
+      const error = holder.validateSync(use.access.pathsToValidate(scope, field.name) as never)
+      return error ? (report(field, error, scope) ?? null) : null
+    }
+
+    checkRequired(value: unknown, scope: unknown): boolean {
+      if (!(value instanceof Box)) return this.encrypted.field.inner?.checkRequired(value, scope) ?? true
+      return !value.isOpen || (this.encrypted.field.inner?.checkRequired(value.value(), scope) ?? true)
+    }
+
+    /** Called alike for a value in an update and for a condition in a filter; only the gate can tell which it is. */
+    castForQuery($conditional: string | null | undefined, value: any, context: unknown): unknown {
+      if ($conditional !== null && $conditional !== undefined) return value
+      if (value === null || value === undefined || value instanceof RegExp) return value
+      return this.applySetters(value, context)
+    }
+
+    /** With `useBsonType`, for MongoDB's validation, what is stored; else the values as the application has them. */
+    toJSONSchema(options?: { useBsonType?: boolean }): unknown {
+      if (options?.useBsonType) return { bsonType: ['binData', 'null'] }
+      const { inner, Holder, name } = this.encrypted.field
+      if (inner) return (inner as any).toJSONSchema(options)
+      return (Holder() as any).schema.toJSONSchema(options).properties[name]
+    }
+  }
+  return KmsEncrypted as unknown as TypeClass
+}
+
+function defineKeysType(host: Host): TypeClass {
+  class KmsKeys extends (host.mongoose.SchemaType as unknown as Base) {
+    static schemaName = 'KmsKeys'
+    readonly use: Use
+
+    constructor(path: string, options: { use: Use }, _instance: unknown, parent: unknown) {
+      super(path, {}, 'KmsKeys', parent)
+      this.use = options.use
+      this.options = Object.assign(Object.create(Object.getPrototypeOf(this.options)), options)
+      keysTypes.set(this as unknown as SchemaType, options.use)
+    }
+
+    clone(): unknown {
+      return new KmsKeys(this.path, { use: this.use }, undefined, this.parentSchema)
+    }
+
+    cast(value: unknown, _doc?: unknown, init?: boolean): unknown {
+      if (value instanceof StoredKeys || value === null || value === undefined) return value
+      return init ? new StoredKeys(value) : value
+    }
+
+    /** Assigning changes nothing, silently: whoever copies a document's values copies this one, too. */
+    applySetters(value: unknown, scope: any, init?: boolean): unknown {
+      if (init) return this.cast(value, scope, true)
+      return isDocument(scope) ? valuesOf(scope)[this.path] : value
+    }
+
+    applyGetters(value: unknown): unknown {
+      return value
+    }
+
+    castForQuery($conditional: string | null | undefined, value: unknown): unknown {
+      return $conditional === '$exists' ? Boolean(value) : value
+    }
+
+    toJSONSchema(): unknown {
+      return { bsonType: ['array', 'null'] }
+    }
+  }
+  return KmsKeys as unknown as TypeClass
+}
+
+/** The wrapped keys of a record as they are stored, unparsed. Prints as nothing, and is left out of JSON. */
+export class StoredKeys {
+  readonly #entries: unknown
+
+  constructor(entries: unknown) {
+    this.#entries = entries
+  }
+
+  /** The entries, of which any may be damaged; none where what is stored is no array. */
+  get entries(): readonly unknown[] {
+    return Array.isArray(this.#entries) ? this.#entries : []
+  }
+
+  toBSON(): unknown {
+    return this.#entries
+  }
+
+  toJSON(): undefined {
+    return undefined
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return '<wrapped keys>'
+  }
+}
+
+function hasDefault(field: Field): boolean {
+  const value = storedValue(field, hold(field, undefined, 'assigned'))
+  return value !== undefined && (field.inner !== undefined || Object.keys(value as object).length > 0)
+}
+
+function nullish(field: Field, value: unknown, scope: any, prior: unknown, options: unknown): unknown {
+  if (field.complex || !field.inner) return value
+  const inner = field.inner as Inner & { _castNullish?(value: unknown): unknown }
+  const cast = inner._castNullish ? inner._castNullish(value) : value
+  return cast === null || cast === undefined ? cast : inner.cast(cast, scope, false, prior, options)
+}
+
+/** What would be stored as something that nobody meant. */
+function refuseOdd(field: Field, scope: unknown, value: unknown): void {
+  if (typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function') {
+    throw new RecordError('VALUE_NOT_AWAITED', `${field.name}: got a promise. Await the value before you assign it.`)
+  }
+  const bytes = isDocument(scope) ? bytesOf(value) : undefined
+  if (bytes && looksLikeEnvelope(bytes)) {
+    throw new RecordError(
+      'STORED_PATH_ASSIGNED',
+      `${field.name}: got what is stored for a field, encrypted. Assign the value itself; open a lean object with decrypt().`,
+    )
+  }
+}
+
+function castPlain(field: Field, value: unknown): unknown {
+  return field.complex ? storedValue(field, hold(field, undefined, 'assigned', value)) : field.inner!.cast(value)
+}
+
+function load(encrypted: Encrypted, doc: Doc, value: unknown): Box {
+  const { field, use } = encrypted
+  const bytes = bytesOf(value)
+  if (bytes) return Box.locked(field, use, doc, valuesOf(doc)._id, bytes)
+  const failure = new DecryptionError(
+    'PLAINTEXT_FOUND',
+    `${field.name}: what is stored there is not encrypted. It is neither shown nor written back; set the field anew, or encrypt what ` +
+      'is stored before you use the plugin on it.',
+  )
+  return Box.spoilt(field, use, doc, failure)
+}
+
+/** The box that a document gets where it is given that of another, or its own once more. */
+function adopt(box: Box, { field, use }: Encrypted, scope: unknown): Box {
+  if (box.field === field && (box.owner === scope || !isDocument(scope))) return box
+  if (box.failure !== undefined && !box.lastEnvelope) throw box.failure
+  if (box.field === field && box.isOpen && !box.lastEnvelope && !isDocument(box.owner)) return rebound(box, scope)
+  return Box.copy(field, use, isDocument(scope) ? scope : undefined, box)
+}
+
+/** A value that was set by a path of the document around belongs to the subdocument that it came to stand in. */
+function rebound(box: Box, scope: unknown): Box {
+  if (isDocument(scope) && box.owner !== scope && box.isOpen && !box.lastEnvelope) box.owner = scope
+  return box
+}
+
+/** The box that holds the same value already, so that nothing is modified. */
+function sameValue(box: Box, other: Box | undefined, scope: unknown): Box | undefined {
+  if (!other?.isOpen || other.owner !== scope || other.hasChanged) return undefined
+  return Buffer.compare(other.encode(), box.encode()) === 0 ? other : undefined
+}
+
+function emptyNested({ field, use }: Encrypted, doc: Doc): unknown {
+  const isAbsent = doc.$isNew || doc.isSelected(field.name)
+  const box = Box.open(field, use, doc, undefined)
+  if (isAbsent) valuesOf(doc)[field.name] = box
+  return box.value()
+}
+
+function takeErrors(field: Field, holder: Doc, scope: unknown): void {
+  const own = report(field, { errors: invalidationsOf(holder) }, scope)
+  if (own) throw own
+}
+
+/** Gives a record the errors within a field under their own paths. The one of the field itself is for the caller. */
+function report(field: Field, error: unknown, scope: unknown): Error | undefined {
+  const { errors } = error as { errors?: Record<string, Error> }
+  if (!errors) {
+    if (error instanceof Error) throw error
+    return undefined
+  }
+  const { [field.name]: own, ...others } = errors
+  if (isDocument(scope)) for (const [path, each] of Object.entries(others)) scope.invalidate(path, each as never)
+  else if (!own) return Object.values(others)[0]
+  return own
+}
+
+function holderOf(field: Field, value: unknown, scope: unknown): Doc | undefined {
+  if (!field.complex) return undefined
+  if (value instanceof Box) return value.holder
+  // What is absent may be required, as a whole or in a part.
+  if (value === undefined) return field.inner ? undefined : hold(field, scope, 'assigned')
+  return value === null ? undefined : hold(field, scope, 'assigned', value)
+}
+
+async function validateInner(inner: Inner, value: unknown, scope: unknown, options: unknown): Promise<void> {
+  if (inner.doValidate.length < 4) return inner.doValidate(value, scope, options)
+  return new Promise((resolve, reject) => {
+    inner.doValidate(value, (error: unknown) => (error ? reject(error) : resolve()), scope, options)
+  })
+}

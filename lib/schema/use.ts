@@ -1,0 +1,272 @@
+import { ConfigurationError } from '../errors'
+import { awsKms } from '../kms/aws'
+import { KeyManager } from '../kms/manager'
+import type { KeyProvider } from '../kms/provider'
+import { type AnySchema, type Doc, type Host, hostOf } from '../mongoose/host'
+import type { Box } from './box'
+import { compileFields, type Field, isDocumentProperty, isPath } from './fields'
+import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
+
+/** One generation of key and context, as it was configured. */
+export interface Generation {
+  readonly keyId: KeyIdOption
+  readonly context: ContextOption | undefined
+}
+
+/** How boxes reach the record that they belong to: what the room above knows and this one does not. */
+export interface Access {
+  /** What the getter of a field gives: the value, or a promise of it. */
+  read(box: Box, scope: unknown): unknown
+  /** The paths of a field's value that a validation under way is for; `undefined` for all. */
+  pathsToValidate(scope: unknown, field: string): readonly string[] | undefined
+}
+
+/** Names of the document methods of one use of the plugin. */
+export interface MethodNames {
+  readonly decrypt: string
+  readonly rotateKmsKey: string
+}
+
+/** One use of the plugin on a schema: its options, checked once and frozen. */
+export interface Use {
+  readonly host: Host
+  readonly access: Access
+  readonly keys: KeyManager
+  readonly fields: ReadonlyMap<string, Field>
+  readonly decrypt: DecryptOption
+  /** The option `name`, which tells the uses on one schema apart. */
+  readonly name: string | undefined
+  /** Whether the fields are encrypted under the data key of the record that holds the subdocument. */
+  readonly byOwner: boolean
+  readonly keyPath: string
+  readonly version: number
+  /** The generation that is written, and the earlier ones that are still read, by number. */
+  readonly generations: ReadonlyMap<number, Generation>
+  /** Whether key or context depend on more than the `_id`, so that the record must be there to know them. */
+  readonly isCustom: boolean
+  /** Top-level paths that `context` was seen to read: a change of one would leave the record's fields unreadable. */
+  readonly contextDependencies: Set<string>
+  /** The same of `context` and `keyId` together; they are loaded wherever a field is. */
+  readonly dependencies: Set<string>
+  readonly methods: MethodNames
+}
+
+const known = new Set([
+  'keyId',
+  'provider',
+  'fields',
+  'context',
+  'decrypt',
+  'name',
+  'version',
+  'previousVersions',
+  'keyPath',
+  'cache',
+  'dataKey',
+  'methods',
+])
+// `deduplicate` and `tags` are Mongoose's own options of `schema.plugin()`.
+const mongooseOwn = new Set(['deduplicate', 'tags'])
+
+let defaultProvider: KeyProvider | undefined
+
+/** What has no meaning where the data key is the owner's. */
+const ownersAlone = ['keyId', 'provider', 'context', 'version', 'previousVersions', 'keyPath', 'cache'] as const
+
+/** @throws {ConfigurationError} when an option cannot be used as it is */
+export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefined, access: Access): Use {
+  const host = hostOf(schema)
+  if (options === null || typeof options !== 'object') {
+    throw invalid('options', 'Expected an object: schema.plugin(kmsEncrypted, { keyId, fields: { email: String } })')
+  }
+  for (const option of Object.keys(options)) {
+    if (!known.has(option) && !mongooseOwn.has(option)) {
+      throw invalid(option, `There is no such option. Use one of ${[...known].join(', ')}.`)
+    }
+  }
+  const { name, decrypt = 'onAccess', version = 1, cache } = options
+  if (name !== undefined && !(typeof name === 'string' && /^\w+$/.test(name))) {
+    throw invalid('name', 'Expected letters, digits and underscores.')
+  }
+  if (decrypt !== 'onAccess' && decrypt !== 'onLoad') {
+    throw invalid('decrypt', `Expected 'onAccess' or 'onLoad', got ${String(decrypt)}.`)
+  }
+  checkCache(cache)
+  const byOwner = checkDataKey(options)
+  const methods = checkMethods(options.methods)
+  const keyPath = checkPath('keyPath', options.keyPath ?? `encrypted_kms_key${name === undefined ? '' : `_${name}`}`)
+  if (!byOwner) refuseSecondUse(schema, keyPath)
+  const fields = compileFields(host, schema, options.fields)
+  if (!byOwner) checkKeyPath(host, schema, keyPath, fields)
+  const provider = byOwner ? unused : checkProvider(options.provider)
+  const generations = byOwner ? new Map() : makeGenerations(options, checkVersion('version', version), provider)
+  return Object.freeze({
+    host,
+    access,
+    keys: new KeyManager(provider, cache),
+    fields,
+    decrypt,
+    name,
+    byOwner,
+    keyPath,
+    version,
+    generations,
+    isCustom: [...generations.values()].some(({ keyId, context }) => context !== undefined || typeof keyId === 'function'),
+    contextDependencies: new Set<string>(),
+    dependencies: new Set<string>(),
+    methods,
+  })
+}
+
+/** Stands where the owner's provider is asked instead. */
+const unused: KeyProvider = {
+  generateDataKey: () => Promise.reject(new Error('the data key is the owner’s')),
+  unwrapDataKey: () => Promise.reject(new Error('the data key is the owner’s')),
+}
+
+function checkDataKey(options: KmsEncryptedOptions): boolean {
+  const { dataKey } = options
+  if (dataKey === undefined) return false
+  if (dataKey !== 'owner') throw invalid('dataKey', `Expected 'owner', or nothing, got ${String(dataKey)}.`)
+  const meaningless = ownersAlone.find((option) => options[option] !== undefined)
+  if (meaningless !== undefined) {
+    throw invalid(meaningless, "With dataKey: 'owner' it is the owner's that counts. Give it where the plugin is used on the owner.")
+  }
+  return true
+}
+
+function checkMethods(given: KmsEncryptedOptions['methods']): MethodNames {
+  const methods = { decrypt: 'decrypt', rotateKmsKey: 'rotateKmsKey', ...given }
+  for (const [method, name] of Object.entries(methods)) {
+    if (method !== 'decrypt' && method !== 'rotateKmsKey') {
+      throw invalid(`methods.${method}`, 'There is no such method. Use decrypt, rotateKmsKey.')
+    }
+    if (typeof name !== 'string' || !/^[A-Za-z_]\w*$/.test(name)) {
+      throw invalid(`methods.${method}`, 'Expected the name that the method is to have, such as "decryptFields".')
+    }
+  }
+  return Object.freeze(methods)
+}
+
+function makeGenerations(options: KmsEncryptedOptions, current: number, provider: KeyProvider) {
+  const generations = new Map<number, Generation>()
+  generations.set(current, makeGeneration('', options.keyId, options.context, provider))
+  const previous = options.previousVersions ?? {}
+  if (typeof previous !== 'object') throw invalid('previousVersions', 'Expected an object such as { 1: { keyId } }.')
+  for (const [key, generation] of Object.entries(previous)) {
+    const version = checkVersion(`previousVersions.${key}`, Number(key))
+    const { keyId, context } = checkPrevious(`previousVersions.${key}`, generation)
+    if (version === current) {
+      throw invalid(
+        `previousVersions.${key}`,
+        `Version ${current} is the current one. Raise version, or remove this entry.`,
+      )
+    }
+    const prefix = `previousVersions.${key}.`
+    generations.set(version, makeGeneration(prefix, keyId ?? options.keyId, context ?? options.context, provider))
+  }
+  return generations
+}
+
+function checkPrevious(option: string, generation: unknown): PreviousVersion {
+  if (generation === null || typeof generation !== 'object') {
+    throw invalid(option, 'Expected an object such as { keyId } or { context }.')
+  }
+  const unknown = Object.keys(generation).find((name) => name !== 'keyId' && name !== 'context')
+  if (unknown !== undefined) {
+    throw invalid(`${option}.${unknown}`, 'There is no such option. Use one of keyId, context.')
+  }
+  return generation
+}
+
+function makeGeneration(
+  prefix: string,
+  keyId: KeyIdOption | undefined,
+  context: ContextOption | undefined,
+  provider: KeyProvider,
+): Generation {
+  if (keyId === undefined && provider.keyId === undefined) {
+    throw new ConfigurationError(
+      'KEY_ID_INVALID',
+      `kmsEncrypted: ${prefix}keyId is missing. Give a KMS key id, ARN or alias; if it comes from the environment, the variable is not set.`,
+    )
+  }
+  if (keyId !== undefined && typeof keyId !== 'function') checkKeyId(keyId, `kmsEncrypted: ${prefix}keyId`)
+  if (context !== undefined && typeof context !== 'function') {
+    throw new ConfigurationError(
+      'CONTEXT_INVALID',
+      `kmsEncrypted: ${prefix}context must be a function of the record, such as (doc) => ({ Tenant: doc.tenant })`,
+    )
+  }
+  return Object.freeze({ keyId: keyId ?? (provider.keyId as string), context })
+}
+
+/** @throws {ConfigurationError} KEY_ID_INVALID */
+export function checkKeyId(keyId: unknown, place: string): string {
+  if (typeof keyId === 'string' && keyId !== '') return keyId
+  throw new ConfigurationError(
+    'KEY_ID_INVALID',
+    `${place}: expected a KMS key id, ARN or alias, got ${keyId === '' ? 'an empty string' : typeof keyId}`,
+  )
+}
+
+function checkProvider(provider: KeyProvider | undefined): KeyProvider {
+  if (provider === undefined) {
+    // One for all schemas, so that its bound on parallel calls holds for the whole process.
+    defaultProvider ??= awsKms()
+    return defaultProvider
+  }
+  if (typeof provider?.generateDataKey !== 'function' || typeof provider.unwrapDataKey !== 'function') {
+    throw invalid(
+      'provider',
+      'Expected a KeyProvider, such as awsKms() or localKms(). Did you pass the function uncalled?',
+    )
+  }
+  const { concurrency } = provider
+  if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency > 0)) {
+    throw invalid('provider', `Its concurrency must be a positive integer, got ${String(concurrency)}.`)
+  }
+  return provider
+}
+
+function checkVersion(option: string, version: unknown): number {
+  if (Number.isInteger(version) && (version as number) > 0 && (version as number) < 2 ** 31) return version as number
+  throw invalid(option, `Expected a positive integer, got ${String(version)}.`)
+}
+
+function checkCache(cache: KmsEncryptedOptions['cache']): void {
+  if (cache === undefined) return
+  for (const bound of ['maxAgeMs', 'maxEntries'] as const) {
+    if (!(Number.isInteger(cache?.[bound]) && cache[bound] > 0)) {
+      throw invalid(`cache.${bound}`, 'Expected a positive integer: { maxAgeMs: 60_000, maxEntries: 1_000 }.')
+    }
+  }
+}
+
+function checkPath(option: string, path: unknown): string {
+  if (typeof path === 'string' && /^[^$.\0][^.\0]*$/.test(path)) return path
+  throw invalid(
+    option,
+    `Expected a top-level path without dots, got ${typeof path === 'string' ? `"${path}"` : typeof path}.`,
+  )
+}
+
+function refuseSecondUse(schema: AnySchema, keyPath: string): void {
+  if (!schema.path(keyPath)) return
+  throw invalid(
+    'keyPath',
+    `The schema already has a path ${keyPath}. Is the plugin used twice on this schema, by a module or factory that runs once more? ` +
+      "Give a second data key a name: { name: 'phone' }.",
+  )
+}
+
+function checkKeyPath(host: Host, schema: AnySchema, keyPath: string, fields: ReadonlyMap<string, Field>): void {
+  const isTaken = fields.has(keyPath) || isPath(schema, keyPath) || Boolean(schema.virtualpath(keyPath))
+  if (isTaken || isDocumentProperty(host, schema, keyPath)) {
+    throw invalid('keyPath', `The path ${keyPath} is already taken. Choose another with keyPath.`)
+  }
+}
+
+function invalid(option: string, message: string): ConfigurationError {
+  return new ConfigurationError('OPTION_INVALID', `kmsEncrypted: ${option}: ${message}`)
+}

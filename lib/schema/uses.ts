@@ -1,0 +1,90 @@
+import { ConfigurationError } from '../errors'
+import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
+import type { Field } from './fields'
+import { encryptedFieldOf, keysUseOf } from './type'
+import type { Use } from './use'
+
+/** The uses of the plugin on a schema. They are read off its paths, so that whoever copies a schema copies them. */
+export function usesOf(schema: AnySchema): readonly Use[] {
+  const known = found.get(schema)
+  const count = Object.keys(schema.paths).length
+  if (known && known.count === count) return known.uses
+  const uses = new Set<Use>()
+  schema.eachPath((_path, type) => {
+    const use = keysUseOf(type) ?? encryptedFieldOf(type)?.use
+    if (use) uses.add(use)
+  })
+  const list = [...uses]
+  found.set(schema, { count, uses: list })
+  return list
+}
+
+/** Schemas grow until they are compiled, and are asked for their uses with every document after that. */
+const found = new WeakMap<AnySchema, { readonly count: number; readonly uses: readonly Use[] }>()
+
+/** The encrypted fields of a schema, those of all uses. */
+export function fieldsOf(schema: AnySchema): { readonly field: Field; readonly use: Use }[] {
+  return usesOf(schema).flatMap((use) => [...use.fields.values()].map((field) => ({ field, use })))
+}
+
+/** The encrypted field of a schema that a path stands at or below. */
+export function fieldFor(schema: AnySchema, path: unknown): { readonly field: Field; readonly use: Use } | undefined {
+  return typeof path === 'string' ? encryptedFieldOf(schema.paths[topOf(path)] as never) : undefined
+}
+
+/** The use on the schema of an owner whose data key a use with `dataKey: 'owner'` is for. */
+export function ownerUseOf(schema: AnySchema, { name }: Use): Use | undefined {
+  return usesOf(schema).find((use) => !use.byOwner && use.name === name)
+}
+
+/**
+ * Checks a model that was just compiled: by now nobody can change its schema any more.
+ *
+ * @throws {ConfigurationError} FIELD_INVALID, OPTION_INVALID
+ */
+export function checkModel(model: AnyModel): void {
+  const { schema, modelName } = model
+  for (const use of usesOf(schema)) {
+    for (const name of use.fields.keys()) {
+      if (encryptedFieldOf(schema.path(name))?.use === use) continue
+      throw new ConfigurationError(
+        'FIELD_INVALID',
+        `${modelName}: ${name} is encrypted, and the schema declares it again as something else. Remove one of the two.`,
+      )
+    }
+    if (use.byOwner || keysUseOf(schema.path(use.keyPath)) === use) continue
+    throw new ConfigurationError(
+      'OPTION_INVALID',
+      `${modelName}: ${use.keyPath} holds wrapped keys, and the schema declares it again. Choose another keyPath or name.`,
+    )
+  }
+  checkBase(model)
+  checkIndexes(model)
+}
+
+/** A base model whose records are in the same collection would store in the clear what its discriminator encrypts. */
+function checkBase(model: AnyModel): void {
+  const base = Object.getPrototypeOf(model) as AnyModel | undefined
+  if (!base?.schema || !base.modelName) return
+  for (const { field, use } of fieldsOf(model.schema)) {
+    const type = base.schema.path(field.name)
+    if (!type || encryptedFieldOf(type)?.use === use) continue
+    throw new ConfigurationError(
+      'FIELD_INVALID',
+      `${model.modelName}: ${field.name} is encrypted, and the base model ${base.modelName} declares it as something else. Encrypt it ` +
+        'in the base, or give it another name.',
+    )
+  }
+}
+
+function checkIndexes({ schema, modelName }: AnyModel): void {
+  for (const [index] of schema.indexes()) {
+    for (const path of Object.keys(index)) {
+      if (!encryptedFieldOf(schema.path(path)) && !fieldFor(schema, path)) continue
+      throw new ConfigurationError(
+        'FIELD_INVALID',
+        `${modelName}: an index names ${path}, which is encrypted: MongoDB cannot compare what is encrypted. Remove it.`,
+      )
+    }
+  }
+}

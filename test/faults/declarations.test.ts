@@ -1,0 +1,252 @@
+import { Schema } from 'mongoose'
+import {
+  built,
+  contactSchema,
+  expectReads,
+  misconfigured,
+  named,
+  plugin,
+  provider,
+  safely,
+  secret,
+  useFaults,
+  userModel,
+} from './support'
+
+const { connection, raw } = useFaults()
+
+const fields = { email: String, address: { city: String }, tags: [String] }
+const encrypted = (definition: object = { name: String }) =>
+  new Schema<any>(definition as never).plugin(plugin, { provider, fields })
+const model = (schema: Schema<any>, name = 'User') => connection.model<any>(named(name), schema) as any
+
+describe('fault 1: a field that is declared again in the clear', () => {
+  test.each<[string, (schema: Schema<any>) => unknown]>([
+    ['schema.add({ email: String })', (schema) => schema.add({ email: String })],
+    ['schema.add() with options', (schema) => schema.add({ email: { type: String, lowercase: true } })],
+    ['schema.add() of another type', (schema) => schema.add({ email: Schema.Types.Mixed })],
+    ['schema.add() of a nested object', (schema) => schema.add({ email: { home: String } })],
+    ['schema.add(anotherSchema)', (schema) => schema.add(new Schema({ email: String }))],
+    ['schema.path(name, type)', (schema) => schema.path('email', String)],
+    ['schema.path(name, { type })', (schema) => schema.path('email', { type: String })],
+    ['a later plugin', (schema) => schema.plugin((later: Schema) => void later.add({ email: String }))],
+    ['a later plugin by path()', (schema) => schema.plugin((later: Schema) => void later.path('email', String))],
+    ['an array', (schema) => schema.add({ tags: [String] })],
+    ['one after schema.remove()', (schema) => schema.remove('email').add({ email: String })],
+  ])('is refused when the model is made: %s', async (_name, declare) => {
+    const schema = encrypted()
+    await misconfigured(() => {
+      declare(schema)
+      model(schema)
+    }, /email|tags/)
+  })
+
+  test.each<[string, (schema: Schema<any>) => unknown]>([
+    ['a nested path by schema.add()', (schema) => schema.add({ address: { city: String } })],
+    ['a dotted path by schema.add()', (schema) => schema.add({ 'address.city': String })],
+    ['a dotted path by schema.path()', (schema) => schema.path('address.city', String)],
+    ['a path below a field', (schema) => schema.add({ 'email.home': String })],
+  ])('is refused below a field, by Mongoose or by us: %s', async (_name, declare) => {
+    const schema = encrypted()
+    await expect(async () => {
+      declare(schema)
+      model(schema)
+    }).rejects.toThrow(/address|email/)
+  })
+
+  test.each<[string, (schema: Schema<any>) => unknown]>([
+    ['schema.add()', (schema) => schema.add({ encrypted_kms_key: [Object] })],
+    ['schema.path()', (schema) => schema.path('encrypted_kms_key', Schema.Types.Mixed)],
+  ])('is refused where the wrapped keys are: %s', async (_name, declare) => {
+    const schema = encrypted()
+    await misconfigured(() => {
+      declare(schema)
+      model(schema)
+    }, /encrypted_kms_key/)
+  })
+
+  test.each<[string, (contact: Schema<any>) => object]>([
+    ['an array', (contact) => ({ contacts: [contact] })],
+    ['a path', (contact) => ({ one: contact })],
+    ['a map', (contact) => ({ byPlace: { type: Map, of: contact } })],
+    ['a nested path', (contact) => ({ deep: { down: contact } })],
+  ])('is refused in the schema of a subdocument, when the model of its owner is made: %s', async (_name, place) => {
+    const contact = contactSchema()
+    contact.add({ phone: String })
+    await misconfigured(() => model(new Schema<any>(place(contact) as never)), /phone/)
+  })
+
+  test('is refused in a copy of the schema', async () => {
+    const copy = encrypted().clone()
+    copy.add({ email: String })
+    await misconfigured(() => model(copy), /email/)
+  })
+
+  test('is refused where a schema is built on another: new Schema(definition).add(encrypted).add(again)', async () => {
+    const schema = new Schema<any>({ name: String })
+    schema.add(encrypted())
+    schema.add({ email: String })
+    const Model = built(() => model(schema), /email/)
+    if (!Model) return
+    const refusal = await safely(
+      () => Model.create({ name: 'Ada', email: secret('ada@example.org') }),
+      () => expectReads(Model, { name: 'Ada' }, { email: 'ada@example.org' }),
+    )
+    if (refusal) expect(refusal.message).toMatch(/email/)
+  })
+})
+
+describe('fault 11: a schema that was compiled before', () => {
+  const writes: [string, (Model: any, email: string) => Promise<unknown>][] = [
+    ['create', (Model, email) => Model.create({ name: 'Ada', email })],
+    ['insertMany, lean', (Model, email) => Model.insertMany([{ name: 'Ada', email }], { lean: true })],
+    ['updateOne', (Model, email) => Model.updateOne({ name: 'Ada' }, { email }, { upsert: true })],
+    [
+      'updateOne, strict: false',
+      (Model, email) => Model.updateOne({ name: 'Ada' }, { email }, { upsert: true, strict: false }),
+    ],
+    ['replaceOne', (Model, email) => Model.replaceOne({ name: 'Ada' }, { name: 'Ada', email }, { upsert: true })],
+    ['bulkWrite', (Model, email) => Model.bulkWrite([{ insertOne: { document: { name: 'Ada', email } } }])],
+  ]
+
+  test.each(writes.flatMap(([name, write]) => [[name, 'with', write] as const, [name, 'without', write] as const]))(
+    'takes the plugin so that %s encrypts, or not at all, %s recompileSchema()',
+    async (_name, how, write) => {
+      const schema = new Schema<any>({ name: String })
+      const Model = connection.model<any>(named('Late'), schema) as any
+      const given = built(() => {
+        schema.plugin(plugin, { provider, fields: ['email'] })
+        if (how === 'with') Model.recompileSchema()
+        return Model
+      }, /compiled|model/i)
+      if (!given) return
+      const email = secret('ada@example.org')
+      await safely(
+        () => write(Model, email),
+        () => expectReads(Model, { name: 'Ada' }, { email }),
+      )
+    },
+  )
+
+  test('of a subdocument takes the plugin so that the owner encrypts, or not at all', async () => {
+    const contact = new Schema<any>({ label: String })
+    const Owner = model(new Schema<any>({ name: String, contacts: [contact], one: contact }), 'Owner')
+    const given = built(() => contact.plugin(plugin, { provider, fields: ['phone'] }), /compiled|model/i)
+    if (!given) return
+    const phone = secret('+44 111 1111')
+    await safely(
+      () => Owner.create({ name: 'Ada', contacts: [{ phone }], one: { phone } }),
+      () => expectReads(Owner, { name: 'Ada' }, { 'contacts.0.phone': phone, 'one.phone': phone }),
+    )
+    await safely(
+      () => Owner.updateOne({ name: 'Eve' }, { one: { phone } }, { upsert: true, strict: false }),
+      () => expectReads(Owner, { name: 'Eve' }, { 'one.phone': phone }),
+    )
+  })
+
+  test('with the plugin from the beginning is compiled anew without a loss', async () => {
+    const User = userModel(connection)
+    User.schema.add({ nickname: String })
+    User.recompileSchema()
+    const email = secret('ada@example.org')
+    await User.create({ name: 'Ada', nickname: 'Countess', email })
+    await User.updateOne({ name: 'Ada' }, { email: secret('countess@example.org') })
+    await expectReads(User, { nickname: 'Countess' }, { email: 'countess@example.org' })
+  })
+})
+
+describe('fault 29: an index on an encrypted field', () => {
+  const indexes: [string, (schema: Schema<any>) => unknown][] = [
+    ['unique', (schema) => schema.index({ email: 1 }, { unique: true })],
+    ['plain', (schema) => schema.index({ email: 1 })],
+    ['descending', (schema) => schema.index({ email: -1 })],
+    ['of several paths', (schema) => schema.index({ name: 1, email: 1 }, { unique: true })],
+    ['for text', (schema) => schema.index({ email: 'text' })],
+    ['hashed', (schema) => schema.index({ email: 'hashed' })],
+    ['below a field', (schema) => schema.index({ 'address.city': 1 })],
+    ['of a list', (schema) => schema.index({ tags: 1 })],
+  ]
+
+  test.each(indexes)(
+    'that is declared after the plugin is refused when the model is made: %s',
+    async (_name, declare) => {
+      const schema = encrypted()
+      await misconfigured(() => {
+        declare(schema)
+        model(schema)
+      }, /email|address|tags/)
+    },
+  )
+
+  test.each(indexes)('that is declared before the plugin is refused: %s', async (_name, declare) => {
+    const schema = new Schema<any>({ name: String })
+    declare(schema)
+    await misconfigured(() => {
+      schema.plugin(plugin, { provider, fields })
+      model(schema)
+    }, /email|address|tags/)
+  })
+
+  test.each<[string, (contact: Schema<any>) => Schema<any>]>([
+    ['the subdocument', (contact) => new Schema<any>({ contacts: [contact.index({ phone: 1 }, { unique: true })] })],
+    ['its owner', (contact) => new Schema<any>({ contacts: [contact] }).index({ 'contacts.phone': 1 })],
+    ['the owner of a map', (contact) => new Schema<any>({ m: { type: Map, of: contact } }).index({ 'm.a.phone': 1 })],
+  ])('on a subdocument is refused, declared by %s', async (_name, declare) => {
+    await misconfigured(() => model(declare(contactSchema())), /phone/)
+  })
+
+  test('that a discriminator declares on a field of its base is refused', async () => {
+    const Base = model(encrypted(), 'Base')
+    const child = new Schema<any>({ grade: Number }).index({ email: 1 }, { unique: true })
+    await misconfigured(() => Base.discriminator(named('Child'), child), /email/)
+  })
+
+  test('on paths in the clear, beside a condition on whether a field is there, is left alone', async () => {
+    const schema = encrypted().index(
+      { name: 1 },
+      { unique: true, partialFilterExpression: { name: { $exists: true } } },
+    )
+    const User = model(schema)
+    await User.init()
+    await User.create({ name: 'Ada', email: secret('ada@example.org') })
+    await expect(User.create({ name: 'Ada', email: secret('eve@example.org') })).rejects.toMatchObject({ code: 11000 })
+    expect(await raw(User)).toHaveLength(1)
+  })
+})
+
+describe('fault 47: the plugin twice on one schema', () => {
+  const again = /twice|already|second time|more than once|again/i
+
+  test('is refused with a message that says so', async () => {
+    const schema = encrypted()
+    const error = await misconfigured(() => {
+      schema.plugin(plugin, { provider, fields })
+      model(schema)
+    }, again)
+    expect(error.message).toMatch(/kmsEncrypted|plugin/)
+  })
+
+  test('is refused with a message that says so, by a factory that runs once for each module', async () => {
+    const schema = new Schema<any>({ name: String })
+    const withEncryption = (each: Schema<any>) => each.plugin(plugin, { provider: provider, fields: { email: String } })
+    withEncryption(schema)
+    await misconfigured(() => {
+      withEncryption(schema)
+      model(schema)
+    }, again)
+  })
+
+  test('is refused for other fields under the same key, and the message tells of name', async () => {
+    const schema = encrypted()
+    await misconfigured(() => {
+      schema.plugin(plugin, { provider, fields: ['phone'] })
+      model(schema)
+    }, /name/)
+  })
+
+  test('works under another name', async () => {
+    const User = model(encrypted().plugin(plugin, { provider, fields: ['phone'], name: 'phone' }))
+    await User.create({ name: 'Ada', email: secret('ada@example.org'), phone: secret('+44 111 1111') })
+    await expectReads(User, { name: 'Ada' }, { email: 'ada@example.org', phone: '+44 111 1111' })
+  })
+})

@@ -1,0 +1,301 @@
+import { inspect } from 'node:util'
+import { Schema } from 'mongoose'
+import { twinsOf } from '../twins'
+import { built, expectReads, named, plugin, provider, refused, secret, useFaults, userModel } from './support'
+
+const { connection, raw } = useFaults()
+
+describe('fault 32: virtuals of the application on lean objects', () => {
+  const twins = () =>
+    twinsOf(connection, { name: String }, { email: String, age: Number }, {
+      virtuals: {
+        upper: {
+          get(this: any) {
+            return this.name?.toUpperCase()
+          },
+        },
+        type: {
+          get(this: any) {
+            return typeof this.missing
+          },
+        },
+      },
+    } as never)
+
+  test('are applied by Model.applyVirtuals(), as where nothing is encrypted', async () => {
+    const { encrypted, plain } = await twins().both(async (Model) => {
+      await Model.create({ name: 'Ada', email: 'ada@example.org', age: 36 })
+      const lean = await Model.findOne().lean()
+      Model.applyVirtuals(lean)
+      const some = await Model.findOne().lean()
+      Model.applyVirtuals(some, ['upper'])
+      const own = Model.applyVirtuals({ name: 'Eve' })
+      return [lean.upper, lean.type, some.upper, some.type, own.upper]
+    })
+    expect(encrypted).toEqual(plain)
+  })
+
+  test.each<[string, object | boolean]>([
+    ['lean({ virtuals: true })', { virtuals: true }],
+    ["lean({ virtuals: ['upper'] })", { virtuals: ['upper'] }],
+    ['lean({ getters: true })', { getters: true }],
+    ['lean({ defaults: true })', { defaults: true }],
+    ['lean({ versionKey: false })', { versionKey: false }],
+  ])('do not break a find: %s', async (_name, options) => {
+    const { encrypted, plain } = await twins().both(async (Model) => {
+      await Model.create({ name: 'Ada', email: 'ada@example.org', age: 36 })
+      const found = [...(await Model.find().lean(options)), await Model.findOne().lean(options)]
+      return found.map(({ name, upper, __v }) => ({ name, upper, __v }))
+    })
+    expect(encrypted).toEqual(plain)
+  })
+
+  test('leave what is encrypted as it is stored, or take it away, and decrypt() opens it still', async () => {
+    const { encrypted: User } = twins()
+    await User.create({ name: 'Ada', email: secret('ada@example.org') })
+    const lean = await User.findOne().lean()
+    User.applyVirtuals(lean)
+    expect(await User.decrypt(lean)).toMatchObject({ name: 'Ada', email: 'ada@example.org' })
+  })
+})
+
+describe('fault 39: what Mongoose offers for paths knows the fields', () => {
+  const fields = () => ({
+    email: { type: String, required: true, match: /@/ },
+    age: { type: Number, min: 18 },
+    tags: [String],
+    nothing: { type: String, default: null },
+    address: { city: String, at: Date },
+  })
+  const twins = () => twinsOf(connection, { name: String }, fields)
+  const good = { name: 'Ada', email: 'ada@example.org', age: 36 }
+
+  test.each<[string, object, any?]>([
+    ['what is good', good],
+    ['what is missing', { name: 'Ada' }],
+    ['what does not match', { ...good, email: 'none' }],
+    ['what is too small', { ...good, age: 3 }],
+    ['what is no number', { ...good, age: 'old' }],
+    ['one path of several', { ...good, email: 'none', age: 3 }, ['age']],
+    ['one path by its name', { ...good, email: 'none', age: 3 }, 'email'],
+    ['a path that is not there', good, ['email', 'nothing']],
+  ])('Model.validate() of %s', async (_name, values, paths) => {
+    const { encrypted, plain } = await twins().both(async (Model) => ({
+      ...(await Model.validate({ ...values }, paths)),
+    }))
+    expect(encrypted).toEqual(plain)
+  })
+
+  test.each<[string, object, object?]>([
+    ['what needs none', good],
+    ['a number in text', { ...good, age: '36', tags: 'one', address: { at: '2000-01-01' } }],
+    ['what cannot be cast', { ...good, age: 'old' }],
+    ['what cannot be cast, ignoring it', { ...good, age: 'old' }, { ignoreCastErrors: true }],
+    ['what is not in the schema', { ...good, other: 1 }],
+  ])('Model.castObject() of %s', async (_name, values, options) => {
+    const { encrypted, plain } = await twins().both(async (Model) => Model.castObject({ ...values }, options))
+    expect(encrypted).toEqual(plain)
+  })
+
+  test('Model.applyDefaults(), of a plain object and of a document', async () => {
+    const { encrypted, plain } = await twins().both(async (Model) => {
+      const object = Model.applyDefaults({ name: 'Ada' })
+      const doc = Model.applyDefaults(new Model({ name: 'Ada' }, undefined, { defaults: false }))
+      return [object.name, object.nothing, object.tags, await doc.get('nothing'), [...(await doc.get('tags'))]]
+    })
+    expect(encrypted).toEqual(plain)
+  })
+
+  test('$ignore() of a field that is not valid', async () => {
+    const { encrypted, plain } = await twins().both(async (Model) => {
+      const doc = new Model({ name: 'Ada', age: 3 })
+      doc.$ignore('email')
+      doc.$ignore('age')
+      await doc.validate()
+      await doc.save()
+      const [stored] = await Model.collection.find().toArray()
+      return { ignored: [stored.email === undefined, stored.name] }
+    })
+    expect(encrypted).toEqual(plain)
+  })
+
+  test('getChanges() names a field that was changed, and shows no value', async () => {
+    const { encrypted, plain } = twins()
+    const names = []
+    for (const Model of [encrypted, plain]) {
+      const { _id } = await Model.create({ ...good, tags: ['a'] })
+      const doc = await Model.findById(_id)
+      doc.set({ name: 'Countess', email: 'changed@example.org', age: undefined })
+      const changes = (doc.$getChanges ?? doc.getChanges).call(doc)
+      names.push(Object.entries<any>(changes).map(([operator, paths]) => [operator, Object.keys(paths).sort()]))
+      if (Model === encrypted) expect(shownSafely(changes)).not.toContain('changed@')
+    }
+    expect(names[0]).toEqual(names[1])
+  })
+
+  function shownSafely(value: unknown): string {
+    return JSON.stringify(value) + inspect(value, { depth: 9 })
+  }
+
+  test('default: null is null in a new document, and stored as null', async () => {
+    const { encrypted, plain } = await twins().both(async (Model) => {
+      const doc = new Model(good)
+      const before = doc.nothing
+      await doc.save()
+      const [stored] = await Model.collection.find().toArray()
+      return [before, stored.nothing, (await Model.findOne()).nothing, await Model.countDocuments({ nothing: null })]
+    })
+    expect(encrypted).toEqual(plain)
+  })
+
+  test.each<[string, object]>([
+    ['localField', { localField: 'email', foreignField: 'name' }],
+    ['foreignField', { localField: 'name', foreignField: 'email' }],
+    ['localField below a field', { localField: 'address.city', foreignField: 'name' }],
+  ])('a populated virtual with an encrypted %s populates, or there is an error that says so', async (_name, paths) => {
+    const ref = named('User')
+    const User = built(() => {
+      const schema = new Schema<any>({ name: String }).plugin(plugin, { provider, fields: fields() })
+      schema.virtual('friends', { ref, ...paths } as never)
+      return connection.model<any>(ref, schema) as any
+    }, /email|address|friends/)
+    if (!User) return
+    const email = secret('ada@example.org')
+    await User.create([
+      { ...good, name: email.slice(0, 3), email, address: { city: 'Ada' } },
+      { ...good, name: 'Ada', email },
+    ])
+    const populate = async () => {
+      const found = await User.find().populate('friends')
+      expect(found.every((doc: any) => Array.isArray(doc.friends) && doc.friends.length > 0)).toBe(true)
+    }
+    await refused(populate, /^(QUERY_REFUSED|FIELD_INVALID|OPTION_INVALID|RECORD_LOCKED)$/)
+  })
+})
+
+describe('fault 41: what a post save hook sees', () => {
+  test.each(['before', 'after'])(
+    'is a saved document, as where nothing is encrypted: declared %s the plugin',
+    async (order) => {
+      const see = (seen: unknown[]) =>
+        function hook(this: any) {
+          const paths = ['email', 'tags', 'name']
+          seen.push(
+            this.isModified(),
+            this.isNew,
+            paths.map((path) => this.isModified(path)),
+            this.modifiedPaths(),
+          )
+        }
+      const run = async (encrypted: boolean) => {
+        const seen: unknown[] = []
+        const own = { email: String, tags: [String] }
+        const schema = new Schema<any>({ name: String, ...(encrypted ? {} : own) })
+        if (order === 'before') schema.post('save', see(seen))
+        if (encrypted) schema.plugin(plugin, { provider, fields: own })
+        if (order === 'after') schema.post('save', see(seen))
+        const Model = connection.model<any>(named('User'), schema) as any
+        const doc = await Model.create({ name: 'Ada', email: 'ada@example.org', tags: ['a'] })
+        doc.email = 'changed@example.org'
+        await doc.save()
+        const loaded = await Model.findOne()
+        loaded.set({ name: 'Countess', tags: ['b', 'c'] })
+        await loaded.save()
+        await Model.bulkSave([loaded.set({ email: 'bulk@example.org' })])
+        return seen
+      }
+      expect(await run(true)).toEqual(await run(false))
+    },
+  )
+})
+
+describe('fault 42: an update', () => {
+  const updates: [string, (Model: any) => Promise<unknown>][] = [
+    ['updateOne', (Model) => Model.updateOne({ name: 'Ada' }, { email: 'new@example.org' })],
+    ['updateOne $set', (Model) => Model.updateOne({ name: 'Ada' }, { $set: { email: 'new@example.org' } })],
+    ['updateMany', (Model) => Model.updateMany({ name: 'Ada' }, { email: 'new@example.org' })],
+    ['findOneAndUpdate, lean', (Model) => Model.findOneAndUpdate({ name: 'Ada' }, { email: 'new@example.org' }).lean()],
+    ['findOneAndUpdate', (Model) => Model.findOneAndUpdate({ name: 'Ada' }, { email: 'new@example.org' })],
+    ['replaceOne', (Model) => Model.replaceOne({ name: 'Ada' }, { name: 'Ada', email: 'new@example.org' })],
+    ['upsert', (Model) => Model.updateOne({ name: 'Eve' }, { email: 'new@example.org' }, { upsert: true })],
+    [
+      'bulkWrite',
+      (Model) => Model.bulkWrite([{ updateOne: { filter: { name: 'Ada' }, update: { email: 'new@example.org' } } }]),
+    ],
+    ['insertMany, lean', (Model) => Model.insertMany([{ name: 'Eve', email: 'new@example.org' }], { lean: true })],
+    ['$unset', (Model) => Model.updateOne({ name: 'Ada' }, { $unset: { email: 1 } })],
+  ]
+  const contexts: [string, object][] = [
+    ['the context of every record', {}],
+    ['a context that reads the record', { context: (doc: any) => ({ Tenant: `tenant ${doc.tenant}` }) }],
+  ]
+
+  test.each(
+    updates.flatMap(([name, act]) => contexts.map(([context, options]) => [name, context, act, options] as const)),
+  )(
+    'runs defaults and hooks of the application no more often than where nothing is encrypted: %s, with %s',
+    async (_name, _context, act, options) => {
+      const run = async (encrypted: boolean) => {
+        const ran: Record<string, number> = { init: 0, counter: 0, code: 0, find: 0, findOne: 0, save: 0, validate: 0 }
+        const own = { email: String, code: { type: String, default: () => `code ${ran.code!++}` } }
+        const schema = new Schema<any>({
+          name: String,
+          tenant: String,
+          counter: { type: Number, default: () => ran.counter!++ },
+          ...(encrypted ? {} : own),
+        })
+        schema.post('init', () => void ran.init!++)
+        for (const hook of ['find', 'findOne', 'save', 'validate'] as const)
+          schema.pre(hook as 'find', () => void ran[hook]!++)
+        if (encrypted) schema.plugin(plugin, { provider, fields: own, ...options })
+        const Model = connection.model<any>(named('User'), schema) as any
+        await Model.create({ name: 'Ada', tenant: 'acme', email: 'ada@example.org' })
+        for (const key of Object.keys(ran)) ran[key] = 0
+        await act(Model)
+        return ran
+      }
+      const [plain, encrypted] = [await run(false), await run(true)]
+      for (const [key, count] of Object.entries(encrypted))
+        expect({ [key]: Math.min(count, plain[key]!) }).toEqual({ [key]: count })
+    },
+  )
+})
+
+describe('fault 34: what the library refuses is a rejection, and ends no process', () => {
+  const User = userModel(connection, { name: String }, { fields: { email: String, address: { city: String } } })
+  const bad = () => ({ name: 'Ada', 'address.city': secret('St James') })
+  const calls: [string, () => Promise<unknown>][] = [
+    ['insertOne', () => User.collection.insertOne(bad())],
+    ['insertMany', () => User.collection.insertMany([{ name: 'Eve' }, bad()])],
+    ['replaceOne', () => User.collection.replaceOne({}, bad())],
+    ['updateOne', () => User.collection.updateOne({}, { $push: { email: secret('x@example.org') } })],
+    ['updateMany', () => User.collection.updateMany({}, { $push: { email: secret('x@example.org') } })],
+    ['findOneAndUpdate', () => User.collection.findOneAndUpdate({}, { $push: { email: secret('x@example.org') } })],
+    ['findOneAndReplace', () => User.collection.findOneAndReplace({}, bad())],
+    ['bulkWrite', () => User.collection.bulkWrite([{ insertOne: { document: bad() } }])],
+    ['deleteMany', () => User.collection.deleteMany({ email: secret('x@example.org') })],
+    ['countDocuments', () => User.collection.countDocuments({ email: secret('x@example.org') })],
+    ['findOne', () => User.collection.findOne({ email: secret('x@example.org') })],
+    ['Model.insertMany, lean', () => User.insertMany([{ name: 'Eve' }, bad()], { lean: true })],
+    [
+      'Model.insertMany, lean, unordered',
+      () => User.insertMany([{ name: 'Eve' }, bad()], { lean: true, ordered: false }),
+    ],
+  ]
+
+  test.each(calls)('%s', async (_name, call) => {
+    let given: unknown
+    expect(() => {
+      given = call()
+    }).not.toThrow()
+    expect(given).toBeInstanceOf(Promise)
+    await refused(() => given, /^(WRITE|UPDATE|QUERY)_REFUSED$/)
+    expect((await raw(User)).filter((record) => record.name !== 'Eve')).toEqual([])
+  })
+
+  test('a record beside it is inserted all the same afterwards', async () => {
+    await User.insertMany([bad()], { lean: true }).catch(() => {})
+    await User.insertMany([{ name: 'Eve', email: secret('eve@example.org') }], { lean: true })
+    await expectReads(User, { name: 'Eve' }, { email: 'eve@example.org' })
+  })
+})

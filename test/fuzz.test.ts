@@ -1,0 +1,35 @@
+import { fuzz, type Report } from './fuzz/fuzz'
+import { mutants } from './fuzz/mutants'
+import { textOf } from './fuzz/report'
+import { kindsOfSteps } from './fuzz/steps'
+
+const seconds = Number(process.env.FUZZ_SECONDS ?? 20)
+const seed = Number(process.env.FUZZ_SEED ?? 7)
+const uri = process.env.TEST_MONGO_URI as string
+
+const oraclesOf = ({ findings }: Report) => [...findings.values()].map(({ failure }) => failure.oracle)
+
+test(
+  `an encrypted model does what its plain twin does, or refuses, in ${seconds} seconds of random calls of seed ${seed}`,
+  async () => {
+    const report = await fuzz({ uri, seed, seconds })
+    const text = `fuzz: seed ${seed}\n${textOf(report, seed)}`
+    console.info(text)
+    expect(text).not.toContain('FAILURE')
+    if (seconds >= 20) expect(Object.keys(report.tally.kinds).sort()).toEqual([...kindsOfSteps].sort())
+  },
+  (seconds + 90) * 1000,
+)
+
+describe('the fuzz run itself', () => {
+  test('finds no difference between two plain twins', async () => {
+    const report = await fuzz({ uri, seed, seconds: Math.min(seconds, 8), target: 'plain' })
+    expect(textOf(report, seed)).toContain('the twins are alike')
+    expect(report.tally.steps).toBeGreaterThan(100)
+  }, 60_000)
+
+  test.each(Object.entries(mutants))('finds a twin that %s', async (name, { found }) => {
+    const report = await fuzz({ uri, seed, seconds: 40, target: name, isEasilyContent: true })
+    expect(oraclesOf(report)).toEqual([found])
+  }, 60_000)
+})

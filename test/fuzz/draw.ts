@@ -1,0 +1,164 @@
+import { array, type Code, code, object } from './code'
+import { type Kind, kinds } from './kinds'
+import type { Random } from './random'
+import { Secrets } from './secrets'
+import { drawShape, type Field, type Shape } from './shape'
+
+type Entry = readonly [string, Code]
+
+/** How many records a sequence works on at most: few, so that steps meet. */
+const maxRecords = 8
+
+/** Draws the arguments of steps as source code. What it draws depends on the seed alone, never on what steps did. */
+export class Draw {
+  readonly secrets: Secrets
+  readonly roles: readonly Code[]
+  readonly shape: Shape
+  /** Whether fields may be declared with `select: false`. */
+  isSelectable = true
+  #records = 1
+
+  constructor(readonly random: Random) {
+    this.secrets = new Secrets(random)
+    this.roles = [0, 1, 2].map(() => `'${this.secrets.mark()}'`)
+    this.shape = drawShape(this)
+  }
+
+  times<T>(most: number, draw: (index: number) => T): T[] {
+    return Array.from({ length: this.random.below(most + 1) }, (_, index) => draw(index))
+  }
+
+  field(): Field {
+    return this.random.pick(this.shape.fields)
+  }
+
+  /** The fields of the record itself; those of subdocuments are reached through their holders. */
+  own(): readonly Field[] {
+    return this.shape.fields.filter(({ within }) => within === '')
+  }
+
+  kindOf(field: Field): Kind {
+    return kinds[field.kind] as Kind
+  }
+
+  /** A value for a field, as a rule a valid one. */
+  value(field: Field, oddity = 0.15): Code {
+    return this.random.chance(oddity) ? this.odd(field) : this.kindOf(field).value(this)
+  }
+
+  /** What an application gives by mistake, or from the body of a request. */
+  odd({ name }: Field): Code {
+    const text = this.secrets.text()
+    const simple = ['undefined', 'null', 'NaN', "''", '0', '[]', '{}', 'Infinity', 'new Date(NaN)', 'true', '-1']
+    const other = this.random.below(3)
+    return this.random.weighted({ simple: 4, wrapped: 3, foreign: 2 }) === 'simple'
+      ? this.random.pick(simple)
+      : this.random.pick<Code>([
+          code`{ $gt: ${text} }`,
+          code`{ $set: { a: ${text} } }`,
+          code`[${text}]`,
+          code`[[${text}]]`,
+          code`[null, undefined]`,
+          code`new Thing(${text})`,
+          code`new Map([['k', ${text}]])`,
+          code`Buffer.from(${text})`,
+          code`new Binary(Buffer.from(${text}), 0x80)`,
+          code`new String(${text})`,
+          code`{ toString: () => ${text} }`,
+          code`{ toBSON: () => ${text} }`,
+          code`{ ['__proto__']: { a: ${text} } }`,
+          code`{ a: undefined, b: ${text} }`,
+          code`new RegExp(${text})`,
+          text,
+          `doc(${other})?._doc.${name}`,
+          `doc(${other})?.${name}`,
+          `await doc(${other})?.${name}`,
+          `raw(${other})?.${name}`,
+        ])
+  }
+
+  /** `_id` and number go together, so that filters by either meet the same records. */
+  record(): number {
+    return this.random.below(this.#records)
+  }
+
+  /** As a rule one that is not there yet. */
+  newRecord(): number {
+    if (this.#records >= maxRecords || this.random.chance(0.15)) return this.record()
+    return this.#records++
+  }
+
+  filter(): Code {
+    const record = this.record()
+    const field = this.field()
+    const path = field.within ? `${field.within}.${field.name}` : field.name
+    const value = this.value(field, 0.1)
+    return this.random.weighted({ own: 8, encrypted: 1.2 }) === 'own'
+      ? this.random.weighted({ n: 7, id: 3, all: 0.7 }) === 'all'
+        ? '{}'
+        : this.random.pick([`{ n: ${record} }`, `{ _id: id(${record}) }`])
+      : this.random.pick([
+          object([[path, value]]),
+          object([[path, 'null']]),
+          object([[path, object([['$exists', this.random.pick(['true', 'false'])]])]]),
+          object([[path, object([['$ne', 'null']])]]),
+          object([['n', String(record)], [path, object([['$in', array([value])]])]]),
+          object([['$or', array([`{ n: ${record} }`, object([[path, value]])])]]),
+          object([['$nor', array([object([[path, value]])])]]),
+          code`{ $and: [new Filter(${object([[path, value]])})] }`,
+          object([['$expr', code`{ $eq: ['$${path}', ${value}] }`]]),
+        ])
+  }
+
+  /** What is given to a constructor, `set` or a replacement. */
+  body({ id = true, oddity = 0.12 } = {}): Code {
+    const record = id ? this.newRecord() : this.record()
+    const entries: Entry[] = id ? [['_id', `id(${record})`]] : []
+    if (id || this.random.chance(0.2)) entries.push(['n', String(record)])
+    if (this.random.chance(0.4)) entries.push(['name', `'clear${this.random.below(9)}'`])
+    for (const field of this.random.some(this.own(), 0.65)) entries.push(this.entry(field, oddity))
+    for (const holder of new Set(this.shape.fields.map(({ within }) => within))) {
+      if (holder && this.random.chance(0.7)) entries.push([holder, this.held(holder)])
+    }
+    if (this.shape.hasKid && this.random.chance(0.5)) entries.push(['kind', "'kid'"])
+    if (this.random.chance(0.04)) entries.push(['extra', "'clear'"])
+    if (this.shape.strict !== "'throw'" && this.random.chance(0.04)) entries.push(this.planted())
+    return object(entries)
+  }
+
+  /** A field with its value, or a path below the field with a value for that. */
+  entry(field: Field, oddity = 0.12): Entry {
+    const below = this.random.chance(0.15) ? this.kindOf(field).below?.(this) : undefined
+    return below ? [`${field.name}.${below[0]}`, below[1]] : [field.name, this.value(field, oddity)]
+  }
+
+  /** One of the documents that a path holds. */
+  contact(): Code {
+    const fields = this.shape.fields.filter(({ within }) => within !== '')
+    const names = new Map(fields.map((field) => [field.name, field]))
+    const chosen = this.random.some([...names.values()], 0.7).map((field) => [field.name, this.value(field, 0.08)] as const)
+    const id: Entry[] = this.random.chance(0.5) ? [['_id', `sub(${this.random.below(4)})`]] : []
+    return object([...id, ['label', `'l${this.random.below(3)}'`], ...chosen])
+  }
+
+  held(holder: string): Code {
+    if (holder === 'one') return this.contact()
+    if (holder === 'byName') return object([['a', this.contact()]])
+    return array(this.times(2, () => this.contact()))
+  }
+
+  /** Another record's wrapped keys, or a piece of nonsense in their place. */
+  planted(): Entry {
+    const value = this.random.pick(['raw(0)?.encrypted_kms_key', '[]', 'null', "'planted'"])
+    return this.random.chance(0.6) ? ['encrypted_kms_key', value] : ['encrypted_kms_key.0', `(${value})?.[0]`]
+  }
+
+  model(): string {
+    return this.shape.hasKid && this.random.chance(0.5) ? 'Kid' : 'Model'
+  }
+
+  /** Options, each with its probability. */
+  options(entries: readonly (readonly [string, Code, number])[]): Code {
+    return object(entries.filter(([, , chance]) => this.random.chance(chance)).map(([name, value]) => [name, value]))
+  }
+}

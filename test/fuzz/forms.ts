@@ -1,0 +1,91 @@
+import type { Mongoose } from 'mongoose'
+
+type Plain = Record<string, any>
+
+/** Record fields that differ between twins by their nature: times, versions, and what encryption adds. */
+const own = /^(createdAt|updatedAt|__v|encrypted_kms_key.*)$/
+
+const anHourMs = 3_600_000
+
+/**
+ * Puts values into the form in which they are stored, with all BSON types told apart, so that twins can be compared.
+ * Generated ids are all alike, and so are
+ * dates of today: each twin makes its own.
+ */
+export class Forms {
+  readonly #bson: Mongoose['mongo']['BSON']
+  readonly #minimize: boolean
+  readonly #source: string
+  readonly #now = Date.now()
+
+  constructor({ mongo }: Mongoose, { minimize, source }: { minimize: boolean; source: string }) {
+    this.#bson = mongo.BSON
+    this.#minimize = minimize
+    this.#source = source
+  }
+
+  of(value: unknown): unknown {
+    const bytes = this.#bson.serialize({ value }, { ignoreUndefined: true })
+    return this.#form(this.#bson.deserialize(bytes, { promoteValues: false, promoteBuffers: false }).value)
+  }
+
+  #form(value: any): unknown {
+    if (typeof value === 'string') return value.replace(/\b[0-9a-f]{24}\b/g, (text) => this.#id(text))
+    if (value === null || typeof value !== 'object') return value
+    if (Array.isArray(value)) return value.map((item) => this.#form(item))
+    if (value instanceof Date) return Math.abs(value.getTime() - this.#now) < anHourMs ? 'date, now' : `date ${value.getTime()}`
+    if (value._bsontype) return this.#typed(value)
+    const entries = Object.entries(value as Plain)
+      .filter(([key]) => !own.test(key))
+      .map(([key, item]) => [key, this.#form(item)] as const)
+      .filter(([, item]) => !(this.#minimize && isEmpty(item)))
+      .sort(([one], [other]) => (one < other ? -1 : 1))
+    return Object.fromEntries(entries)
+  }
+
+  #id(text: string): string {
+    return this.#source.includes(text) || text.startsWith('5eed') ? `id ${text}` : 'id, generated'
+  }
+
+  #typed(value: any): string {
+    switch (value._bsontype) {
+      case 'ObjectId':
+        return this.#id(value.toHexString())
+      case 'Binary':
+        return `bytes ${value.sub_type} ${Buffer.from(value.buffer).subarray(0, value.position).toString('hex')}`
+      case 'Int32':
+      case 'Double':
+      case 'Long':
+        return `number ${value}`
+      default:
+        return `${value._bsontype} ${this.#bson.EJSON.stringify(value)}`
+    }
+  }
+}
+
+/** Says how two forms differ, at the first path where they do. */
+export function difference(twin: unknown, encrypted: unknown, path = ''): { path: string; text: string } | undefined {
+  if (isObject(twin) && isObject(encrypted)) {
+    for (const key of new Set([...Object.keys(twin), ...Object.keys(encrypted)])) {
+      const found = difference(twin[key], encrypted[key], path === '' ? key : `${path}.${key}`)
+      if (found) return found
+    }
+    return undefined
+  }
+  if (JSON.stringify(twin) === JSON.stringify(encrypted)) return undefined
+  const kind = encrypted === undefined ? 'missing' : twin === undefined ? 'extra' : 'other'
+  return { path, text: `${path || 'it'} is ${kind}: the twin has ${shorten(twin)}, the encrypted record ${shorten(encrypted)}` }
+}
+
+function isObject(value: unknown): value is Plain {
+  return value !== null && typeof value === 'object' && !Array.isArray(value)
+}
+
+function isEmpty(value: unknown): boolean {
+  return isObject(value) && Object.keys(value).length === 0
+}
+
+function shorten(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'nothing'
+  return text.length > 160 ? `${text.slice(0, 160)}…` : text
+}

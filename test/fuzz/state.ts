@@ -1,0 +1,61 @@
+import type { Forms } from './forms'
+import type { Shape } from './shape'
+import type { Subject } from './subject'
+
+/** How a record is read anew: all of them must give the same. */
+export type Way = 'decrypt' | 'lean' | 'getters'
+export const ways: readonly Way[] = ['decrypt', 'lean', 'getters']
+
+const isEnvelope = (value: any) => value?._bsontype === 'Binary' && value.sub_type === 0x80
+
+/**
+ * The records of an encrypted model in the form that the twin stores: every envelope in the raw document is replaced
+ * by what the library reads there, from a document or lean object that is loaded for it.
+ */
+export async function openedRecords(subject: Subject, shape: Shape, forms: Forms, way: Way): Promise<unknown[]> {
+  const hidden = [...new Set(shape.fields.map(({ name, within }) => (within === 'byName' ? `byName.$*.${name}` : within ? `${within}.${name}` : name)))]
+  // Kept out of finds by `select: false`, some of them.
+  const query = () => subject.Model.find().select(hidden.map((path) => `+${path}`).join(' '))
+  if (way === 'lean') {
+    const leans = await subject.Model.decrypt(await query().lean())
+    return leans.map((lean: unknown) => forms.of(lean))
+  }
+  const docs = await query()
+  const records: unknown[] = []
+  for (const raw of subject.raws) {
+    const doc = docs.find(({ _id }: any) => String(_id) === String(raw._id))
+    if (!doc) throw new Error(`a find does not give the record ${raw._id}`)
+    records.push(forms.of(await openedValue(raw, [], new Reader(doc, way))))
+  }
+  return records
+}
+
+async function openedValue(value: any, path: readonly string[], reader: Reader): Promise<unknown> {
+  if (isEnvelope(value)) return reader.read(path)
+  if (Array.isArray(value)) return Promise.all(value.map((item, index) => openedValue(item, [...path, String(index)], reader)))
+  if (value === null || typeof value !== 'object' || value._bsontype || value instanceof Date) return value
+  const entries = Object.entries(value).map(async ([key, item]) => [key, await openedValue(item, [...path, key], reader)] as const)
+  return Object.fromEntries(await Promise.all(entries))
+}
+
+/** Reads fields of one document and of the subdocuments in it. */
+class Reader {
+  readonly #doc: any
+  readonly #way: Way
+  readonly #opened = new Map<unknown, Promise<any>>()
+
+  constructor(doc: any, way: Way) {
+    this.#doc = doc
+    this.#way = way
+  }
+
+  async read(path: readonly string[]): Promise<unknown> {
+    const name = path.at(-1) as string
+    let owner = this.#doc
+    for (const part of path.slice(0, -1)) owner = Array.isArray(owner) ? owner[Number(part)] : owner?.get(part)
+    if (!owner) throw new Error(`a find does not give what is stored at ${path.join('.')}`)
+    if (this.#way === 'getters') return owner.get(name)
+    if (!this.#opened.has(owner)) this.#opened.set(owner, owner.decrypt())
+    return (await this.#opened.get(owner))[name]
+  }
+}

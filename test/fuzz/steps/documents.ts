@@ -1,0 +1,75 @@
+import { array, type Code, code, object, statements } from '../code'
+import type { Draw } from '../draw'
+import { change, type Drawn } from './creating'
+import { update } from './updating'
+
+const which = (draw: Draw) => `doc(${draw.random.below(3)})`
+
+/** A held document, current and open: in-place changes of a stale one merge on the twin and replace here. */
+const opened = (draw: Draw) => `const it = await fresh(${draw.random.below(3)})`
+
+const saveOptions = (draw: Draw) =>
+  draw.options([
+    ['validateBeforeSave', 'false', 0.1],
+    ['validateModifiedOnly', 'true', 0.1],
+    ['pathsToSave', array([`'${draw.field().within || draw.field().name}'`]), 0.05],
+  ])
+
+const changes = (draw: Draw, at: string): Code[] => [change(draw, at), ...draw.times(2, () => change(draw, at))]
+
+/** Calls of documents that are at hand. */
+export const documents: Readonly<Record<string, Drawn>> = {
+  change: (draw) => statements([opened(draw), ...changes(draw, 'it')]),
+  'change, save': (draw) => statements([opened(draw), ...changes(draw, 'it'), code`await it.save(${saveOptions(draw)})`]),
+  'set, save': (draw) => {
+    const fields = draw.random.some(draw.own().length > 0 ? draw.own() : draw.shape.fields, 0.5)
+    const entries = fields.filter(({ within }) => within === '').map((field) => [field.name, draw.value(field, 0.08)] as const)
+    return statements([
+      `const it = ${which(draw)}`,
+      code`it.set(${object([...entries, ['name', "'changed'"]])})`,
+      code`await it.save(${saveOptions(draw)})`,
+    ])
+  },
+  'change beside, save': (draw) => statements([`const it = ${which(draw)}`, "it.name = 'aside'", 'it.list?.push("more")', 'await it.save()']),
+  save: (draw) => code`await ${which(draw)}.save(${saveOptions(draw)})`,
+  overwrite: (draw) => statements([opened(draw), code`it.overwrite(${draw.body({ id: false })})`, 'await it.save()']),
+  '$inc, save': (draw) => {
+    const counted = draw.own().find(({ kind }) => kind === 'count')
+    return statements([opened(draw), `it.$inc('${counted?.name ?? 'hits'}', 2)`, 'await it.save()'])
+  },
+  'document.updateOne': (draw) => code`return written(await ${which(draw)}.updateOne(${update(draw)}))`,
+  'document.replaceOne': (draw) => code`return written(await ${which(draw)}.replaceOne(${draw.body({ id: false })}))`,
+  'document.deleteOne': (draw) => code`await ${which(draw)}.deleteOne()`,
+  $clone: (draw) => code`hold(${which(draw)}.$clone())`,
+  'new from another': (draw) => {
+    const from = which(draw)
+    const source = draw.random.pick([from, `${from}.toObject()`, `{ ...${from}._doc }`, `JSON.parse(JSON.stringify(${from}))`])
+    return statements([
+      `await open(${from})`,
+      `const copy = new Model(${source})`,
+      `copy._id = id(${draw.record()})`,
+      'copy.isNew = true',
+      ...(source.includes('JSON') || source.includes('toObject') ? [] : ['await copy.save()']),
+    ])
+  },
+  'set from another': (draw) => {
+    const { name, within } = draw.field()
+    const path = within || name
+    return statements([opened(draw), `const other = ${which(draw)}`, 'await open(other)', `it.set('${path}', other.get('${path}'))`, 'await it.save()'])
+  },
+  validate: (draw) => statements([`const it = ${which(draw)}`, draw.random.pick(['await it.validate()', 'return it.validateSync()?.name', `await it.validate(['${draw.field().name}'])`])]),
+  'Model.validate': (draw) => code`await Model.validate(${draw.body()})`,
+  'Model.castObject': (draw) => code`Model.castObject(${draw.body({ oddity: 0.03 })})`,
+  show: (draw) => code`shown(${which(draw)})`,
+  ask: (draw) => {
+    const { name } = draw.field()
+    return code`const it = ${which(draw)}; return [it.isModified('${name}'), it.isNew, it.isSelected('${name}'), it.$isDefault('name')]`
+  },
+  decrypt: (draw) => code`await open(${which(draw)})`,
+  rotateKmsKey: (draw) => code`await ${which(draw)}.rotateKmsKey?.()`,
+  'rotateKmsKey beside save': (draw) =>
+    statements([opened(draw), change(draw, 'it'), 'await settled([it.save(), it.rotateKmsKey?.()])']),
+  reload: (draw) => code`const it = ${which(draw)}; return hold(await Model.findById(it._id))`,
+  'unmark, save': (draw) => statements([opened(draw), change(draw, 'it'), `it.unmarkModified('${draw.field().name}')`, 'drop(it)']),
+  $ignore: (draw) => statements([opened(draw), `it.$ignore('${draw.field().name}')`, change(draw, 'it'), 'await it.save()']),
+}

@@ -1,0 +1,271 @@
+import { inspect } from 'node:util'
+import { render } from './code'
+import { difference, Forms } from './forms'
+import type { Lab } from './lab'
+import { plainly } from './lab'
+import type { Needles } from './secrets'
+import { needlesFor } from './sent'
+import { definitionOf, type Sequence, sourceOf } from './sequence'
+import { openedRecords, type Way, ways } from './state'
+import { Skip, Subject } from './subject'
+import type { Tally } from './tally'
+import { leavesDocument, mayThrow, nameOf, type Outcome, partial, refusalOf } from './verdict'
+
+/** A failure, before it is known at which step. */
+export class Found extends Error {
+  constructor(
+    readonly oracle: string,
+    readonly detail: string,
+  ) {
+    super(`${oracle}: ${detail}`)
+  }
+}
+
+/** Ends a sequence without a failure: the twins are rightly no longer alike. */
+export class Parted extends Error {}
+
+/** Far more than any step takes, and less than a person waits. */
+const stepTimeoutMs = 15_000
+
+/** One sequence on two twins: every step is done to both, and then everything is compared. */
+export class Trial {
+  readonly #lab: Lab
+  readonly #tally: Tally
+  readonly #sequence: Sequence
+  readonly #source: string
+  readonly #forms: Forms
+  readonly #needles: Needles
+  readonly twin: Subject
+  readonly encrypted: Subject
+  #way: Way = 'decrypt'
+
+  constructor(lab: Lab, tally: Tally, sequence: Sequence, name: string) {
+    this.#lab = lab
+    this.#tally = tally
+    this.#sequence = sequence
+    this.#source = sourceOf(sequence)
+    this.#forms = new Forms(lab.mongoose, { minimize: sequence.shape.minimize, source: this.#source })
+    this.#needles = needlesFor(sequence.secrets, this.#source)
+    const shared = { mongoose: lab.mongoose, shape: sequence.shape, source: definitionOf(sequence) }
+    this.twin = new Subject({ ...shared, connection: lab.plain, name: `${name}P`, encrypt: plainly })
+    this.encrypted = new Subject({ ...shared, connection: lab.encrypted, name, encrypt: lab.encrypt })
+  }
+
+  async prepare(): Promise<void> {
+    for (const { name } of [this.twin, this.encrypted]) await this.#lab.back.createCollection(name)
+  }
+
+  async discard(): Promise<void> {
+    for (const { name } of [this.twin, this.encrypted]) await this.#lab.back.dropCollection(name).catch(() => {})
+    for (const connection of [this.#lab.plain, this.#lab.encrypted]) connection.deleteModel(/^S\d/)
+  }
+
+  /** @throws {Found} a failure; {Parted} where nothing more can be compared */
+  async step(index: number): Promise<void> {
+    const { kind, source } = this.#sequence.steps[index]!
+    this.#way = ways[index % ways.length] as Way
+    const text = render(source)
+    // As they were read after the step before.
+    const before = { twin: this.twin.raws, encrypted: this.encrypted.raws }
+    const plain = await this.#run(this.twin, text)
+    const ours = await this.#run(this.encrypted, text)
+    this.#checkUncaught()
+    this.#checkSent()
+    if (isSkip(plain) || isSkip(ours)) {
+      this.#tally.skipped++
+      if (isSkip(plain) !== isSkip(ours)) throw new Parted()
+      return
+    }
+    const refused = 'error' in ours ? (refusalOf(ours.error) ?? ('error' in plain ? undefined : this.#failThrown(ours.error))) : undefined
+    this.#tally.count(kind, 'error' in plain ? 'both failed' : refused ? 'refused' : 'done')
+    if (refused) await this.#afterRefusal(kind, refused, before, ours)
+    else await this.#afterDone(plain, ours, before.twin)
+    this.#checkShown()
+    this.#checkUncaught()
+  }
+
+  async #afterDone(plain: Outcome, ours: Outcome, before: any[]): Promise<void> {
+    if ('error' in plain && 'error' in ours) {
+      if (nameOf(plain.error) !== nameOf(ours.error)) {
+        throw new Found('threw otherwise', `${nameOf(ours.error)}: ${ours.error?.message}\nthe twin: ${nameOf(plain.error)}: ${plain.error?.message}`)
+      }
+      if (!leavesDocument(plain.error)) this.#forgetUsed()
+      this.#tally.note(`both threw ${nameOf(plain.error)}`)
+    } else if ('error' in plain) {
+      const why = mayThrow(plain.error)
+      if (why === undefined) throw new Found('accepted', `the twin throws ${nameOf(plain.error)}: ${plain.error?.message}`)
+      this.#tally.note(`the twin alone threw ${nameOf(plain.error)}: ${why}`)
+      throw new Parted()
+    } else if ('value' in ours) this.#compareResults(plain.value, ours.value)
+    await this.#compareRecords()
+    this.#markStale(before, this.twin.raws)
+  }
+
+  /** A refused step must have changed nothing; the twin is put back, and what it held is forgotten. */
+  async #afterRefusal(kind: string, code: string, before: { twin: any[]; encrypted: any[] }, ours: Outcome): Promise<void> {
+    this.#tally.refuse(code, kind)
+    const message = String('error' in ours && ours.error?.message)
+    const shown = this.#lab.isSecret && this.#needles.find(message)
+    if (shown) throw new Found('shown', `the message of ${code} shows ${shown.text}: ${message}`)
+    const after = await this.#read(this.encrypted)
+    if (!same(before.encrypted, after)) {
+      if (partial.has(kind) || code === 'UPDATE_INCOMPLETE') {
+        await this.#openRecords()
+        throw new Parted()
+      }
+      throw new Found('changed', `refused with ${code}, and yet the record was changed: ${describeChange(before.encrypted, after)}`)
+    }
+    await this.#restore(before.twin)
+    this.#forgetUsed()
+    await this.#compareRecords()
+  }
+
+  #failThrown(error: any): never {
+    throw new Found('threw', `${nameOf(error)}: ${error?.message}\n${String(error?.stack).split('\n').slice(1, 6).join('\n')}`)
+  }
+
+  #compareResults(plain: any, ours: any): void {
+    const found = difference(resultOf(plain, this.#forms), resultOf(ours, this.#forms))
+    if (found) throw new Found('result', found.text)
+  }
+
+  async #compareRecords(): Promise<void> {
+    const expected = sorted((await this.#read(this.twin)).map((raw) => this.#forms.of(raw)))
+    const actual = sorted(await this.#openRecords())
+    if (expected.length !== actual.length) {
+      throw new Found('records', `the twin has ${expected.length} records, the encrypted model ${actual.length}`)
+    }
+    for (const [index, record] of expected.entries()) {
+      const found = difference(record, actual[index])
+      if (found) throw new Found('values', found.text)
+    }
+  }
+
+  /** The records of the encrypted model as the library reads them. */
+  async #openRecords(): Promise<unknown[]> {
+    const raws = await this.#read(this.encrypted)
+    if (!this.#lab.isLibrary) return raws.map((raw) => this.#forms.of(raw))
+    try {
+      return await openedRecords(this.encrypted, this.#sequence.shape, this.#forms, this.#way)
+    } catch (error: any) {
+      throw new Found('unreadable', `by ${this.#way}: ${error?.code ?? error?.name}: ${error?.message}`)
+    }
+  }
+
+  async #read(subject: Subject): Promise<any[]> {
+    subject.raws = await this.#lab.back.collection(subject.name).find({}).toArray()
+    return subject.raws
+  }
+
+  async #restore(raws: any[]): Promise<void> {
+    const collection = this.#lab.back.collection(this.twin.name)
+    await collection.deleteMany({})
+    if (raws.length > 0) await collection.insertMany(raws)
+  }
+
+  async #run(subject: Subject, source: string): Promise<Outcome> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Found('hangs', `no answer within ${stepTimeoutMs / 1000} s`)), stepTimeoutMs)
+    })
+    try {
+      return { value: await Promise.race([subject.run(source), late]) }
+    } catch (error) {
+      if (error instanceof Found) throw error
+      return { error }
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #checkUncaught(): void {
+    const [error] = this.#lab.uncaught.splice(0) as any[]
+    if (error) throw new Found('uncaught', `${nameOf(error)}: ${error?.message}\n${error?.stack}`)
+  }
+
+  #checkSent(): void {
+    const leaks = this.#lab.listener.leaks({ ...this.#sequence, needles: this.#needles })
+    if (this.#lab.isSecret && leaks.length > 0) throw new Found('sent', leaks.join('\n'))
+  }
+
+  /** What prints documents, and must neither fail nor tell. */
+  #checkShown(): void {
+    if (!this.#lab.isSecret) return
+    for (const { doc, used } of this.encrypted.held) {
+      if (!used) continue
+      const printers: Record<string, () => string> = {
+        inspect: () => inspect(doc, { depth: 8 }),
+        'JSON.stringify': () => JSON.stringify(doc),
+        toObject: () => inspect(doc.toObject({ virtuals: true }), { depth: 8 }),
+        spread: () => inspect({ ...doc, $__: undefined }, { depth: 6 }),
+        '{ ..._doc }': () => inspect({ ...doc._doc }, { depth: 6 }),
+      }
+      for (const [name, print] of Object.entries(printers)) {
+        let printed: string
+        try {
+          printed = print() ?? ''
+        } catch (error: any) {
+          throw new Found('shown', `${name} throws ${nameOf(error)}: ${error?.message}`)
+        }
+        const text = this.#needles.find(printed)?.text ?? this.#digitsIn(printed)
+        if (text) throw new Found('shown', `${name} shows a value\n${text} in ${printed.slice(0, 2000)}`)
+      }
+    }
+  }
+
+  #digitsIn(printed: string): string | undefined {
+    return printed.match(/\d{8,}(\.25)?|5ec5e7\w{18}/g)?.find((digits) => this.#sequence.secrets.numbers.has(digits))
+  }
+
+  #forgetUsed(): void {
+    const isUsed = this.twin.held.map(({ used }, index) => used || this.encrypted.held[index]?.used)
+    for (const { held } of [this.twin, this.encrypted]) held.splice(0, held.length, ...held.filter((_, index) => !isUsed[index]))
+  }
+
+  /** Notes which documents at hand are out of date; one with changes that would be merged on the twin alone is forgotten. */
+  #markStale(before: any[], after: any[]): void {
+    const old = new Map(before.map((raw) => [String(raw._id), this.#forms.of(raw)]))
+    const changed = new Set(after.filter((raw) => !same(old.get(String(raw._id)), this.#forms.of(raw))).map(({ _id }) => String(_id)))
+    const { twin, encrypted } = this
+    for (let index = twin.held.length - 1; index >= 0; index--) {
+      const held = twin.held[index]!
+      if (held.used || !changed.has(String(held.doc._id))) continue
+      if (held.doc.modifiedPaths().length > 0) {
+        twin.held.splice(index, 1)
+        encrypted.held.splice(index, 1)
+      } else {
+        held.stale = true
+        const other = encrypted.held[index]
+        if (other) other.stale = true
+      }
+    }
+  }
+}
+
+function isSkip(outcome: Outcome): boolean {
+  return 'error' in outcome && outcome.error instanceof Skip
+}
+
+/** What can be compared of a result: counts and texts as they are, documents by what is in the clear. */
+function resultOf(value: any, forms: Forms): unknown {
+  if (Array.isArray(value)) return { length: value.length, ...Object.fromEntries(value.map((each, index) => [index, resultOf(each, forms)])) }
+  if (typeof value?.$set === 'function') return { n: value.get('n') ?? null, name: value.get('name') ?? null }
+  if (value !== null && typeof value === 'object' && '_id' in value) return { n: value.n ?? null, name: value.name ?? null }
+  return value === undefined ? null : forms.of(value)
+}
+
+function sorted(records: any[]): any[] {
+  const text = (record: any) => JSON.stringify([record._id, record.n, record])
+  return [...records].sort((one, other) => (text(one) < text(other) ? -1 : 1))
+}
+
+function same(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other)
+}
+
+function describeChange(before: any[], after: any[]): string {
+  if (before.length !== after.length) return `${before.length} records became ${after.length}`
+  const index = before.findIndex((record, each) => !same(record, after[each]))
+  const keys = Object.keys({ ...before[index], ...after[index] })
+  return keys.filter((key) => !same(before[index][key], after[index][key])).join(', ')
+}

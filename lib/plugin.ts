@@ -1,9 +1,8 @@
 import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
-import { gateModel } from './gate/gate'
+import { gateModel, gateOf } from './gate/gate'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
-import { isCompiled } from './mongoose/internals'
 import { decryptDocument, decryptRecords } from './record/decrypting'
 import { addDirty, extendDocuments } from './record/documents'
 import { openOnLoad, readBox } from './record/opening'
@@ -16,12 +15,12 @@ import type { KmsEncryptedOptions } from './schema/options'
 import { makeFieldType, makeKeysType } from './schema/type'
 import type { KmsEncryptedPlugin } from './schema/types'
 import { makeUse, type Use } from './schema/use'
-import { checkModel, usesOf } from './schema/uses'
+import { baseOf, checkModel, usesOf } from './schema/uses'
 
 /** What the plugin does to a schema, step by step. */
 function kmsEncrypted(schema: AnySchema, options?: KmsEncryptedOptions): void {
   const use = makeUse(schema, options, { read: readBox, pathsToValidate })
-  refuseCompiled(schema)
+  refuseCompiled(use.host, schema)
   const isFirst = usesOf(schema).length === 0
   if (isFirst) extendDocuments(use.host, schema)
   addPaths(schema, use)
@@ -41,8 +40,9 @@ const plugin = kmsEncrypted as unknown as KmsEncryptedPlugin
 
 export { plugin as kmsEncrypted }
 
-function refuseCompiled(schema: AnySchema): void {
-  if (!isCompiled(schema)) return
+function refuseCompiled({ mongoose }: Host, schema: AnySchema): void {
+  const models = mongoose.connections.flatMap((connection) => Object.values(connection.models) as AnyModel[])
+  if (!models.some((model) => model.schema === schema)) return
   throw new ConfigurationError(
     'OPTION_INVALID',
     'kmsEncrypted: a model was made of this schema before, and knows nothing of the fields. Use the plugin before the model is made.',
@@ -63,7 +63,7 @@ function addMethods(schema: AnySchema, use: Use): void {
       return decryptDocument(this)
     },
     [rotateKmsKey]: function rotateKey(this: Doc) {
-      return rotate(this)
+      return rotate(this, (model, ...args) => gateOf(model.collection).native.updateOne(...args))
     },
   }
   for (const [name, method] of Object.entries(methods)) {
@@ -72,15 +72,15 @@ function addMethods(schema: AnySchema, use: Use): void {
     schema.method(name, method as never)
   }
   refuseTaken(schema.statics[decrypt as never], decrypt, 'static')
-  const decryptAll = function decryptAll(this: AnyModel, records: unknown) {
-    return decryptRecords(this, records)
-  }
-  own.add(decryptAll)
   schema.static(decrypt, decryptAll as never)
 }
 
+function decryptAll(this: AnyModel, records: unknown): Promise<unknown> {
+  return decryptRecords(this, records)
+}
+
 /** Functions of this library, to be told from those of the application. */
-const own = new WeakSet<object>()
+const own = new WeakSet<object>([decryptAll])
 
 function refuseTaken(method: unknown, name: string, kind: string): void {
   if (method === undefined || own.has(method as object)) return
@@ -140,6 +140,7 @@ function finishSchema(schema: AnySchema): void {
   if (usesOf(schema).length > 0) return
   addDirty(hostOf(schema), schema)
   addLoadHooks(schema)
+  if (schema.statics.decrypt === undefined) schema.static('decrypt', decryptAll as never)
 }
 
 const loading = new WeakSet<AnySchema>()
@@ -207,5 +208,7 @@ function coverModel(model: AnyModel): void {
   checkMethods(model)
   coverConnection(model.db)
   gateModel(model)
+  const base = isEncrypted(model.schema) ? baseOf(model) : undefined
+  if (base && !('decrypt' in base)) Object.defineProperty(base, 'decrypt', { value: decryptAll, configurable: true })
   if (usesOf(model.schema).length > 0) coverValidation(model)
 }

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { Schema } from 'mongoose'
 import { countingKms } from './counting'
-import { modelOf, secret, useDatabase } from './support'
+import { modelOf, rawCollection, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
 const kms = countingKms()
@@ -33,7 +33,9 @@ test('touching a locked field asks nobody and rejects nowhere', async () => {
     expect(user.email).not.toEqual(email)
     expect({ ...user.email }).toEqual({})
     expect(Object.keys(user.email)).toEqual([])
-    expect(String(user.email)).toBe('[object LockedValue]')
+    for (const use of [(value: any) => String(value), (value: any) => `${value}`, (value: any) => value + 1]) {
+      expect(() => use(user.email)).toThrow(expect.objectContaining({ code: 'VALUE_NOT_AWAITED' }))
+    }
     structuredCloneOrThrow(user.email)
     Promise.resolve([user.email])
     // Were anything under way, it would have failed by then.
@@ -113,7 +115,7 @@ test('loading a document anew drops its values and keys', async () => {
   other.email = 'new@example.org'
   await other.save()
   kms.clear()
-  const stored = await User.collection.findOne({ _id: user._id })
+  const stored = await rawCollection(User).findOne({ _id: user._id })
   user.init(stored)
   expect(user.isModified()).toBe(false)
   expect(await user.email).toBe('new@example.org')
@@ -165,7 +167,9 @@ describe.each([
       inspect(user._doc, { depth: 20 }),
       inspect(user.$clone(), { depth: 20 }),
       inspect(user.modifiedPaths()),
-      inspect(user.email, { depth: 20, showHidden: true }),
+      inspect(user._doc.email, { depth: 20, showHidden: true }),
+      JSON.stringify([user._doc.email, user._doc.tags, user._doc.address]),
+      inspect({ ...user._doc.email, ...user._doc.tags }, { depth: 20, showHidden: true }),
       inspect(user.encrypted_kms_key, { depth: 20, showHidden: true }),
       inspect(user.get('encrypted_kms_key'), { depth: 20 }),
     ].join('\n')

@@ -51,10 +51,37 @@ describe('a context', () => {
   })
 
   test('of 8,192 bytes is as long as KMS accepts, and is used', async () => {
-    const context = () => ({ Tenant: 'é'.repeat(4093) })
+    const context = () => ({ Record: 'é'.repeat(4093) })
     const User = modelOf(connection, new Schema({}), { fields: ['email'], context })
     const { _id } = await User.create({ email: secret('ada@example.org') })
     expect(await (await User.findById(_id)).email).toBe('ada@example.org')
+  })
+
+  test('of as many bytes beside the record is too long', async () => {
+    const context = () => ({ Tenant: 'é'.repeat(4093) })
+    const User = modelOf(connection, new Schema({}), { fields: ['email'], context })
+    await expect(User.create({ email: secret('ada@example.org') })).rejects.toMatchObject({
+      code: 'CONTEXT_INVALID',
+      message: expect.stringMatching(/got 82\d\d bytes, KMS accepts at most 8192/),
+    })
+  })
+
+  test('names the record, whatever the function adds, unless it names it itself', async () => {
+    const provider = localKms()
+    const asked: unknown[] = []
+    const noting = {
+      ...provider,
+      generateDataKey: (request: any) => {
+        asked.push(request.context)
+        return provider.generateDataKey(request)
+      },
+    }
+    for (const pairs of [{ Tenant: 'acme' }, { Tenant: 'acme', Record: 'ada' }]) {
+      const User = modelOf(connection, new Schema({}), { provider: noting, fields: ['email'], context: () => pairs })
+      const { _id } = await User.create({ email: secret('ada@example.org') })
+      expect(asked.at(-1)).toEqual({ Record: `${User.modelName}/${_id}`, ...pairs })
+      expect(await (await User.findById(_id)).email).toBe('ada@example.org')
+    }
   })
 
   test('that cannot be had for a stored record breaks neither the find nor what is not encrypted', async () => {

@@ -1,13 +1,13 @@
 import mongoose, { Schema } from 'mongoose'
 import { DecryptionError, localKms, RecordError } from '../lib'
 import { encodeWrappedKey, parseWrappedKey } from '../lib/format/entry'
-import { modelOf, secret, useDatabase } from './support'
+import { modelOf, rawCollection, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
 const { Binary } = mongoose.mongo.BSON
 
 const User = modelOf(connection, new Schema({ name: String }), { fields: { email: String, phone: String } })
-const collection = () => User.collection
+const collection = () => rawCollection(User)
 
 async function twoRecords() {
   await User.create({ name: 'Ada', email: secret('ada@example.org'), phone: secret('+44-1815-1210') })
@@ -43,8 +43,8 @@ const ofOneField: Damage[] = [
   ['end, cut off', 'ENVELOPE_REJECTED', (ada) => ({ email: cut(ada.email, 40) })],
   ['all but the header, cut off', 'ENVELOPE_TRUNCATED', (ada) => ({ email: cut(ada.email, 17) })],
   ['bytes, all gone', 'ENVELOPE_TRUNCATED', () => ({ email: new Binary(Buffer.alloc(0), 0x80) })],
-  ['place, taken by text', 'ENVELOPE_TRUNCATED', () => ({ email: 'ada@other.org' })],
-  ['place, taken by an object', 'ENVELOPE_TRUNCATED', () => ({ email: { email: 'ada@other.org' } })],
+  ['place, taken by text', 'PLAINTEXT_FOUND', () => ({ email: 'ada@other.org' })],
+  ['place, taken by an object', 'PLAINTEXT_FOUND', () => ({ email: { email: 'ada@other.org' } })],
   ['place, taken by another field', 'ENVELOPE_REJECTED', (ada) => ({ email: ada.phone })],
   ['place, taken by another record', 'DATA_KEY_MISSING', (_ada, bob) => ({ email: bob.email })],
 ]
@@ -117,11 +117,11 @@ test.each(ofTheKey)(
 
 test('another data key under the right context is told by the commitment', async () => {
   const provider = localKms()
-  const Shared = modelOf(connection, new Schema({}), { provider, fields: ['email'], context: () => ({ App: 'one' }) })
+  const Shared = modelOf(connection, new Schema({}), { provider, fields: ['email'], context: () => ({ Record: 'shared' }) })
   await Shared.create([{ email: secret('ada@example.org') }, { email: secret('bob@example.org') }])
   const [ada, bob] = await raw(Shared.collection.name)
   const changed = [forged(key(ada), { wrapped: bytes(key(bob).wrapped) })]
-  await Shared.collection.updateOne({ _id: ada!._id }, { $set: { encrypted_kms_key: changed } })
+  await rawCollection(Shared).updateOne({ _id: ada!._id }, { $set: { encrypted_kms_key: changed } })
   await refused((await Shared.findById(ada!._id)).email, 'DATA_KEY_MISMATCH')
 })
 

@@ -28,8 +28,12 @@ describe('the fuzz run itself', () => {
     expect(report.tally.steps).toBeGreaterThan(100)
   }, 60_000)
 
-  test.each(Object.entries(mutants))('finds a twin that %s', async (name, { found }) => {
-    const report = await fuzz({ uri, seed, seconds: 40, target: name, isEasilyContent: true })
-    expect(oraclesOf(report)).toEqual([found])
-  }, 60_000)
+  test.each(Object.entries(mutants))(
+    'finds a twin that %s',
+    async (name, { found }) => {
+      const report = await fuzz({ uri, seed, seconds: 40, target: name, isEasilyContent: true })
+      if (report.findings.size !== 1 || !oraclesOf(report).includes(found)) throw new Error(textOf(report, seed))
+    },
+    60_000,
+  )
 })

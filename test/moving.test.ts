@@ -1,6 +1,6 @@
 import mongoose, { Schema } from 'mongoose'
 import { type KeyProvider, localKms } from '../lib'
-import { modelOf, secret, useDatabase } from './support'
+import { modelOf, rawCollection, secret, useDatabase } from './support'
 import { people, type Raw, readTampered, replace, store, values } from './tampering'
 
 const { ObjectId } = mongoose.mongo
@@ -9,7 +9,7 @@ const { connection, raw } = useDatabase()
 describe('a ciphertext that is moved does not decrypt', () => {
   /** A KMS that does not look at the context: what then keeps ciphertexts in their place is their own AAD. */
   const local = localKms()
-  const context = { App: 'people' }
+  const context = { App: 'people', Record: 'shared' }
   const careless: KeyProvider = {
     keyId: local.keyId,
     generateDataKey: (request) => local.generateDataKey({ ...request, context }),
@@ -62,7 +62,7 @@ describe('a ciphertext that is moved does not decrypt', () => {
     const [User, Admin] = [0, 1].map(() => modelOf(connection, new Schema({}), { provider, fields: ['email'] }))
     await User.create({ email: secret(values.email) })
     const [stored] = (await raw(User.collection.name)) as [Raw]
-    await Admin.collection.insertOne(stored)
+    await rawCollection(Admin).insertOne(stored)
     await expect((await Admin.findById(stored._id)).email).rejects.toMatchObject({ code })
     expect(await (await User.findById(stored._id)).email).toBe(values.email)
   })
@@ -74,9 +74,9 @@ describe('a ciphertext that is moved does not decrypt', () => {
     const options = { provider, context: ({ tenant }: Raw) => ({ Tenant: String(tenant) }), fields: ['email'] as const }
     const User = modelOf(connection, new Schema({ tenant: String }), options as never)
     const { _id } = await User.create({ tenant: 'a', email: secret(values.email) })
-    await User.collection.updateOne({ _id }, { $set: { tenant: 'b' } })
+    await rawCollection(User).updateOne({ _id }, { $set: { tenant: 'b' } })
     await expect((await User.findById(_id)).email).rejects.toMatchObject({ code })
-    await User.collection.updateOne({ _id }, { $set: { tenant: 'a' } })
+    await rawCollection(User).updateOne({ _id }, { $set: { tenant: 'a' } })
     expect(await (await User.findById(_id)).email).toBe(values.email)
   })
 
@@ -90,7 +90,7 @@ describe('a ciphertext that is moved does not decrypt', () => {
     const User = modelOf(connection, schema, { fields: ['email'], context: () => context })
     await User.create({ _id: from, email: secret(values.email) })
     const [stored] = (await raw(User.collection.name)) as [Raw]
-    await User.collection.insertOne({ ...stored, _id: to })
+    await rawCollection(User).insertOne({ ...stored, _id: to })
     const [original, moved] = await Promise.all([from, to].map((_id) => User.findOne({ _id })))
     expect(await original.email).toBe(values.email)
     await expect(moved.email).rejects.toMatchObject({ name: 'DecryptionError', code: rejected })

@@ -14,7 +14,7 @@ test('options that are as they should be are accepted', () => {
   build({ fields: { email: { type: String, index: false, unique: false } } })
   build({ keyId: () => 'alias/tenant', context: () => ({ Tenant: 'x' }), decrypt: 'onLoad', name: 'second' })
   build({ version: 3, previousVersions: { 1: { keyId: 'alias/first' }, 2: { context: () => ({ Old: 'x' }) } } })
-  build({ keyPath: 'key', ciphertextPath: (field: string) => `${field}_bytes`, cache: { maxAgeMs: 1, maxEntries: 1 } })
+  build({ keyPath: 'key', cache: { maxAgeMs: 1, maxEntries: 1 } })
   build({ provider: undefined, keyId: 'alias/app' })
   build({ deduplicate: true, tags: ['x'] })
 })
@@ -75,24 +75,7 @@ describe('options that the plugin refuses when the schema is built', () => {
     ['a key path that is a path', { keyPath: 'name' }, /keyPath: The schema already has a path name/],
     ['a key path that is a field', { keyPath: 'email' }, /The path email is already taken\. Choose another/],
     ['a key path that documents have', { keyPath: 'isNew' }, /The path isNew is already taken\. Choose another/],
-    ['a ciphertext path by text', { ciphertextPath: 'x' }, /ciphertextPath: Expected a function of the field name/],
-    ['a ciphertext path with a dot', { ciphertextPath: () => 'a.b' }, /ciphertextPath: Expected a top-level path/],
-    ['a ciphertext path with a dollar', { ciphertextPath: () => '$a' }, /ciphertextPath: Expected a top-level path/],
-    ['no ciphertext path', { ciphertextPath: () => undefined }, /ciphertextPath: .*got undefined/],
-    [
-      'a ciphertext path that is the field',
-      { ciphertextPath: (field: string) => field },
-      /path email is already taken/,
-    ],
-    [
-      'a ciphertext path that is a path',
-      { ciphertextPath: () => 'name' },
-      /path name is already taken\. Choose another/,
-    ],
-    ['a ciphertext path that is _id', { ciphertextPath: () => '_id' }, /path _id is already taken/],
-    ['a ciphertext path that documents have', { ciphertextPath: () => 'save' }, /path save is already taken/],
-    ['a ciphertext path that is the key path', { ciphertextPath: () => 'encrypted_kms_key' }, /is already taken/],
-    ['a path for two ciphertexts', { fields: ['a', 'b'], ciphertextPath: () => 'x' }, /path x is already taken/],
+    ['a ciphertext path of its own', { ciphertextPath: () => 'x' }, /ciphertextPath: There is no such option/],
   ]
   test.each(cases)('%s', (_name, options, message) => {
     const error = refusal(() => build(options))
@@ -125,11 +108,9 @@ describe('options that the plugin refuses when the schema is built', () => {
     ['a nested path', () => new Schema({ taken: { a: String } })],
     ['a virtual', () => new Schema({}, { virtuals: { taken: { get: () => 1 } } })],
     ['a method', () => new Schema({}, { methods: { taken: () => 1 } })],
-  ])('a stored path that is %s', (_name, schema) => {
-    for (const options of [{ keyPath: 'taken' }, { ciphertextPath: () => 'taken' }]) {
-      const error = refusal(() => build(options, schema() as Schema<any>))
-      expect(error.code).toBe('OPTION_INVALID')
-      expect(error.message).toContain('Choose another')
-    }
+  ])('a key path that is %s', (_name, schema) => {
+    const error = refusal(() => build({ keyPath: 'taken' }, schema() as Schema<any>))
+    expect(error.code).toBe('OPTION_INVALID')
+    expect(error.message).toContain('Choose another')
   })
 })

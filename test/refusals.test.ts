@@ -1,4 +1,4 @@
-import { Schema } from 'mongoose'
+import mongoose, { Schema } from 'mongoose'
 import { awsKms, KeyProviderError } from '../lib'
 import { type KmsStandIn, startKms } from './kms'
 import { modelOf, secret, useDatabase } from './support'
@@ -145,8 +145,18 @@ function stateOf(user: any) {
     email: user.email,
     isNew: user.isNew,
     modified: user.modifiedPaths().sort(),
-    stored: [user.email, user.encrypted_kms_key].map((sealed) => sealed?.toBSON()),
+    stored: serialised(user),
+    keys: user.encrypted_kms_key?.toBSON(),
     where: user.$where,
+  }
+}
+
+/** What would be sent: an error while a value is not encrypted. */
+function serialised(user: any): string {
+  try {
+    return Buffer.from(mongoose.mongo.BSON.serialize(user.toBSON())).toString('hex')
+  } catch (error) {
+    return (error as Error).message
   }
 }
 

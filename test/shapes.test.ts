@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import mongoose, { Schema } from 'mongoose'
 import { kmsEncrypted, localKms } from '../lib'
 import { countingKms } from './counting'
-import { modelOf, secret, useDatabase } from './support'
+import { modelOf, rawCollection, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
 const plugin = kmsEncrypted as any
@@ -153,7 +153,7 @@ test('timestamps tell of changes of encrypted fields', async () => {
   const times = (record: any) => [record.createdAt.getTime(), record.updatedAt.getTime()]
   const start = new Date(0)
   const { _id } = await User.create({ name: 'Ada', email: 'first@example.org' })
-  const backdate = () => User.collection.updateOne({ _id }, { $set: { createdAt: start, updatedAt: start } })
+  const backdate = () => rawCollection(User).updateOne({ _id }, { $set: { createdAt: start, updatedAt: start } })
   for (const change of [
     async () => (await User.findById(_id)).set({ email: secret('saved@example.org') }).save(),
     () => User.updateOne({ _id }, { email: secret('updated@example.org') }),
@@ -224,9 +224,9 @@ test.each(ids)('an _id of the type %s binds the ciphertext', async (_name, type,
   await (await User.findById(id)).rotateKmsKey()
   expect(await (await User.findById(id)).email).toBe('saved@example.org')
   expect(await (await User.findById(other)).email).toBe('new bob')
-  const [ada, bob] = await Promise.all(['Ada', 'Bob'].map((name) => User.collection.findOne({ name })))
+  const [ada, bob] = await Promise.all(['Ada', 'Bob'].map((name) => rawCollection(User).findOne({ name })))
   const { email, encrypted_kms_key } = ada
-  await User.collection.updateOne({ _id: bob._id }, { $set: { email, encrypted_kms_key } })
+  await rawCollection(User).updateOne({ _id: bob._id }, { $set: { email, encrypted_kms_key } })
   await expect((await User.findById(other)).decrypt()).rejects.toThrow()
 })
 
@@ -261,6 +261,12 @@ describe('several tenants', () => {
     await User.create({ name: 'Ada', tenant: 'acme', region: 'eu', email: secret('ada@example.org') })
     asked.length = 0
   })
+
+  /** The record with both fields, loaded anew, so that one may be set while the other is locked. */
+  async function withPhone() {
+    await User.updateOne({ name: 'Ada' }, { phone: secret('+44 20 7946') })
+    return User.findOne({ name: 'Ada' })
+  }
 
   test('a projection brings along what key and context depend on', async () => {
     const lean = await User.findOne().select('email').lean()
@@ -299,7 +305,7 @@ describe('several tenants', () => {
   test.each<[string, () => Promise<unknown>]>([
     ['save()', async () => (await User.findOne()).set({ tenant: 'corp' }).save()],
     [
-      'save() beside a field',
+      'save() beside one of two fields',
       async () => (await User.findOne()).set({ tenant: 'corp', email: secret('other@example.org') }).save(),
     ],
     ['updateOne', () => User.updateOne({}, { tenant: 'corp' })],
@@ -317,10 +323,34 @@ describe('several tenants', () => {
     ],
     ['document.updateOne', async () => (await User.findOne()).updateOne({ tenant: 'corp' })],
   ])('a change of what the context depends on is refused: %s', async (_name, change) => {
+    await withPhone()
     const before = await raw(User.collection.name)
     await expect(change()).rejects.toMatchObject({ code: 'CONTEXT_CHANGED' })
     expect(await raw(User.collection.name)).toEqual(before)
     expect(await (await User.findOne()).email).toBe('ada@example.org')
+  })
+
+  test.each<[string, () => Promise<any>]>([
+    ['set anew', async () => (await User.findOne()).set({ email: secret('moved@example.org') })],
+    [
+      'opened before',
+      async () => {
+        const user = await withPhone()
+        expect(await user.decrypt()).toEqual({ email: 'ada@example.org', phone: '+44 20 7946' })
+        return user
+      },
+    ],
+  ])('a save may move a record to another tenant when all of it is %s', async (_name, load) => {
+    const user = await load()
+    const expected = await user.decrypt()
+    const [before] = await raw(User.collection.name)
+    await user.set({ tenant: 'corp' }).save()
+    const [after] = await raw(User.collection.name)
+    expect(after!.encrypted_kms_key).toHaveLength(1)
+    expect(after!.encrypted_kms_key[0].commitment).not.toEqual(before!.encrypted_kms_key[0].commitment)
+    const moved = await User.findOne()
+    expect(await moved.decrypt()).toEqual(expected)
+    expect(asked.at(-1).context.Tenant).toBe('corp')
   })
 
   test('a replacement may move a record to another tenant, as it brings its own key', async () => {
@@ -422,7 +452,7 @@ test('a change stream shows what is stored, and Model.decrypt() opens it', async
     await once(stream, 'resumeTokenChanged')
     await User.create({ name: 'Ada', email: secret('watched@example.org') })
     const [{ fullDocument }] = await change
-    expect(fullDocument.email).toBeUndefined()
+    expect(fullDocument.email.sub_type).toBe(0x80)
     expect(await User.decrypt(fullDocument)).toMatchObject({ name: 'Ada', email: 'watched@example.org' })
   } finally {
     await stream.close()

@@ -45,8 +45,9 @@ test.each([
 ])('%s encrypts subdocuments under keys of their own', async (_name, write) => {
   await write()
   const [stored] = await raw('people')
+  // A lean insert takes no defaults, as for any model.
   expect(Object.keys(stored!.contacts[0]).sort()).toEqual(
-    ['_id', 'encrypted_kms_key', 'notes', 'phone', 'label'].sort(),
+    ['_id', 'encrypted_kms_key', ...(_name.includes('lean') ? [] : ['notes']), 'phone', 'label'].sort(),
   )
   const keys = [...stored!.contacts, stored!.profile, stored!.byPlace.london].map((part: any) =>
     part.encrypted_kms_key[0].commitment.toString('hex'),
@@ -107,19 +108,47 @@ test('queries and updates that reach into encrypted subdocuments are refused', a
   await expect(Person.find({ contacts: { $elemMatch: { phone: 'x' } } }).exec()).rejects.toMatchObject({
     code: 'QUERY_REFUSED',
   })
-  await expect(Person.updateOne({}, { 'contacts.0.phone': secret('plaintext') })).rejects.toMatchObject({
-    code: 'UPDATE_REFUSED',
-  })
-  await expect(Person.updateOne({}, { $push: { contacts: { phone: secret('plaintext') } } })).rejects.toMatchObject({
-    code: 'UPDATE_REFUSED',
-  })
-  await expect(Person.updateOne({}, { profile: { bio: secret('plaintext') } })).rejects.toMatchObject({
-    code: 'UPDATE_REFUSED',
-  })
+  secret('plaintext')
+  for (const update of [
+    { 'contacts.$[].phone': 'plaintext' },
+    { 'contacts.7.phone': 'plaintext' },
+    { $inc: { 'contacts.0.phone': 1 } },
+    { $push: { 'contacts.0.notes': 'plaintext' } },
+    { $rename: { name: 'profile.bio' } },
+    [{ $set: { 'profile.bio': 'plaintext' } }],
+  ] as object[]) {
+    await expect(Person.updateOne({}, update, { updatePipeline: true })).rejects.toMatchObject({
+      code: 'UPDATE_REFUSED',
+    })
+  }
   expect(await raw('people')).toEqual(before)
   const id = before[0]!.contacts[0]._id
   await Person.updateOne({}, { $pull: { contacts: { _id: id } } })
   expect((await raw('people'))[0]!.contacts).toHaveLength(1)
+})
+
+test.each<[string, object, (person: any) => Promise<unknown>]>([
+  ['a field by its position', { 'contacts.1.phone': 'updated phone' }, (person) => person.contacts[1].phone],
+  ['a field of a single one', { 'profile.bio': 'updated phone' }, (person) => person.profile.bio],
+  ['a field in a map', { 'byPlace.london.phone': 'updated phone' }, (person) => person.byPlace.get('london').phone],
+  ['a whole element', { $push: { contacts: { phone: 'updated phone' } } }, (person) => person.contacts[2].phone],
+  [
+    'several elements',
+    { $push: { contacts: { $each: [{ phone: 'updated phone' }, { phone: 'updated phone' }] } } },
+    async (person) => (await person.contacts[2].phone) && person.contacts[3].phone,
+  ],
+  ['a whole single one', { profile: { bio: 'updated phone' } }, (person) => person.profile.bio],
+  ['a whole array', { contacts: [{ phone: 'updated phone' }] }, (person) => person.contacts[0].phone],
+])('updateOne() of %s is encrypted', async (_name, update, read) => {
+  secret('updated phone')
+  await Person.create(given())
+  const [before] = await raw('people')
+  expect(await Person.updateOne({ name: 'Ada' }, update)).toMatchObject({ matchedCount: 1, modifiedCount: 1 })
+  const person = await Person.findOne()
+  expect(await read(person)).toBe('updated phone')
+  const [after] = await raw('people')
+  if (after!.contacts.length > 1) expect(after!.contacts[0]).toEqual(before!.contacts[0])
+  expect(await person.byPlace.get('london').decrypt()).toMatchObject({ phone: expect.any(String) })
 })
 
 test('printing and serialising an owner shows nothing of its subdocuments', async () => {
@@ -151,10 +180,7 @@ test.each([
   part(one)[first!] = secret('written first')
   part(two)[second!] = secret('written second')
   await one.save({ validateBeforeSave: false })
-  await expect(two.save({ validateBeforeSave: false })).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
-  const again = await Person.findOne()
-  part(again)[second!] = 'written second'
-  await again.save({ validateBeforeSave: false })
+  await two.save({ validateBeforeSave: false })
   const values = await part(await Person.findOne()).decrypt()
   expect([values[first!], [values[second!]].flat()]).toEqual(['written first', ['written second']])
 })
@@ -173,7 +199,7 @@ test('decrypt() of a lean owner opens its subdocuments, too', async () => {
     byPlace: { london: { label: 'london', phone: '+44 333 3333' } },
   })
   expect(JSON.stringify(opened)).not.toContain('encrypted_')
-  expect(lean.contacts[0].phone).toBeUndefined()
+  expect(lean.contacts[0].phone.sub_type).toBe(0x80)
 })
 
 test.each([
@@ -193,16 +219,11 @@ test.each([
   expect(await Promise.all(loaded.contacts.map((contact: any) => contact.phone))).toEqual(expected)
 })
 
-// Mongoose 8 takes the elements over; 9 makes new ones of those that moved, which is refused.
 test('assigning a new array of loaded elements loses nothing', async () => {
   await Person.create(given())
   const person = await Person.findOne()
   person.contacts = [...person.contacts].reverse()
-  const outcome = await person.save().then(
-    () => 'saved',
-    (error: Error) => error.name,
-  )
-  expect(outcome).toBe(process.env.MONGOOSE?.startsWith('8') ? 'saved' : 'ValidationError')
+  await person.save()
   const phones = await Promise.all((await Person.findOne()).contacts.map((contact: any) => contact.phone))
-  expect(phones.sort()).toEqual(['+44 111 1111', '+44 222 2222'])
+  expect(phones).toEqual(['+44 222 2222', '+44 111 1111'])
 })

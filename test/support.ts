@@ -21,24 +21,35 @@ export interface TestDatabase {
   readonly commands: string[]
 }
 
+/** The collection of a model as the driver has it, where nothing is encrypted, refused or looked at: for who tampers. */
+export function rawCollection(model: any) {
+  return model.db.getClient().db(model.db.name).collection(model.collection.name)
+}
+
 /** Connects before the tests of a file, drops the database after them, and sweeps it after each. */
 export function useDatabase(): TestDatabase {
   const database = `test_${randomUUID().slice(0, 8)}`
   const connection = mongoose.createConnection()
   const commands: string[] = []
+  const sent: Sent[] = []
   const raw = (collection: string) => connection.collection(collection).find({}).sort({ _id: 1 }).toArray()
 
   beforeAll(async () => {
     await connection.openUri(process.env.TEST_MONGO_URI as string, { dbName: database, monitorCommands: true })
-    connection.getClient().on('commandStarted', ({ commandName }) => commands.push(commandName))
+    connection.getClient().on('commandStarted', ({ commandName, command }) => {
+      commands.push(commandName)
+      sent.push({ commandName, bytes: BSON.serialize(command, { ignoreUndefined: true }) })
+    })
   })
   afterEach(async () => {
     try {
+      for (const { commandName, bytes } of sent) searchBytes(bytes, `a command ${commandName}`)
       await sweep(connection)
       for (const { name } of await connection.db!.listCollections().toArray())
         await connection.collection(name).deleteMany({})
     } finally {
       secrets.clear()
+      sent.length = 0
     }
   })
   afterAll(async () => {
@@ -48,18 +59,29 @@ export function useDatabase(): TestDatabase {
   return { connection, raw, commands }
 }
 
+/** A command that was sent, as it stood when it was. */
+interface Sent {
+  readonly commandName: string
+  readonly bytes: Uint8Array
+}
+
 /** Fails when a plaintext of the test stands in any document: as text, in hexadecimal or in base64. */
 export async function sweep(connection: Connection): Promise<void> {
   for (const { name } of await connection.db!.listCollections().toArray()) {
-    for (const document of await connection.collection(name).find({}).toArray()) {
-      const bytes = Buffer.from(BSON.serialize(document))
-      for (const text of secrets) {
-        for (const encoding of ['utf8', 'hex', 'base64'] as const) {
-          const needle = Buffer.from(text).toString(encoding).replace(/=+$/, '')
-          if (bytes.includes(needle))
-            throw new Error(`"${text}" was found in ${name} as ${encoding}: ${JSON.stringify(document)}`)
-        }
-      }
+    for (const document of await connection.collection(name).find({}).toArray())
+      searchBytes(BSON.serialize(document), name)
+  }
+}
+
+/** Fails when a plaintext of the test stands in these bytes: as text, in hexadecimal or in base64. */
+function searchBytes(serialised: Uint8Array, place: string): void {
+  const bytes = Buffer.from(serialised.buffer, serialised.byteOffset, serialised.byteLength)
+  for (const text of secrets) {
+    for (const encoding of ['utf8', 'hex', 'base64'] as const) {
+      const needle = Buffer.from(text).toString(encoding).replace(/=+$/, '')
+      if (!bytes.includes(needle)) continue
+      const document = JSON.stringify(BSON.deserialize(bytes))
+      throw new Error(`"${text}" was found in ${place} as ${encoding}: ${document}`)
     }
   }
 }

@@ -1,6 +1,6 @@
 import { type Connection, Schema } from 'mongoose'
 import { DecryptionError, kmsEncrypted, localKms } from '../lib'
-import { modelOf, secret } from './support'
+import { modelOf, rawCollection, secret } from './support'
 
 export type Raw = Record<string, any>
 
@@ -11,16 +11,20 @@ export function people(connection: Connection, options: Record<string, any> = {}
   return modelOf(connection, schema, { ...options, fields: { email: String, dob: Date } })
 }
 
+/** A well-formed envelope, that of the email of a stored record. */
+export const envelopeOf = (stored: Raw | undefined) => stored!.email
+
 export const values = { email: 'ada@example.org', dob: new Date('1815-12-10'), phone: '+44 20 7946' }
 
 export async function store(model: any, count = 2): Promise<Raw[]> {
   secret(values.email)
   secret(values.phone)
   for (let index = 0; index < count; index++) await model.create({ name: `Ada ${index}`, ...values })
-  return model.collection.find().sort({ _id: 1 }).toArray()
+  return rawCollection(model).find().sort({ _id: 1 }).toArray()
 }
 
-export const replace = (model: any, stored: Raw) => model.collection.replaceOne({ _id: stored._id }, stored)
+export const replace = (model: any, stored: Raw) =>
+  rawCollection(model).replaceOne({ _id: stored._id }, stored)
 
 /** What reading each field gives: its value, or the code of a `DecryptionError`; anything else is thrown. */
 export async function outcome(record: any): Promise<Record<string, unknown>> {

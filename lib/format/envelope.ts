@@ -11,6 +11,9 @@ const headerLength = 1 + referenceLength + nonceLength
 /** How many bytes an envelope is longer than what it holds. */
 const envelopeOverhead = headerLength + tagLength
 
+/** BSON's first user-defined binary subtype: tells an envelope from other binary data in the raw document. */
+export const envelopeSubtype = 0x80
+
 const label = Buffer.from('mongoose-kms-encrypted/1')
 const suiteBytes = Buffer.of(suite)
 

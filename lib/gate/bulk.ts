@@ -9,9 +9,9 @@ import { refreshFrom } from '../record/refreshing'
 import { idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
-import { insertedIn, prepareInsertion } from './insert'
-import { planOf, projectionFor, aimBound, encryptFor, overtaken, type Request, withKeys } from './update'
-import { aim, fill, type RawRings, type Sealed } from './targets'
+import { beginInsertion, insertedIn, prepareInOrder } from './insert'
+import { aimBound, aimFor, overtaken, planOf, projectionFor, type Request, withKeys } from './update'
+import { type Aimed, aim, fill, type RawRings, ringName, type Sealed } from './targets'
 import { settle } from './tie'
 
 /** One operation of a bulk write, by the driver's name for it. */
@@ -37,32 +37,40 @@ interface Bulk {
 /** Writes many operations, those with values for encrypted fields each tied to its record. */
 export async function bulkWrite(gate: Gate, operations: readonly Plain[], options: Plain = {}): Promise<any> {
   const bulk: Bulk = { gate, options, raw: new Map(), hasWritten: false }
-  const prepared: Prepared[] = []
-  for (const [index, operation] of operations.entries()) prepared.push(await prepareOperation(bulk, operation, index))
+  const begun: Begun[] = []
+  for (const [index, operation] of operations.entries()) begun.push(await begin(bulk, operation, index))
+  const prepared = await prepareInOrder(begun, (encrypt) => encrypt())
   return sendBulk(prepared, options, (sent) => gate.native.bulkWrite(sent, options))
 }
 
-/** Prepares one operation of any kind. */
-export async function prepareOperation(bulk: Bulk, operation: Plain, index: number): Promise<Prepared> {
+/** An operation whose record is known: what is left is to encrypt for it, which all do side by side. */
+export type Begun = () => Promise<Prepared>
+
+/** Begins to prepare one operation of any kind. One after another, for each must know what those before it write. */
+export async function begin(bulk: Bulk, operation: Plain, index: number): Promise<Begun> {
   const [name, body] = Object.entries(operation ?? {})[0] ?? []
   const { gate } = bulk
-  if (name === undefined || typeof body !== 'object' || body === null) return { gate, operation, sealed: [], matches: undefined }
+  const asItIs = (matches: number | undefined) => async () => ({ gate, operation, sealed: [], matches })
+  if (name === undefined || typeof body !== 'object' || body === null) return asItIs(undefined)
   const place = `${gate.place('bulkWrite')} operation ${index}`
   if (name === 'insertOne') {
-    const { content, sealed } = await prepareInsertion(gate, body.document ?? body, 'bulkWrite', bulk.raw)
     bulk.hasWritten = true
-    if (content === (body.document ?? body)) return { gate, operation, sealed, matches: 0 }
-    if (body.document) body.document._id ??= content._id
-    return { gate, operation: { insertOne: { ...body, document: content } }, sealed, matches: 0 }
+    const given = body.document ?? body
+    const encrypting = beginInsertion(gate, given, 'bulkWrite', bulk.raw)
+    return async () => {
+      const { content, sealed } = await encrypting()
+      if (content === given) return { gate, operation, sealed, matches: 0 }
+      return { gate, operation: { insertOne: { ...body, document: content } }, sealed, matches: 0 }
+    }
   }
   const filter = translateFilter(gate.layout, body.filter, place) as Plain
-  if (name === 'deleteOne' || name === 'deleteMany') return { gate, operation, sealed: [], matches: 0 }
-  const prepared = await prepareUpdate(bulk, name, { ...body, filter }, place)
+  if (name === 'deleteOne' || name === 'deleteMany') return asItIs(0)
+  const begun = await beginUpdate(bulk, name, { ...body, filter }, place)
   bulk.hasWritten = true
-  return prepared
+  return begun
 }
 
-async function prepareUpdate(bulk: Bulk, name: string, body: Plain, place: string): Promise<Prepared> {
+async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string): Promise<Begun> {
   const { gate, options, raw } = bulk
   const content = name === 'replaceOne' ? 'replacement' : 'update'
   const request: Request = {
@@ -75,26 +83,27 @@ async function prepareUpdate(bulk: Bulk, name: string, body: Plain, place: strin
   const plan = planOf(gate, request)
   checkArrayFilters(gate.layout, plan.update, body.arrayFilters, place)
   await guardDependencies(gate, request, plan)
-  if (plan.slots.length === 0) return { gate, operation: { [name]: { ...body, [content]: plan.update } }, sealed: [], matches: undefined }
+  if (plan.slots.length === 0) {
+    const operation = { [name]: { ...body, [content]: plan.update } }
+    return async () => ({ gate, operation, sealed: [], matches: undefined })
+  }
   if (name === 'updateMany') return refuseMany(place)
   const id = idOfFilter(body.filter)
   const bound = plan.isReplacement || id === undefined ? [] : aimBound(gate, plan, { id, stored: undefined })
   if (bound.length === plan.slots.length) {
-    const sealed = await fill(bound)
-    return finish(gate, body, name, content, plan.update as Plain, sealed, id)
+    return async () => finish(gate, body, name, content, plan.update as Plain, await fill(bound), id)
   }
   const found = await findFor(bulk, request, plan)
   if (!found && !body.upsert) {
     if (bulk.hasWritten && !plan.isReplacement) throw mayBeMade(place)
-    return { gate, operation: { [name]: { ...body, filter: matchingNothing(body.filter), [content]: harmless(gate, plan.isReplacement) } }, sealed: [], matches: 0 }
+    const nothing = { ...body, filter: matchingNothing(body.filter), [content]: harmless(gate, plan.isReplacement) }
+    return async () => ({ gate, operation: { [name]: nothing }, sealed: [], matches: 0 })
   }
-  const reached = found ? { id: found._id, stored: found } : undefined
-  const sealed = reached
-    ? await encryptFor(gate, plan, reached, plan.isReplacement ? new Map() : raw)
-    : await encryptInserted(bulk, plan, body)
-  if (plan.isReplacement) for (const { target } of sealed) raw.set(`${target.ring.use.keyPath} ${target.ring.identity.name}`, target.ring)
-  const tiedId = found?._id ?? sealed[0]?.target.ring.identity.id
-  return finish(gate, body, name, content, plan.update as Plain, sealed, tiedId, found !== null)
+  const rings: RawRings = plan.isReplacement ? new Map() : raw
+  const aimed = found ? aimFor(gate, plan, { id: found._id, stored: found }, rings) : aimInserted(bulk, plan, body)
+  if (plan.isReplacement) for (const { target } of aimed) raw.set(ringName(target.ring), target.ring)
+  const tiedId = found?._id ?? aimed[0]?.target.ring.identity.id
+  return async () => finish(gate, body, name, content, plan.update as Plain, await fill(aimed), tiedId, found !== null)
 }
 
 /** The operation as it is sent. */
@@ -114,11 +123,11 @@ function finish(
   return { gate, operation, sealed, ...(isFound ? { tied: { id, filter: body.filter } } : {}), matches: isFound ? 1 : undefined }
 }
 
-async function encryptInserted({ gate }: Bulk, plan: ReturnType<typeof planOf>, { filter }: Plain): Promise<Sealed[]> {
+function aimInserted({ gate }: Bulk, plan: ReturnType<typeof planOf>, { filter }: Plain): Aimed[] {
   const update = plan.update as Plain
   const inserted = plan.isReplacement ? update : { ...update.$setOnInsert, ...update.$set }
   const id = idOfFilter(filter) ?? inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
-  return fill(aim(plan.slots, { id, stored: undefined, content: inserted }, new Map(), gate.models))
+  return aim(plan.slots, { id, stored: undefined, content: inserted }, new Map(), gate.models)
 }
 
 async function findFor({ gate, options }: Bulk, { filter, options: own }: Request, plan: ReturnType<typeof planOf>): Promise<Plain | null> {
@@ -193,7 +202,7 @@ function harmless({ uses }: Gate, isReplacement: boolean): Plain {
 
 function mayBeMade(place: string): OperationError {
   return new OperationError(
-    'WRITE_REFUSED',
+    'UPDATE_REFUSED',
     `${place}: it finds no record to encrypt for, and an operation before it may make one. Send it in a bulk write of its own.`,
   )
 }

@@ -1,7 +1,8 @@
 import type { Connection } from 'mongoose'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { whenSet } from '../mongoose/internals'
-import { type Bulk, type Prepared, prepareOperation, sendBulk } from './bulk'
+import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
+import { prepareInOrder } from './insert'
 import { type Gate, gateOf } from './gate'
 
 const covered = new WeakSet<object>()
@@ -19,19 +20,25 @@ function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[
   covered.add(client)
   client.bulkWrite = async (models: readonly Plain[], options: Plain = {}) => {
     const bulks = new Map<Gate, Bulk>()
-    const prepared: Prepared[] = []
+    const begun: Begun[] = []
     const namespaces = gatesOf(connection)
     for (const [index, { namespace, name, ...body }] of models.entries()) {
       const gate = namespaces.get(namespace)
       if (!gate) return native.call(client, models, options)
       const bulk = bulks.get(gate) ?? { gate, options, raw: new Map(), hasWritten: false }
       bulks.set(gate, bulk)
-      const { operation, ...rest } = await prepareOperation(bulk, { [name]: body }, index)
-      const [given] = Object.values(operation) as Plain[]
-      prepared.push({ ...rest, operation: { namespace, name, ...given } })
+      const encrypt = await begin(bulk, { [name]: body }, index)
+      begun.push(async () => named(namespace, name, await encrypt()))
     }
+    const prepared = await prepareInOrder(begun, (encrypt) => encrypt())
     return sendBulk(prepared, options, (operations) => native.call(client, operations, options))
   }
+}
+
+/** An operation in the form that the client takes. */
+function named(namespace: unknown, name: unknown, { operation, ...rest }: Prepared): Prepared {
+  const [body] = Object.values(operation) as Plain[]
+  return { ...rest, operation: { namespace, name, ...body } }
 }
 
 /** The gates of the collections of a connection, and of those that share its client, by their namespaces. */

@@ -1,15 +1,18 @@
 import { OperationError } from '../errors'
 import { type AnyModel, type Host, hostOf, type Plain } from '../mongoose/host'
-import { beforeCast, whenSet } from '../mongoose/internals'
+import { beforeCast, convertDocuments, whenSet } from '../mongoose/internals'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkPath, checkSort, translateFilter } from '../queries/filter'
 import { translatePipeline } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
+import { learnDependencies } from '../record/context'
 import { nameOf } from '../record/identity'
 import { discriminatorsOf, fieldsBelow, layoutOf, type Place } from '../schema/layout'
 import type { Use } from '../schema/use'
+import { usesOf } from '../schema/uses'
 import { bulkWrite } from './bulk'
 import { insertMany, insertOne } from './insert'
+import { refuseUnknown } from './plan'
 import { updateMany } from './many'
 import { updateOne } from './update'
 
@@ -159,6 +162,7 @@ function withProjection(gate: Gate, method: string, options: Plain | undefined):
   if (!options) return options
   const place = gate.place(method)
   checkSort(gate.layout, options.sort, place)
+  for (const model of gate.models) learnDependencies(model, usesOf(model.schema))
   const key = options.projection ? 'projection' : options.fields ? 'fields' : undefined
   const projection = key && translateProjection(gate.layout, options[key], place)
   return projection ? { ...options, [key as string]: projection } : options
@@ -196,10 +200,14 @@ export function gateModel(model: AnyModel): void {
   if (gated.has(model)) return
   gated.add(model)
   whenSet(model, 'collection', (collection) => gateOf(collection).models.add(model))
+  convertDocuments(model)
   // Mongoose leaves out of a filter what the schema does not know, such as the fields of a discriminator.
-  beforeCast(model, (filter, operation) => {
-    const gate = gates.get(model.collection as never)
-    if (gate && !gate.layout.isClear) translateFilter(gate.layout, filter, `${model.modelName}.${operation}()`)
+  beforeCast(model, (filter, update, operation) => {
+    const { layout } = gateOf(model.collection)
+    if (layout.isClear) return
+    const place = `${model.modelName}.${operation}()`
+    translateFilter(layout, filter, place)
+    refuseUnknown(layout, update, model.schema, place)
   })
 }
 

@@ -12,18 +12,18 @@ export interface Insertion {
 }
 
 /** Encrypts a document that is to be inserted, under a data key of its own. One without anything to encrypt stays as it is. */
-export async function prepareInsertion(
-  gate: Gate,
-  document: unknown,
-  method: string,
-  raw: RawRings = new Map(),
-): Promise<Insertion> {
+export async function prepareInsertion(gate: Gate, document: unknown, method: string): Promise<Insertion> {
+  return beginInsertion(gate, document, method, new Map())()
+}
+
+/** The same in two steps: the first finds the record, the second asks the KMS for its key. */
+export function beginInsertion(gate: Gate, document: unknown, method: string, raw: RawRings): () => Promise<Insertion> {
   const slots: Slot[] = []
   const content = scanDocument(gate.layout, document, gate.place(method), slots)
-  if (slots.length === 0) return { content, sealed: [] }
+  if (slots.length === 0) return async () => ({ content, sealed: [] })
   content._id ??= new gate.host.mongoose.mongo.BSON.ObjectId()
-  const reached = { id: content._id, stored: undefined, content }
-  return { content, sealed: await fill(aim(slots, reached, raw, gate.models)) }
+  const aimed = aim(slots, { id: content._id, stored: undefined, content }, raw, gate.models)
+  return async () => ({ content, sealed: await fill(aimed) })
 }
 
 /** Inserts one document. */
@@ -51,11 +51,6 @@ export async function insertMany(gate: Gate, documents: readonly unknown[], opti
       settle(insertions[index]!.sealed, session)
     }
     throw error
-  } finally {
-    // The driver gives an `_id` to what it is given.
-    for (const [index, document] of documents.entries()) {
-      if (typeof document === 'object' && document !== null) (document as Plain)._id ??= insertions[index]!.content._id
-    }
   }
 }
 

@@ -1,9 +1,9 @@
-import { OperationError, RecordError } from '../errors'
-import type { Plain } from '../mongoose/host'
+import { OperationError } from '../errors'
+import type { AnySchema, Plain } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { checkExpression, translateFilter } from '../queries/filter'
 import { follow, type Place, step } from '../schema/layout'
-import { type Slot, scanDocument, scanOperand } from './scan'
+import { keysAssigned, type Slot, scanDocument, scanOperand } from './scan'
 
 /** An update as it can be sent once its slots are filled. */
 export interface Plan {
@@ -40,6 +40,7 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
     if (!isPlainObject(operand)) continue
     for (const [path, value] of Object.entries(operand)) {
       if (operator !== '$setOnInsert') touched.push(path)
+      if (operator === '$rename') touched.push(String(value))
       checkPath(root, operator, path, value, place)
       if (assigning.has(operator) || adding.has(operator)) {
         const found: Slot[] = []
@@ -49,6 +50,32 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
     }
   }
   return { update: copy, slots, touched, isReplacement: false }
+}
+
+/**
+ * Refuses an update that names encrypted fields which the schema of its model does not know, such as those of a discriminator:
+ * Mongoose would leave them out.
+ *
+ * @throws {OperationError} UPDATE_REFUSED
+ */
+export function refuseUnknown(root: Place, update: unknown, schema: AnySchema, place: string): void {
+  if (typeof update !== 'object' || update === null || Array.isArray(update)) return
+  // Mongoose takes the discriminator that the update names.
+  const { discriminatorKey } = schema.options as { discriminatorKey?: string }
+  if (discriminatorKey && (discriminatorKey in update || discriminatorKey in ((update as Plain).$set ?? {}))) return
+  const operands = Object.entries(update).flatMap(([key, operand]) =>
+    key.startsWith('$') && isPlainObject(operand) ? Object.keys(operand) : [key],
+  )
+  for (const path of operands) {
+    const location = follow(root, path)
+    if (!location || location.place.fields.length === 0 || schema.path(location.segments.join('.'))) continue
+    const names = [...new Set(location.place.fields.map(({ schema: own }) => schemaName(own)))].join(', ')
+    throw new OperationError('UPDATE_REFUSED', `${place}: ${path} is an encrypted field of ${names}. Write it by that model.`)
+  }
+}
+
+function schemaName(schema: object): string {
+  return String((schema as { discriminatorMapping?: { value?: unknown } }).discriminatorMapping?.value ?? 'another model')
 }
 
 /** The same for a replacement, which is a whole record. */
@@ -76,6 +103,7 @@ function planValue(root: Place, operand: Plain, path: string, operator: string, 
 function checkPath(root: Place, operator: string, path: string, value: unknown, place: string): void {
   checkTarget(root, operator, path, place)
   if (operator !== '$rename') return
+  for (const each of [path, String(value)]) if (follow(root, each)?.place.keysOf.length) throw keysAssigned(place, each)
   if (follow(root, path)) throw refused(place, operator, path, 'what is in it is bound to the path. Load the record and save it.')
   if (follow(root, String(value))) throw refused(place, operator, String(value), 'nothing can be moved there. Choose another name.')
 }
@@ -86,10 +114,7 @@ function checkTarget(root: Place, operator: string, path: string, place: string)
   if (!location) return
   if (location.place.keysOf.length > 0) {
     if (assigning.has(operator) && location.below.length === 0) return
-    throw new RecordError(
-      'STORED_PATH_ASSIGNED',
-      `${place}: ${path} holds wrapped keys, which only the library writes: without them the record cannot be read.`,
-    )
+    throw keysAssigned(place, path)
   }
   if (location.place.fields.length === 0) return
   if (location.below.length > 0) throw refused(place, operator, path, 'only a whole field can be written. Set the field itself.')

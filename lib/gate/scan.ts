@@ -1,9 +1,8 @@
 import { OperationError, RecordError } from '../errors'
 import { bytesOf, parseWrappedKey } from '../format/entry'
-import { looksLikeEnvelope } from '../format/envelope'
+import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
 import { isDocument, type Plain } from '../mongoose/host'
 import { invalidationsOf } from '../mongoose/internals'
-import { envelopeSubtype } from '../record/sealing'
 import { Box } from '../schema/box'
 import { type Place, step } from '../schema/layout'
 import { StoredKeys } from '../schema/type'
@@ -124,6 +123,7 @@ function stepInto(walk: Walk, place: Place, key: string): Place | undefined {
   let at: Place | undefined = place
   for (const segment of key.split('.')) {
     at = step(at, segment)
+    if (at?.keysOf.length) throw keysAssigned(walk.place, key)
     if (at?.fields.length) {
       throw new OperationError('WRITE_REFUSED', `${walk.place}: ${key} holds dots, and is no path to the encrypted field.`)
     }
@@ -173,7 +173,10 @@ function boxFor(walk: Walk, place: Place, value: unknown): Box {
   } catch {
     // Mongoose's message would hold the value.
   }
-  throw new OperationError('WRITE_REFUSED', `${walk.place}: ${at} is encrypted, and its value cannot be cast to the type of the field.`)
+  throw new OperationError(
+    'WRITE_REFUSED',
+    `${walk.place}: ${at} is encrypted, and its value cannot be cast to ${field.inner?.instance ?? 'Object'}.`,
+  )
 }
 
 function fieldFor(walk: Walk, { fields }: Place) {
@@ -195,11 +198,21 @@ function fieldFor(walk: Walk, { fields }: Place) {
 function checkKeys(value: unknown, place: string, path: string): unknown {
   if (value instanceof StoredKeys) return value.toBSON()
   if (value === undefined) return value
-  if (Array.isArray(value) && value.length > 0) {
-    for (const entry of value) parseWrappedKey(entry, `${place} ${path}`)
-    return value
+  if (Array.isArray(value) && value.length > 0 && value.every(isWrappedKey)) return value
+  throw keysAssigned(place, path)
+}
+
+function isWrappedKey(entry: unknown): boolean {
+  try {
+    return parseWrappedKey(entry, '') !== undefined
+  } catch {
+    return false
   }
-  throw new RecordError(
+}
+
+/** The error for a write to where wrapped keys are stored. */
+export function keysAssigned(place: string, path: string): RecordError {
+  return new RecordError(
     'STORED_PATH_ASSIGNED',
     `${place}: ${path} holds wrapped keys, which only the library writes: without them the record cannot be read.`,
   )

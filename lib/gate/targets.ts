@@ -1,9 +1,9 @@
 import { ConfigurationError } from '../errors'
-import { parseReference } from '../format/envelope'
-import { type AnyModel, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
+import { envelopeSubtype, parseReference } from '../format/envelope'
+import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
 import { fullPathOf, partsOf } from '../mongoose/internals'
 import { identify, idOf, modelNameOf, nameOf } from '../record/identity'
-import { envelopeSubtype, type Job, prepare, seal } from '../record/sealing'
+import { type Job, prepare, seal } from '../record/sealing'
 import { KeyRing } from '../record/ring'
 import { currentTarget, type Target } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
@@ -108,13 +108,17 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
   const { box, names, place } = slot
   const { use } = box
   const { host } = box.field
-  const { model } = place.fields.find(({ field }) => field === box.field)!
+  const { model, schema } = place.fields.find(({ field }) => field === box.field)!
   const name = modelNameFor(box, model)
+  const id = castId(model.schema, reached.id)
   const path = slot.path.slice(0, -1)
   const isWithin = path.length > 0
   const stored = slot.isWhole && isWithin ? slot.holder : at(reached.stored ?? reached.content, path)
-  const within = isWithin ? { path: names.slice(0, -1).join('.'), id: (stored as Plain | undefined)?._id } : undefined
-  const identity = identify(host, name, reached.id, within)
+  if (slot.isWhole && isWithin) giveId(schema, slot.holder)
+  const within = isWithin
+    ? { path: names.slice(0, -1).join('.'), id: castId(schema, (stored as Plain | undefined)?._id) }
+    : undefined
+  const identity = identify(host, name, id, within)
   if (!use.byOwner) {
     const ring = rawRing(raw, use, identity.name, () => {
       const keys = (stored as Plain | undefined)?.[use.keyPath]
@@ -124,7 +128,7 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
   }
   const ownerUse = ownerUseOf(model.schema, use)
   if (!ownerUse) throw new ConfigurationError('OPTION_INVALID', `${name}: dataKey: 'owner' needs a use of the plugin on the record.`)
-  const owner = identify(host, name, reached.id)
+  const owner = identify(host, name, id)
   const ring = rawRing(raw, ownerUse, owner.name, () => {
     const keys = reached.stored?.[ownerUse.keyPath]
     return new KeyRing(ownerUse, owner, Array.isArray(keys) ? keys : [], subjectFor(ownerUse, model, reached, []))
@@ -132,8 +136,35 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
   return { ring, place: identity.place }
 }
 
+/** An `_id` as documents have it: the driver may give another type for what is stored than the schema says. */
+function castId(schema: AnySchema, id: unknown): unknown {
+  const type = schema.path('_id') as unknown as { cast(value: unknown, doc: undefined, init: true): unknown } | undefined
+  if (id === undefined || id === null || !type) return id
+  try {
+    return type.cast(id, undefined, true)
+  } catch {
+    return id
+  }
+}
+
+/** Without an `_id`, siblings in an array could be exchanged unnoticed. */
+function giveId(schema: AnySchema, holder: Plain): void {
+  const type = schema.path('_id')
+  if (!type || holder._id !== undefined) return
+  holder._id = (type as unknown as { getDefault(scope: object, init: boolean): unknown }).getDefault({}, false)
+}
+
+/** The name of a ring among those of an operation. */
+export function ringName({ use, identity }: KeyRing): string {
+  return ringKey(use, identity.name)
+}
+
+function ringKey({ keyPath }: Use, name: string): string {
+  return `${keyPath} ${name}`
+}
+
 function rawRing(raw: RawRings, use: Use, name: string, make: () => KeyRing): KeyRing {
-  const key = `${use.keyPath} ${name}`
+  const key = ringKey(use, name)
   let ring = raw.get(key)
   if (!ring) {
     ring = make()

@@ -104,12 +104,17 @@ async function attemptUpdate(gate: Gate, request: Request, attempt: number): Pro
 
 /** Encrypts the values of an update for a record that was read. What only an insert would store is left out. */
 export async function encryptFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings): Promise<Sealed[]> {
+  return fill(aimFor(gate, plan, reached, raw))
+}
+
+/** The slots of an update that concern an existing record, each aimed at it. */
+export function aimFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings): Aimed[] {
   const slots = plan.slots.filter(({ operator }) => operator !== '$setOnInsert')
   for (const slot of plan.slots) if (slot.operator === '$setOnInsert') delete slot.holder[slot.key]
   refuseMissing(gate, slots, reached)
   const content = plan.isReplacement ? { content: plan.update as Plain } : {}
   const own = plan.isReplacement ? { id: (plan.update as Plain)._id ?? reached.id, stored: undefined, ...content } : reached
-  return fill(aim(slots, own, raw, gate.models))
+  return aim(slots, own, raw, gate.models)
 }
 
 /** A subdocument that is not there has no data key; MongoDB would make one up without an `_id`. */

@@ -1,4 +1,4 @@
-import { type AnyModel, type AnySchema, type Doc, type Method, type Plain, schemaOf } from './host'
+import { type AnyModel, type Doc, isDocument, type Method, type Plain, schemaOf } from './host'
 
 /**
  * Every private member of Mongoose that this library uses, each in one function. Line numbers would age; each says what it is
@@ -46,6 +46,11 @@ export function ambientSession(model: AnyModel): unknown {
   return transactionAsyncLocalStorage?.getStore()?.session
 }
 
+/** Whether a document's own `save()` is under way. `$__.saving`; a `bulkSave()` of what is not valid would ask the KMS. */
+export function isSaving(doc: Doc): boolean {
+  return Boolean((doc as unknown as { $__: { saving?: unknown } }).$__.saving)
+}
+
 /** The same with positions, as paths of updates have them. `$__fullPath`. */
 export function indexedPathOf(subdocument: Doc): string {
   return (subdocument as unknown as { $__fullPath(): string }).$__fullPath()
@@ -76,17 +81,40 @@ function hasOwnOptions(options: Plain): boolean {
 }
 
 /** Lets a filter be looked at before Mongoose casts it, and strips what it does not know. `Model.Query`; `filters` of the operations. */
-export function beforeCast(model: AnyModel, look: (filter: unknown, operation: string) => void): void {
+export function beforeCast(model: AnyModel, look: (filter: unknown, update: unknown, operation: string) => void): void {
   const { prototype } = (model as unknown as { Query: { prototype: { cast: Method } } }).Query
   const { cast } = prototype
   Object.defineProperty(prototype, 'cast', {
     configurable: true,
     writable: true,
     value: function castChecked(this: any, of: unknown, filter?: unknown, ...rest: unknown[]) {
-      look(filter ?? this.getFilter(), this.op ?? 'find')
+      // With a filter of its own it is asked of a part of the projection.
+      if (filter === undefined || filter === null) look(this.getFilter(), this.getUpdate(), this.op ?? 'find')
       return cast.call(this, of, filter, ...rest)
     },
   })
+}
+
+/**
+ * Has documents that are given as the content of a write taken for what is to be stored of them. Mongoose turns them into objects as an
+ * application would, if a hook looks at the update, and what is shown to applications is without the encrypted fields.
+ */
+export function convertDocuments(model: AnyModel): void {
+  const { prototype } = (model as unknown as { Query: { prototype: Record<string, Method> } }).Query
+  for (const name of ['updateOne', 'updateMany', 'replaceOne', 'findOneAndUpdate', 'findOneAndReplace', 'merge', 'setUpdate']) {
+    const original = prototype[name] as Method
+    Object.defineProperty(prototype, name, {
+      configurable: true,
+      writable: true,
+      value: function convert(this: any, ...args: unknown[]) {
+        return original.apply(this, args.map(asStored))
+      },
+    })
+  }
+}
+
+function asStored(value: unknown): unknown {
+  return isDocument(value) ? (value as unknown as { toBSON(): unknown }).toBSON() : value
 }
 
 /**
@@ -107,7 +135,3 @@ export function whenSet(holder: object, property: string, call: (value: any) => 
   })
 }
 
-/** Whether a schema was compiled into a model before. `$globalPluginsApplied`; `fields.test` would miss the refusal. */
-export function isCompiled(schema: AnySchema): boolean {
-  return Boolean((schema as unknown as { $globalPluginsApplied?: boolean }).$globalPluginsApplied)
-}

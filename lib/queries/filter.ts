@@ -55,6 +55,7 @@ function translateEntry(part: Part, key: string, value: unknown): unknown {
       evaluate(scope, value)
       return value
     case '$jsonSchema':
+      checkContents(scope.place, undefined, path, value)
       checkJsonSchema(at, value, scope.place, path)
       return value
     case '$where':
@@ -103,23 +104,15 @@ function translateOperator(part: Part, operator: string, operand: unknown): unkn
     case '$elemMatch':
       return translatePart(part, operand)
     case '$not':
-      return translateNegation(part, operand)
+      return translateCondition(part, operand)
     case '$all': {
       const items = itemsOf(operand)
       return items ? mapItems(operand, items, (item) => translateCondition(part, item)) : operand
     }
   }
-  const { at, scope, path } = part
-  const inner = operator.startsWith('$') ? undefined : follow(at, operator)
-  if (inner) return translateEntry(part, operator, operand)
-  checkContents(scope.place, at, path, operand)
+  if (!operator.startsWith('$')) return translateEntry(part, operator, operand)
+  checkContents(part.scope.place, part.at, part.path, operand)
   return operand
-}
-
-/** `$not` holds operators on a path; some write it around a filter, and MongoDB answers with an error. */
-function translateNegation(part: Part, operand: unknown): unknown {
-  const entries = entriesOf(operand)
-  return entries && !hasOperators(entries) ? translatePart(part, operand) : translateCondition(part, operand)
 }
 
 /** The types that an encrypted field is stored as, by name and number. */

@@ -9,7 +9,7 @@ import { entriesOf, itemsOf, optionsOf } from './values'
  * @throws {OperationError} QUERY_REFUSED
  */
 export function checkJsonSchema(at: Place | undefined, rules: unknown, place: string, path = ''): void {
-  if (at === undefined) return
+  if (at === undefined || !entriesOf(rules)) return
   const said = optionsOf(rules)
   const within = (name: string, child: Place | undefined, inner: unknown) => {
     const full = path === '' ? name : `${path}.${name}`

@@ -36,10 +36,10 @@ export function readPath(scope: Scope, expression: string): Place | undefined {
   let at = expression.startsWith('$$') ? variable(scope, segments.shift() as string) : scope.current
   if (at === undefined || segments.length === 0) return at
   const location = follow(at, segments)
-  if (location === undefined || location.place.keysOf.length > 0) return undefined
-  if (location.place.fields.length > 0) {
+  if (location?.place.fields.length) {
     throw refused(scope.place, expression.replace(/^\$\$(ROOT\.|CURRENT\.)?|^\$/, ''))
   }
+  if (location === undefined || location.place.keysOf.length > 0) return undefined
   // A path through an array gives an array of what stands there in its elements.
   let isArray = at.isArray
   for (const segment of segments) {

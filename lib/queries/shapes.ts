@@ -16,7 +16,8 @@ export function merged(shapes: readonly (Place | undefined)[]): Place | undefine
     all.keysOf.push(...keysOf.filter((use) => !all.keysOf.includes(use)))
   }
   const keys = new Set(known.flatMap(({ children }) => [...children.keys()]))
-  for (const key of keys) all.children.set(key, merged(known.map(({ children, any }) => children.get(key) ?? any)) as Place)
+  for (const key of keys)
+    all.children.set(key, merged(known.map(({ children, any }) => children.get(key) ?? any)) as Place)
   all.any = merged(known.map(({ any }) => any))
   return all
 }

@@ -37,9 +37,29 @@ export function optionsOf(value: unknown): Readonly<Record<string, unknown>> {
   return Object.fromEntries(entriesOf(value) ?? [])
 }
 
+/** Paths with what they are to be; objects within objects are paths with dots. */
+export function pathsIn(value: unknown, prefix = ''): [string, unknown][] {
+  return (entriesOf(value) ?? []).flatMap(([key, inner]): [string, unknown][] => {
+    const entries = entriesOf(inner) ?? []
+    const isNested = entries.length > 0 && !hasOperators(entries)
+    return isNested ? pathsIn(inner, `${prefix}${key}.`) : [[`${prefix}${key}`, inner]]
+  })
+}
+
 /** Whether these are operators, such as `{ $gt: 1 }`, and not an object that is compared or built. */
 export function hasOperators(entries: readonly [string, unknown][]): boolean {
   return entries.some(([key]) => key.startsWith('$'))
+}
+
+/** Whether a projection gives a path a switch, by a number of whatever class or a boolean, and no expression. */
+export function isSwitch(value: unknown): boolean {
+  if (['string', 'symbol', 'function'].includes(typeof value)) return false
+  return itemsOf(value) === undefined && entriesOf(value) === undefined
+}
+
+/** Whether a projection leaves a path out. */
+export function isOff(value: unknown): boolean {
+  return isSwitch(value) && Number(value) === 0
 }
 
 /** The same array where nothing in it changes, else a new one. */

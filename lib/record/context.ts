@@ -1,6 +1,6 @@
 import { ConfigurationError, RecordError } from '../errors'
 import { checkContext, type EncryptionContext } from '../format/context'
-import { type AnyModel, type Doc, schemaOf, topOf } from '../mongoose/host'
+import { type AnyModel, type Doc, schemaOf, topOf, valuesOf } from '../mongoose/host'
 import { isFunctionDefault } from '../mongoose/internals'
 import type { Generation, Use } from '../schema/use'
 import { type Identity, recordName } from './identity'
@@ -101,7 +101,8 @@ function watched(record: Doc, note: (path: string) => void): Doc {
 
 function requireStored(record: Doc, path: string): void {
   if (record.$isNew) return
-  if (!record.isSelected(path)) {
+  // The gate brings along what the options read, and Mongoose is not told.
+  if (valuesOf(record)[path] === undefined && !record.isSelected(path)) {
     throw new RecordError(
       'CONTEXT_NOT_SELECTED',
       `${recordName(record)}: ${path} was not selected, and the options context or keyId read it. Select it, or the whole record.`,

@@ -24,7 +24,10 @@ export async function decryptRecords(model: AnyModel, records: unknown): Promise
 }
 
 async function decryptRecord(model: AnyModel, record: unknown): Promise<unknown> {
-  if (record === null || typeof record !== 'object') return record
+  if (record === null || record === undefined) return record
+  if (typeof record !== 'object') {
+    throw new TypeError(`${nameOf(model)}.decrypt(): expected documents or lean objects, got ${typeof record}`)
+  }
   return isDocument(record) ? decryptDocument(record) : decryptLean(model, record)
 }
 

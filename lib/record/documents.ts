@@ -1,12 +1,12 @@
 import { RecordError } from '../errors'
-import { type AnySchema, type Doc, type Host, isDocument, type Method, type Plain, schemaOf, valuesOf } from '../mongoose/host'
+import { type AnySchema, type Doc, type Host, isDocument, type Method, type Plain, schemaOf, topOf, valuesOf } from '../mongoose/host'
 import { isInternalShape } from '../mongoose/internals'
 import { Box } from '../schema/box'
-import { encryptedFieldOf } from '../schema/type'
+import { cleanMarks } from '../schema/holder'
+import { encryptedFieldOf, keysUseOf, refuseOdd } from '../schema/type'
 import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
 import { recordName } from './identity'
-import { openNow } from './opening'
-import { forgetRings } from './rings'
+import { openNow, readBox } from './opening'
 
 /**
  * What documents do otherwise than Mongoose's own: paths below an encrypted field, what is shown of a document, and what a save
@@ -17,7 +17,9 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   const add = (name: string, method: Method) => schema.method(name, method as never, { suppressWarning: true } as never)
   for (const name of ['get', '$get']) {
     add(name, function get(this: Doc, path: unknown, ...rest: unknown[]) {
-      return getBelow(this, path) ?? own[name]!.call(this, path, ...rest)
+      const found = fieldFor(schemaOf(this), path)
+      const isWhole = !found || (path === found.field.name && found.field.inner !== undefined)
+      return isWhole ? own[name]!.call(this, path, ...rest) : getWithin(this, found.field.name, path as string)
     })
   }
   for (const name of ['set', '$set']) {
@@ -28,12 +30,13 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   add('$toObject', function $toObject(this: Doc, options?: Plain, json?: boolean) {
     return withoutFields(own.$toObject!, this, options, json)
   })
+  add('unmarkModified', function unmarkModified(this: Doc, path: string) {
+    const box = valuesOf(this)[path]
+    if (box instanceof Box) box.isUnsaved = false
+    return own.unmarkModified!.call(this, path)
+  })
   add('$clone', function $clone(this: Doc) {
     return cloneBoxes(own.$clone!.call(this) as Doc)
-  })
-  add('init', function init(this: Doc, ...args: unknown[]) {
-    forgetRings(this)
-    return own.init!.call(this, ...args)
   })
   addDirty(host, schema)
 }
@@ -80,12 +83,17 @@ function valueAt(doc: Doc, path: string): unknown {
 }
 
 /** What a path below an encrypted field leads to, where the field is open; a locked one has nothing to give at once. */
-function getBelow(doc: Doc, path: unknown): unknown {
-  const box = boxAbove(doc, path)
-  if (!box) return undefined
-  if (!box.isOpen && !attemptOpen(box)) return undefined
-  if (box.holder) return box.holder.get(path as string)
-  return (path as string)
+function getWithin(doc: Doc, name: string, path: string): unknown {
+  // A nested object that was never set is made when it is looked at.
+  if (valuesOf(doc)[name] === undefined) void doc[name]
+  const box = valuesOf(doc)[name]
+  if (!(box instanceof Box)) return box === null && path === name ? null : undefined
+  if (!box.isOpen && !attemptOpen(box)) return path === name ? readBox(box, doc) : undefined
+  if (box.holder) {
+    box.value()
+    return box.holder.get(path)
+  }
+  return path
     .split('.')
     .slice(1)
     .reduce<any>((value, segment) => value?.[segment], box.value())
@@ -108,14 +116,11 @@ function boxAbove(doc: Doc, path: unknown): Box | undefined {
 
 function setField(own: Method, doc: Doc, path: unknown, value: unknown, rest: unknown[]): unknown {
   if (isDocument(path) || typeof path !== 'string') return setAll(own, doc, path, value, rest)
+  // Whoever sets what a request brings must not be able to set these.
+  if (isKeyPath(doc, path)) return doc
   const found = fieldFor(schemaOf(doc), path)
   if (!found) return own.call(doc, path, value, ...rest)
-  if (typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function') {
-    throw new RecordError(
-      'VALUE_NOT_AWAITED',
-      `${recordName(doc)} ${path}: got a promise. Await the value before you assign it.`,
-    )
-  }
+  refuseOdd(found.field, doc, value)
   if (!path.includes('.')) return own.call(doc, path, value, ...rest)
   setBelow(own, doc, found.field.name, path, value)
   return doc
@@ -123,13 +128,24 @@ function setField(own: Method, doc: Doc, path: unknown, value: unknown, rest: un
 
 /** An object of values may name paths below a field, which are no paths of the schema. */
 function setAll(own: Method, doc: Doc, values: unknown, value: unknown, rest: unknown[]): unknown {
-  const isObject = typeof values === 'object' && values !== null && !isDocument(values)
-  const below = isObject && !value ? Object.keys(values).filter((key) => key.includes('.') && fieldFor(schemaOf(doc), key)) : []
-  if (below.length === 0) return own.call(doc, values, value, ...rest)
-  const others = Object.entries(values as Plain).filter(([path]) => !below.includes(path))
+  if (typeof values !== 'object' || values === null || isDocument(values) || value) return own.call(doc, values, value, ...rest)
+  const below: string[] = []
+  const left: string[] = []
+  for (const [key, item] of Object.entries(values)) {
+    const found = fieldFor(schemaOf(doc), key)
+    if (found) refuseOdd(found.field, doc, item)
+    if (isKeyPath(doc, key)) left.push(key)
+    else if (found && key.includes('.')) below.push(key)
+  }
+  if (below.length + left.length === 0) return own.call(doc, values, value, ...rest)
+  const others = Object.entries(values).filter(([path]) => !below.includes(path) && !left.includes(path))
   own.call(doc, Object.fromEntries(others), value, ...rest)
   for (const path of below) doc.set(path, (values as Plain)[path])
   return doc
+}
+
+function isKeyPath(doc: Doc, path: string): boolean {
+  return keysUseOf(schemaOf(doc).paths[topOf(path)] as never) !== undefined
 }
 
 /** Part of a value can only be changed when the rest of it is there. */
@@ -145,17 +161,21 @@ function setBelow(own: Method, doc: Doc, name: string, path: string, value: unkn
   if (box?.holder) {
     box.value()
     box.holder.set(path, value)
-  } else if (box) {
-    own.call(doc, name, replaced(box.stored(), rest.split('.'), value))
+    cleanMarks(box.field, box.holder, doc)
+  } else if (typeof box?.value() === 'object') {
+    setIn(box.value() as Plain, rest.split('.'), value)
     doc.markModified(path)
-  } else own.call(doc, name, replaced(undefined, rest.split('.'), value))
+  } else own.call(doc, name, setIn({}, rest.split('.'), value))
 }
 
-/** A copy of a value with another part in it. */
-function replaced(value: unknown, [segment, ...rest]: string[], part: unknown): unknown {
-  const copy = Array.isArray(value) ? [...value] : { ...(value as Plain | null | undefined) }
-  ;(copy as Plain)[segment as string] = rest.length === 0 ? part : replaced((copy as Plain)[segment as string], rest, part)
-  return copy
+/** Sets part of a value in place, as Mongoose does within a Mixed. */
+function setIn(value: Plain, [segment, ...rest]: string[], part: unknown): Plain {
+  if (rest.length === 0) value[segment as string] = part
+  else {
+    value[segment as string] ??= {}
+    setIn(value[segment as string], rest, part)
+  }
+  return value
 }
 
 /** Leaves out what is encrypted before any transform of the user's runs. */

@@ -1,5 +1,5 @@
 import { decryptEnvelope, encodeAad, parseReference } from '../format/envelope'
-import { RecordError } from '../errors'
+import { DecryptionError, RecordError } from '../errors'
 import { type Doc, isDocument, schemaOf, valuesOf } from '../mongoose/host'
 import { toPlain } from '../mongoose/plain'
 import { Box } from '../schema/box'
@@ -90,7 +90,10 @@ export function boxesOf(doc: Doc): Box[] {
 /** The open values of a document, apart from it: what `decrypt()` gives. */
 export function plainFieldsOf(doc: Doc): Record<string, unknown> {
   return Object.fromEntries(
-    fieldsOf(schemaOf(doc)).map(({ field }) => [field.name, toPlain(doc.get(field.name))] as const),
+    fieldsOf(schemaOf(doc)).map(({ field: { name } }) => {
+      const isThere = valuesOf(doc)[name] !== undefined || doc.$isNew || doc.isSelected(name)
+      return [name, isThere ? toPlain(doc.get(name)) : undefined] as const
+    }),
   )
 }
 
@@ -112,8 +115,16 @@ function decryptBox(box: Box, envelope: Uint8Array, target: Target, key: OpenKey
 
 function sealOf(box: Box): { envelope: Uint8Array; target: Target } {
   const envelope = box.lastEnvelope
-  if (!envelope) throw box.failure
+  if (!envelope) throw box.failure ?? plaintextFound(box)
   return { envelope, target: targetOf(box) }
+}
+
+function plaintextFound(box: Box): DecryptionError {
+  return new DecryptionError(
+    'PLAINTEXT_FOUND',
+    `${placeOf(box)}: what is stored there is not encrypted. It is neither shown nor written back: set the field anew, or encrypt what ` +
+      'is stored.',
+  )
 }
 
 /** Holders apply the getters of what they hold by themselves. */

@@ -5,7 +5,7 @@ import { Box } from '../schema/box'
 import { usesOf } from '../schema/uses'
 import { idOf } from './identity'
 import { currentTarget } from './rings'
-import { encryptedPartsOf } from './staging'
+import { encryptedPartsOf, isChanged } from './staging'
 
 /** Takes over what is stored now into the documents of these boxes, so that the same write can be tried again. */
 export function refreshFrom(boxes: readonly Box[], stored: Plain): void {
@@ -32,9 +32,9 @@ function refreshPart(part: Doc, stored: Plain): void {
     if (!use.byOwner) target.ring.takeOver(Array.isArray(keys) ? keys : [])
     for (const field of use.fields.values()) {
       const { name } = field
-      if (part.isModified(name) || !part.isSelected(name)) continue
-      const envelope = bytesOf(stored[name])
       const box = values[name]
+      if (isChanged(part, name) || !part.isSelected(name) || (box instanceof Box && box.isUnsaved)) continue
+      const envelope = bytesOf(stored[name])
       if (envelope === undefined) values[name] = stored[name]
       else if (!(box instanceof Box)) values[name] = Box.locked(field, use, part, idOf(part), envelope)
       else if (!isSame(box.lastEnvelope, envelope)) box.relock(envelope, target)

@@ -28,6 +28,8 @@ export class KeyRing {
   readonly subject: Doc | undefined
   /** The ring of the same document before its `_id`, owner or context changed: its keys are replaced by those here. */
   readonly replaces: KeyRing | undefined
+  /** What the subject has at the path of wrapped keys, as this ring knows it. */
+  storedAs: unknown
   #stored: readonly unknown[]
   #pending: OpenKey | undefined
   #generating: Promise<OpenKey> | undefined
@@ -41,6 +43,7 @@ export class KeyRing {
     this.subject = subject
     this.replaces = replaces
     this.#stored = stored
+    this.storedAs = subject && valuesOf(subject)[use.keyPath]
   }
 
   /** The entries that the record is known to have in the database. */
@@ -177,7 +180,9 @@ export class KeyRing {
   takeOver(stored: readonly unknown[]): void {
     this.#stored = stored
     const { subject, use } = this
-    if (subject && !subject.$isNew) valuesOf(subject)[use.keyPath] = new StoredKeys(stored)
+    if (!subject) return
+    this.storedAs = new StoredKeys(stored)
+    valuesOf(subject)[use.keyPath] = this.storedAs
   }
 
   /** Makes an open key known that was generated elsewhere, by a rotation. */

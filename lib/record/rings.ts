@@ -42,9 +42,9 @@ export function loadedTarget(box: Box): Target {
   requireId(doc)
   if (use.byOwner) {
     const { loaded } = ringsOf(ownerOf(doc), requireOwnerUse(doc, use))
-    return { ring: loaded, place: identityOf(use.host, doc, box.loadedId).place }
+    return { ring: loaded, place: identityOf(use.host, doc, loadedIdOf(doc, use)).place }
   }
-  const { loaded } = ringsOf(doc, use, box.loadedId)
+  const { loaded } = ringsOf(doc, use)
   return { ring: loaded, place: loaded.identity.place }
 }
 
@@ -64,11 +64,6 @@ export function ringStored(ring: KeyRing): void {
   if (known && known.current === ring) known.loaded = ring
 }
 
-/** Drops what is kept for a document that is loaded anew. */
-export function forgetRings(doc: Doc): void {
-  rings.delete(doc)
-}
-
 /** Remembers the encryption contexts of a record that was just loaded, to notice when a change of it alters one. */
 export function rememberContexts(doc: Doc): void {
   for (const use of usesOf(schemaOf(doc))) {
@@ -77,29 +72,35 @@ export function rememberContexts(doc: Doc): void {
   }
 }
 
-function ringsOf(doc: Doc, use: Use, loadedId: unknown = loadedIdOf(doc, use)): Rings {
+function ringsOf(doc: Doc, use: Use): Rings {
   let byUse = rings.get(doc)
   if (!byUse) {
     byUse = new Map()
     rings.set(doc, byUse)
   }
   let known = byUse.get(use)
-  if (!known) {
-    const loaded = new KeyRing(use, identityOf(use.host, doc, loadedId), storedKeysOf(doc, use), doc)
+  // A document that was loaded anew has other wrapped keys than the ring knows.
+  if (!known || !isStoredAs(known, valuesOf(doc)[use.keyPath])) {
+    const loaded = new KeyRing(use, identityOf(use.host, doc, loadedIdOf(doc, use)), storedKeysOf(doc, use), doc)
     known = { loaded, current: loaded }
     byUse.set(use, known)
   }
   return known
 }
 
-/** The `_id` that a document was loaded with, which the boxes of its fields remember. */
+/** The `_id` that a document was loaded with, which the boxes of its fields remember where it was set to another. */
 function loadedIdOf(doc: Doc, use: Use): unknown {
+  if (!doc.isDirectModified('_id')) return idOf(doc)
   const values = valuesOf(doc)
   for (const name of use.fields.keys()) {
     const box = values[name]
     if (box instanceof Box && box.owner === doc && box.loadedId !== undefined) return box.loadedId
   }
   return idOf(doc)
+}
+
+function isStoredAs({ loaded, current }: Rings, keys: unknown): boolean {
+  return loaded.storedAs === keys || current.storedAs === keys
 }
 
 function storedKeysOf(doc: Doc, use: Use): readonly unknown[] {

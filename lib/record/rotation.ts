@@ -1,7 +1,7 @@
 import { OperationError, RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
-import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
-import { type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { encodeAad, encryptEnvelope, envelopeSubtype, parseReference } from '../format/envelope'
+import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { indexedPathOf } from '../mongoose/internals'
 import { usesOf } from '../schema/uses'
 import { fetchStored, filterOf, sessionOf } from './fetching'
@@ -10,7 +10,6 @@ import { decryptFor } from './opening'
 import { refresh } from './refreshing'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 import { currentTarget, type Target } from './rings'
-import { envelopeSubtype } from './sealing'
 import { encryptedPartsOf } from './staging'
 
 /** How often a rotation starts anew when another write comes between its reading and its writing. */
@@ -25,20 +24,23 @@ const maxAttempts = 5
  * @throws {DocumentNotFoundError} Mongoose's own, when the record is not stored
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored field does not verify
  */
-export async function rotate(doc: Doc): Promise<void> {
+export async function rotate(doc: Doc, send: Send): Promise<void> {
   const owner = ownerOf(doc)
   for (let attempt = 1; attempt <= maxAttempts; attempt++) {
     // The whole record: another version of the schema may have put fields of its own under the same keys.
     const stored = await fetchStored(owner, [])
     if (!stored) throw notFound(owner)
     refresh(owner, stored)
-    if (await tryRotation(doc, owner, stored)) return
+    if (await tryRotation(doc, owner, stored, send)) return
   }
   throw new RecordError(
     'RECORD_CHANGED',
     `${recordName(doc)}: other writes changed the record during each of ${maxAttempts} attempts to rotate its data key. Try again.`,
   )
 }
+
+/** Sends an update to the collection of a model, past the gate: here envelopes are conditions. */
+export type Send = (model: AnyModel, filter: Plain, update: Plain, options: Plain) => Promise<{ matchedCount: number }>
 
 /** The error that Mongoose itself has for the save of a document that is not stored, or no longer. */
 function notFound(doc: Doc): Error {
@@ -55,7 +57,7 @@ interface Found {
   readonly target: Target
 }
 
-async function tryRotation(doc: Doc, owner: Doc, stored: Plain): Promise<boolean> {
+async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<boolean> {
   const fresh = (modelOf(owner) as unknown as { hydrate(values: Plain): Doc }).hydrate(stored)
   const found = partsToRotate(doc, owner, fresh).flatMap((part) => envelopesOf(part, part === fresh ? stored : valueAt(stored, part)))
   if (found.length === 0) return true
@@ -86,7 +88,7 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain): Promise<boolean
     if (prefix !== '' && idOf(part) !== undefined) conditions.push({ [`${prefix}_id`]: idOf(part) })
     for (const name of absentFields(ring, part, raw)) conditions.push({ [`${prefix}${name}`]: null })
   }
-  if (!(await write(owner, written, conditions))) return false
+  if (!(await write(owner, written, conditions, send))) return false
   for (const [ring, key] of drawn) learn(owner, fresh, ring, key)
   refresh(owner, withWritten(stored, written))
   return true
@@ -152,10 +154,10 @@ function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
   return ring.stored.filter((entry) => references.has(storedReference(entry) as string))
 }
 
-async function write(owner: Doc, written: Plain, conditions: readonly Plain[]): Promise<boolean> {
+async function write(owner: Doc, written: Plain, conditions: readonly Plain[], send: Send): Promise<boolean> {
   const session = sessionOf(owner)
   const filter = { ...filterOf(owner), $and: conditions }
-  const result = await modelOf(owner).collection.updateOne(filter as never, { $set: written }, session ? { session } : {})
+  const result = await send(modelOf(owner), filter, { $set: written }, session ? { session } : {})
   return result.matchedCount === 1
 }
 

@@ -1,12 +1,10 @@
 import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
+import { RecordError } from '../errors'
 import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import { openBox, placeOf } from './opening'
 import type { KeyRing, OpenKey } from './ring'
-import { loadedTarget, type Target } from './rings'
-
-/** BSON's first user-defined binary subtype: tells an envelope from other binary data in the raw document. */
-export const envelopeSubtype = 0x80
+import { loadedTarget, type Target, targetOf } from './rings'
 
 /** A box that is to be written, and what its value is encrypted for. */
 export interface Job {
@@ -39,6 +37,7 @@ export async function prepare(jobs: readonly Job[]): Promise<Writers> {
     // Whoever has a document may change it while the KMS is asked.
     const lacking = jobs.filter((job) => !isSealedFor(job) && !(job.box.isOpen && writers.has(job.target.ring)))
     if (lacking.length === 0) return writers
+    for (const { box, target } of lacking) refuseLocked(box, target)
     const rings = [...new Set(lacking.map(({ target }) => target.ring))]
     const outcomes = await Promise.allSettled([
       ...lacking.map(({ box }) => openBox(box)),
@@ -66,6 +65,18 @@ export function seal(job: Job, writers: Writers): Uint8Array {
   // A box that stands in another document, or in an update for many records, is not what is stored here.
   if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target)) box.sealed(envelope, target)
   return envelope
+}
+
+/** What was encrypted for the record as it was before somebody made it another one. A copy of another's value is opened there. */
+function refuseLocked(box: Box, target: Target): void {
+  if (box.isOpen || box.source || !box.lastEnvelope || !isDocument(box.owner)) return
+  const by = targetOf(box)
+  if (by.ring === target.ring && Buffer.compare(by.place, target.place) === 0) return
+  throw new RecordError(
+    'RECORD_LOCKED',
+    `${placeOf(box)}: it is encrypted for the record as it was loaded. Open the record with \`await record.${box.use.methods.decrypt}()\` ` +
+      'before you make it another one.',
+  )
 }
 
 function ownsTarget({ owner, use }: Box, { ring }: Target): boolean {

@@ -1,6 +1,6 @@
 import { RecordError } from '../errors'
 import { type Doc, isDocument, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
-import { partsOf } from '../mongoose/internals'
+import { isSaving, partsOf } from '../mongoose/internals'
 import { Box } from '../schema/box'
 import { StoredKeys } from '../schema/type'
 import { usesOf } from '../schema/uses'
@@ -26,13 +26,22 @@ export async function stage(doc: Doc): Promise<void> {
     noticeChanges(part)
     for (const use of usesOf(schemaOf(part))) jobs.push(...(await jobsOf(part, use)))
   }
+  // A bulk save validates after its hooks; the KMS is asked when it is sent.
+  if (!isSaving(doc)) return
   const writers = await prepare(jobs)
   for (const job of jobs) seal(job, writers)
 }
 
-/** Marks what was changed in place where Mongoose does not see it: a date, bytes, or what is in a Mixed. */
+/**
+ * Marks what was changed in place where Mongoose does not see it, a date, bytes, or what is in a Mixed; and what was set while a save
+ * was under way that failed, for Mongoose takes the marks back with it.
+ */
 export function noticeChanges(part: Doc): void {
-  for (const box of boxesOf(part)) if (box.hasChanged && !part.isModified(box.field.name)) part.markModified(box.field.name)
+  if (part.$isNew) return
+  for (const box of boxesOf(part)) {
+    const { name } = box.field
+    if (box.isUnsaved && !isChanged(part, name) && !part.$isDefault(name) && !box.isEmpty) part.markModified(name)
+  }
 }
 
 /** A document and those of its subdocuments that have encrypted fields, each box with the document it stands in. */
@@ -52,19 +61,26 @@ export function settleOwner(part: Doc, box: Box): void {
 
 async function jobsOf(part: Doc, use: Use): Promise<Job[]> {
   const boxes = boxesOf(part).filter((box) => box.use === use)
-  const isWritten = (box: Box) => part.$isNew || part.isModified(box.field.name)
-  const touched = boxes.filter((box) => isWritten(box) && !(part.$isNew && box.isEmpty && !part.isModified(box.field.name)))
+  const isWritten = (box: Box) => part.$isNew || isChanged(part, box.field.name)
+  const touched = boxes.filter((box) => isWritten(box) && !(part.$isNew && box.isEmpty && !isChanged(part, box.field.name)))
   if (touched.length === 0 && !mayHaveMoved(part, use)) return []
   await loadKeys(part, use)
   const target = currentTarget(part, use)
   if (!part.$isNew) rebind(part, use, boxes)
-  return boxes.filter(isWritten).map((box) => ({ box, target }))
+  const written = boxes.filter(isWritten)
+  if (!part.$isNew) for (const box of written) box.renew()
+  return written.map((box) => ({ box, target }))
+}
+
+/** Whether a field of a document or subdocument is marked, or something in it: the marks of what is around do not count. */
+export function isChanged(part: Doc, name: string): boolean {
+  return part.directModifiedPaths().some((path) => path === name || path.startsWith(`${name}.`))
 }
 
 /** Whether something that context or ciphertext are bound to may be another than when the document was loaded. */
 function mayHaveMoved(part: Doc, use: Use): boolean {
   if (part.$isNew) return false
-  return part.isModified('_id') || (use.isCustom && ownerOf(part).isModified())
+  return part.isDirectModified('_id') || (use.isCustom && ownerOf(part).isModified())
 }
 
 /** What was encrypted for the record as it was is encrypted anew, all of it or nothing. */

@@ -2,6 +2,7 @@ import { inspect } from 'node:util'
 import { OperationError } from '../errors'
 import type { Doc } from '../mongoose/host'
 import type { Field } from './fields'
+import { markSaved } from '../mongoose/internals'
 import { heldValue, hold, type Origin, storedValue } from './holder'
 import type { Use } from './use'
 
@@ -35,6 +36,8 @@ export class Box {
   #value: unknown
   #holder: Doc | undefined
   #isOpen = false
+  #isUnsaved = false
+  #isStale = false
   #seal: Seal | undefined
   #snapshot: Uint8Array | undefined
 
@@ -49,6 +52,7 @@ export class Box {
   static open(field: Field, use: Use, owner: unknown, value: unknown, origin: Origin = 'assigned'): Box {
     const box = new Box(field, use, owner)
     box.#put(value, origin)
+    box.#isUnsaved = origin !== 'stored'
     return box
   }
 
@@ -59,7 +63,7 @@ export class Box {
     return box
   }
 
-  /** A box of something that was found where an envelope should be. It keeps the reason, and not what it was. */
+  /** A box of something that cannot be had. It keeps the reason, and not what it was. */
   static spoilt(field: Field, use: Use, owner: unknown, failure: unknown): Box {
     const box = new Box(field, use, owner)
     box.#failure = failure
@@ -71,6 +75,7 @@ export class Box {
     if (source.isOpen) return Box.open(field, use, owner, source.stored(), 'stored')
     const box = new Box(field, use, owner)
     box.#source = source
+    box.#isUnsaved = true
     return box
   }
 
@@ -125,7 +130,7 @@ export class Box {
 
   /** The envelope that belongs to the value as it is now; `undefined` where nothing has encrypted it yet. */
   get envelope(): Uint8Array | undefined {
-    return this.hasChanged ? undefined : this.#seal?.envelope
+    return this.#isStale || this.hasChanged ? undefined : this.#seal?.envelope
   }
 
   /** The envelope that was loaded or made last, whatever has become of the value. */
@@ -142,6 +147,15 @@ export class Box {
   get hasChanged(): boolean {
     if (!this.#isOpen || !this.field.mutable || this.#snapshot === undefined) return false
     return Buffer.compare(this.encode(), this.#snapshot) !== 0
+  }
+
+  /** Whether it holds a value that is not known to be stored: it was set, changed or encrypted, and no write has ended since. */
+  get isUnsaved(): boolean {
+    return this.#isUnsaved || this.hasChanged
+  }
+
+  set isUnsaved(isUnsaved: boolean) {
+    this.#isUnsaved = isUnsaved
   }
 
   /** The document that holds a complex value. */
@@ -186,6 +200,8 @@ export class Box {
   sealed(envelope: Uint8Array, by: unknown): void {
     this.#seal = { envelope, by }
     this.#snapshot = this.field.mutable && this.#isOpen ? this.encode() : undefined
+    this.#isUnsaved = true
+    this.#isStale = false
     this.#source = undefined
     this.#prior = undefined
   }
@@ -198,6 +214,8 @@ export class Box {
   /** Forgets the plaintext, and holds another envelope that was found in the database. */
   relock(envelope: Uint8Array, by: unknown): void {
     this.#isOpen = false
+    this.#isUnsaved = false
+    this.#isStale = false
     this.#value = undefined
     this.#holder = undefined
     this.#snapshot = undefined
@@ -206,17 +224,21 @@ export class Box {
     this.#seal = { envelope, by }
   }
 
+  /** Has the value encrypted anew by the next write: somebody said that it was modified. */
+  renew(): void {
+    this.#isStale = true
+  }
+
   /** Assigns to a complex value that is held already, so that Mongoose compares, casts and marks within it. */
   assign(value: unknown): void {
     this.#holder?.set(this.field.name, value)
+    this.#isUnsaved ||= this.#holder?.isModified(this.field.name) ?? false
   }
 
-  /** The changes within a complex value have been stored, or the record they were made for. */
+  /** The value has been stored with a write. */
   settled(): void {
-    const holder = this.#holder
-    if (!holder) return
-    holder.$isNew = false
-    for (const path of holder.directModifiedPaths()) holder.unmarkModified(path)
+    this.#isUnsaved = false
+    if (this.#holder) markSaved(this.#holder)
   }
 
   #put(value: unknown, origin: Origin): void {

@@ -29,7 +29,11 @@ export function hold(field: Field, record: unknown, origin: Origin, value?: unkn
   else if (value !== undefined && origin === 'constructed') holder.set({ [field.name]: value })
   else if (value !== undefined) holder.set(field.name, value)
   holder.$isNew = wasNew
-  if (isDocument(record)) tellOfChanges(holder, record)
+  if (isDocument(record)) {
+    // The field itself is marked by Mongoose, if it is set at all.
+    for (const path of holder.directModifiedPaths()) if (path !== field.name) record.markModified(path)
+    tellOfChanges(holder, record)
+  }
   return holder
 }
 
@@ -46,6 +50,14 @@ export function heldValue({ name, inner }: Field, holder: Doc): unknown {
 /** The errors of casting that a holder has collected, by their paths. */
 export function castErrors(holder: Doc): Record<string, Error> {
   return (holder.errors?.errors ?? holder.errors ?? {}) as Record<string, Error>
+}
+
+/** Takes marks off a record that are gone from the holder: Mongoose cleans up below what is set as a whole. */
+export function cleanMarks({ name }: Field, holder: Doc, record: Doc): void {
+  const marks = new Set(holder.directModifiedPaths())
+  for (const path of record.directModifiedPaths()) {
+    if (path.startsWith(`${name}.`) && !marks.has(path)) record.unmarkModified(path)
+  }
 }
 
 /** Has a record's paths marked with those of the holder: they are the same, for the holder's one path is the field. */

@@ -4,6 +4,15 @@ import type { Field } from './fields'
 import { encryptedFieldOf, keysUseOf } from './type'
 import type { Use } from './use'
 
+/** An encrypted field of one of the models of a collection. */
+export interface FieldHere {
+  readonly field: Field
+  readonly use: Use
+  readonly model: AnyModel
+  /** The schema that it is a field of: that of the model, a discriminator or a subdocument. */
+  readonly schema: AnySchema
+}
+
 /**
  * Where encrypted fields and wrapped keys stand in the documents of one collection: one place for each path, with those
  * of subdocuments below it. Several models may share a collection; a place knows what any of them has there.
@@ -15,7 +24,7 @@ export class Place {
   /** Whether what stands here is an array, so that positions lead back to this place. */
   isArray = false
   /** The encrypted fields that are stored here; each model that has one brings its own. */
-  readonly fields: { readonly field: Field; readonly use: Use; readonly model: AnyModel }[] = []
+  readonly fields: FieldHere[] = []
   /** The uses of the plugin whose wrapped keys are stored here. */
   readonly keysOf: Use[] = []
 
@@ -124,25 +133,25 @@ function addSchema(root: Place, schema: AnySchema, model: AnyModel, seen: Readon
         place = child
       }
     }
-    addType(place, type, model, within)
+    addType(place, type, { model, schema }, within)
   })
   for (const own of discriminatorsOf(schema)) addSchema(root, own, model, within)
 }
 
-function addType(place: Place, type: SchemaType, model: AnyModel, seen: ReadonlySet<AnySchema>): void {
+function addType(place: Place, type: SchemaType, of: Pick<FieldHere, 'model' | 'schema'>, seen: ReadonlySet<AnySchema>): void {
   const encrypted = encryptedFieldOf(type)
   const use = keysUseOf(type)
-  if (encrypted && !place.fields.some(({ field }) => field === encrypted.field)) place.fields.push({ ...encrypted, model })
+  if (encrypted && !place.fields.some(({ field }) => field === encrypted.field)) place.fields.push({ ...encrypted, ...of })
   if (use && !place.keysOf.includes(use)) place.keysOf.push(use)
   if (encrypted || use) return
   const { schema, $__schemaType: value } = type as Nesting
   const element = elementOf(type)
   if (type.instance === 'Array' || type.instance === 'DocumentArray') place.isArray = true
-  if (schema) addSchema(place, schema, model, seen)
-  if (element) addType(place, element, model, seen)
+  if (schema) addSchema(place, schema, of.model, seen)
+  if (element) addType(place, element, of, seen)
   if (value) {
     place.any ??= new Place()
-    addType(place.any, value, model, seen)
+    addType(place.any, value, of, seen)
   }
 }
 

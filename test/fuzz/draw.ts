@@ -9,6 +9,22 @@ type Entry = readonly [string, Code]
 /** How many records a sequence works on at most: few, so that steps meet. */
 const maxRecords = 8
 
+/** What is wrong for most types, and needs no text. */
+const simpleOddities = [
+  'undefined',
+  'null',
+  'NaN',
+  "''",
+  '0',
+  '[]',
+  '{}',
+  'Infinity',
+  'new Date(NaN)',
+  'true',
+  '-1',
+  '[null, undefined]',
+]
+
 /** Draws the arguments of steps as source code. What it draws depends on the seed alone, never on what steps did. */
 export class Draw {
   readonly secrets: Secrets
@@ -48,33 +64,31 @@ export class Draw {
 
   /** What an application gives by mistake, or from the body of a request. */
   odd({ name }: Field): Code {
+    if (this.random.chance(0.45)) return this.random.pick(simpleOddities)
     const text = this.secrets.text()
-    const simple = ['undefined', 'null', 'NaN', "''", '0', '[]', '{}', 'Infinity', 'new Date(NaN)', 'true', '-1']
     const other = this.random.below(3)
-    return this.random.weighted({ simple: 4, wrapped: 3, foreign: 2 }) === 'simple'
-      ? this.random.pick(simple)
-      : this.random.pick<Code>([
-          code`{ $gt: ${text} }`,
-          code`{ $set: { a: ${text} } }`,
-          code`[${text}]`,
-          code`[[${text}]]`,
-          code`[null, undefined]`,
-          code`new Thing(${text})`,
-          code`new Map([['k', ${text}]])`,
-          code`Buffer.from(${text})`,
-          code`new Binary(Buffer.from(${text}), 0x80)`,
-          code`new String(${text})`,
-          code`{ toString: () => ${text} }`,
-          code`{ toBSON: () => ${text} }`,
-          code`{ ['__proto__']: { a: ${text} } }`,
-          code`{ a: undefined, b: ${text} }`,
-          code`new RegExp(${text})`,
-          text,
-          `doc(${other})?._doc.${name}`,
-          `doc(${other})?.${name}`,
-          `await doc(${other})?.${name}`,
-          `raw(${other})?.${name}`,
-        ])
+    return this.random.pick<Code>([
+      code`{ $gt: ${text} }`,
+      code`{ $set: { a: ${text} } }`,
+      code`[${text}]`,
+      code`[[${text}]]`,
+      code`new Thing(${text})`,
+      code`new Map([['k', ${text}]])`,
+      code`Buffer.from(${text})`,
+      code`new Binary(Buffer.from(${text}), 0x80)`,
+      code`new String(${text})`,
+      code`{ toString: () => ${text} }`,
+      code`{ toBSON: () => ${text} }`,
+      code`{ ['__proto__']: { a: ${text} } }`,
+      code`{ a: undefined, b: ${text} }`,
+      code`new RegExp(${text})`,
+      text,
+      // Those of other records: as they are held, as they are read, as they are stored.
+      `doc(${other})?._doc.${name}`,
+      `doc(${other})?.${name}`,
+      `await doc(${other})?.${name}`,
+      `raw(${other})?.${name}`,
+    ])
   }
 
   /** `_id` and number go together, so that filters by either meet the same records. */
@@ -88,26 +102,30 @@ export class Draw {
     return this.#records++
   }
 
+  /** As a rule one that is honoured; conditions on encrypted fields are refused, except whether they are there. */
   filter(): Code {
     const record = this.record()
+    const chosen = this.random.weighted({ n: 7, id: 3, all: 0.7, encrypted: 1.5 })
+    // Where ids are no ObjectIds, an upsert has to give one.
+    const isOwnId = this.shape.idType !== 'ObjectId'
+    if (chosen === 'n' && !isOwnId) return `{ n: ${record} }`
+    if (chosen === 'id' || isOwnId) return `{ _id: id(${record}) }`
+    if (chosen === 'all') return '{}'
     const field = this.field()
     const path = field.within ? `${field.within}.${field.name}` : field.name
     const value = this.value(field, 0.1)
-    return this.random.weighted({ own: 8, encrypted: 1.2 }) === 'own'
-      ? this.random.weighted({ n: 7, id: 3, all: 0.7 }) === 'all'
-        ? '{}'
-        : this.random.pick([`{ n: ${record} }`, `{ _id: id(${record}) }`])
-      : this.random.pick([
-          object([[path, value]]),
-          object([[path, 'null']]),
-          object([[path, object([['$exists', this.random.pick(['true', 'false'])]])]]),
-          object([[path, object([['$ne', 'null']])]]),
-          object([['n', String(record)], [path, object([['$in', array([value])]])]]),
-          object([['$or', array([`{ n: ${record} }`, object([[path, value]])])]]),
-          object([['$nor', array([object([[path, value]])])]]),
-          code`{ $and: [new Filter(${object([[path, value]])})] }`,
-          object([['$expr', code`{ $eq: ['$${path}', ${value}] }`]]),
-        ])
+    const equal = object([[path, value]])
+    return this.random.pick<Code>([
+      equal,
+      object([[path, 'null']]),
+      object([[path, `{ $exists: ${this.random.chance(0.5)} }`]]),
+      object([[path, '{ $ne: null }']]),
+      object([[path, code`{ $in: [${value}] }`]]),
+      code`{ $or: [{ n: ${String(record)} }, ${equal}] }`,
+      code`{ $nor: [${equal}] }`,
+      code`{ $and: [new Filter(${equal})] }`,
+      code`{ $expr: { $eq: ['$${path}', ${value}] } }`,
+    ])
   }
 
   /** What is given to a constructor, `set` or a replacement. */
@@ -128,7 +146,8 @@ export class Draw {
 
   /** A field with its value, or a path below the field with a value for that. */
   entry(field: Field, oddity = 0.12): Entry {
-    const below = this.random.chance(0.15) ? this.kindOf(field).below?.(this) : undefined
+    // Paths into maps are for `set()`: Mongoose itself drops them elsewhere.
+    const below = this.random.chance(0.08) && field.kind !== 'meta' ? this.kindOf(field).below?.(this) : undefined
     return below ? [`${field.name}.${below[0]}`, below[1]] : [field.name, this.value(field, oddity)]
   }
 
@@ -136,7 +155,9 @@ export class Draw {
   contact(): Code {
     const fields = this.shape.fields.filter(({ within }) => within !== '')
     const names = new Map(fields.map((field) => [field.name, field]))
-    const chosen = this.random.some([...names.values()], 0.7).map((field) => [field.name, this.value(field, 0.08)] as const)
+    const chosen = this.random
+      .some([...names.values()], 0.7)
+      .map((field) => [field.name, this.value(field, 0.08)] as const)
     const id: Entry[] = this.random.chance(0.5) ? [['_id', `sub(${this.random.below(4)})`]] : []
     return object([...id, ['label', `'l${this.random.below(3)}'`], ...chosen])
   }

@@ -5,6 +5,8 @@ type Plain = Record<string, any>
 /** Record fields that differ between twins by their nature: times, versions, and what encryption adds. */
 const own = /^(createdAt|updatedAt|__v|encrypted_kms_key.*)$/
 
+/** The nested object: Mongoose stores it as `{}` where nobody set it and nothing is minimised. */
+const nested = 'address'
 const anHourMs = 3_600_000
 
 /**
@@ -33,12 +35,13 @@ export class Forms {
     if (typeof value === 'string') return value.replace(/\b[0-9a-f]{24}\b/g, (text) => this.#id(text))
     if (value === null || typeof value !== 'object') return value
     if (Array.isArray(value)) return value.map((item) => this.#form(item))
-    if (value instanceof Date) return Math.abs(value.getTime() - this.#now) < anHourMs ? 'date, now' : `date ${value.getTime()}`
+    if (value instanceof Date)
+      return Math.abs(value.getTime() - this.#now) < anHourMs ? 'date, now' : `date ${value.getTime()}`
     if (value._bsontype) return this.#typed(value)
     const entries = Object.entries(value as Plain)
       .filter(([key]) => !own.test(key))
       .map(([key, item]) => [key, this.#form(item)] as const)
-      .filter(([, item]) => !(this.#minimize && isEmpty(item)))
+      .filter(([key, item]) => !(isEmpty(item) && (this.#minimize || key === nested)))
       .sort(([one], [other]) => (one < other ? -1 : 1))
     return Object.fromEntries(entries)
   }
@@ -63,6 +66,9 @@ export class Forms {
   }
 }
 
+/** What a record of the base model holds in a field of the child: neither twin has a document that could read it. */
+export const unreadable = 'in no schema of this record'
+
 /** Says how two forms differ, at the first path where they do. */
 export function difference(twin: unknown, encrypted: unknown, path = ''): { path: string; text: string } | undefined {
   if (isObject(twin) && isObject(encrypted)) {
@@ -72,9 +78,12 @@ export function difference(twin: unknown, encrypted: unknown, path = ''): { path
     }
     return undefined
   }
-  if (JSON.stringify(twin) === JSON.stringify(encrypted)) return undefined
+  if (encrypted === unreadable || JSON.stringify(twin) === JSON.stringify(encrypted)) return undefined
   const kind = encrypted === undefined ? 'missing' : twin === undefined ? 'extra' : 'other'
-  return { path, text: `${path || 'it'} is ${kind}: the twin has ${shorten(twin)}, the encrypted record ${shorten(encrypted)}` }
+  return {
+    path,
+    text: `${path || 'it'} is ${kind}: the twin has ${shorten(twin)}, the encrypted record ${shorten(encrypted)}`,
+  }
 }
 
 function isObject(value: unknown): value is Plain {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -52,10 +53,17 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
     else findings.set(signature, { ...finding, count: 1 })
   }
   let next = from
-  let processes = 0
   while (Date.now() < end && next < from + maxSequences) {
-    const database = `fuzz_${process.pid}_${seed}_${++processes}`
-    const orders = { uri: options.uri, database, target: options.target ?? 'library', seed, from: next, end, known: [...findings.keys()] }
+    const database = `fuzz_${randomUUID().slice(0, 8)}`
+    const orders = {
+      uri: options.uri,
+      database,
+      target: options.target ?? 'library',
+      seed,
+      from: next,
+      end,
+      known: [...findings.keys()],
+    }
     let at = { index: next, step: -1 }
     const code = await runChild({ ...orders, maxSequences: from + maxSequences - next }, options.env, (told, stop) => {
       if ('at' in told) at = told.at
@@ -67,7 +75,8 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
         next = told.next
       }
     })
-    if (code === 0 || (options.isEasilyContent && findings.size > 0)) break
+    if (options.isEasilyContent && findings.size > 0) break
+    if (code === 0) continue
     const sequence = drawSequence(seed, at.index)
     const failure: Failure = {
       oracle: 'ended',
@@ -76,17 +85,24 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
       detail: `the process ended with ${code}`,
     }
     add(signatureOf(failure), { failure, index: at.index, log: logOf(sequence, at.step) })
-    if (options.isEasilyContent) break
     next = at.index + 1
   }
   return { tally, findings, seconds: (Date.now() - started) / 1000 }
 }
 
-async function runChild(orders: Orders, env: NodeJS.ProcessEnv | undefined, hear: (told: Told, stop: () => void) => void) {
-  const child = spawn(process.execPath, ['--disable-warning=MONGOOSE', '--import', 'tsx', join(__dirname, 'child.ts'), JSON.stringify(orders)], {
-    stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
-    env: { ...process.env, ...env },
-  })
+async function runChild(
+  orders: Orders,
+  env: NodeJS.ProcessEnv | undefined,
+  hear: (told: Told, stop: () => void) => void,
+) {
+  const child = spawn(
+    process.execPath,
+    ['--disable-warning=MONGOOSE', '--import', 'tsx', join(__dirname, 'child.ts'), JSON.stringify(orders)],
+    {
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+      env: { ...process.env, ...env },
+    },
+  )
   const gone = once(child, 'exit')
   const lines = createInterface(child.stdio[3] as Readable)
   const ended = once(lines, 'close')

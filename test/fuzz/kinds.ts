@@ -59,12 +59,13 @@ export const kinds: Readonly<Record<string, Kind>> = {
         ['default', draw.secrets.number(), 0.2],
       ]),
     value: (draw) => draw.secrets.number(),
-    operate: (draw) => draw.random.pick([['$inc', '1'] as const, ['$mul', '2'] as const, ['$max', draw.secrets.number()]]),
+    operate: (draw) =>
+      draw.random.pick([['$inc', '1'] as const, ['$mul', '2'] as const, ['$max', draw.secrets.number()]]),
   },
   dob: {
     define: (draw) => typed(draw, 'Date'),
     value: (draw) => draw.secrets.date(),
-    change: (draw, at) => code`${at}?.setTime(${draw.secrets.date()}.getTime())`,
+    change: (draw, at) => code`${at}?.setTime?.(${draw.secrets.date()}.getTime()); ${marked(at)}`,
     operate: () => ['$currentDate', 'true'],
   },
   flag: { define: (draw) => typed(draw, 'Boolean'), value: (draw) => String(draw.random.chance(0.5)) },
@@ -95,7 +96,11 @@ export const kinds: Readonly<Record<string, Kind>> = {
       ]),
   },
   meta: {
-    define: () => object([['type', 'Map'], ['of', 'String']]),
+    define: () =>
+      object([
+        ['type', 'Map'],
+        ['of', 'String'],
+      ]),
     value: (draw) =>
       draw.random.chance(0.5)
         ? object(draw.times(2, (index) => [`k${index}`, text(draw)] as const))
@@ -109,13 +114,16 @@ export const kinds: Readonly<Record<string, Kind>> = {
     value: (draw) =>
       draw.random.pick([
         text(draw),
-        object([['a', object([['b', text(draw)]])], ['c', array([draw.secrets.number()])]]),
+        object([
+          ['a', object([['b', text(draw)]])],
+          ['c', array([draw.secrets.number()])],
+        ]),
         object([['$odd', text(draw)]]),
         array([text(draw), 'null', draw.secrets.date()]),
         draw.secrets.big(),
         object([['a.b', text(draw)]]),
       ]),
-    change: (draw, at) => code`if (${at} && typeof ${at} === 'object') ${at}.a = ${text(draw)}`,
+    change: (draw, at) => code`if (${at} && typeof ${at} === 'object') ${at}.a = ${text(draw)}; ${marked(at)}`,
     below: (draw) => ['a', text(draw)],
   },
   bytes: {
@@ -127,8 +135,13 @@ export const kinds: Readonly<Record<string, Kind>> = {
   big: { define: (draw) => typed(draw, 'BigInt'), value: (draw) => draw.secrets.big() },
   ref: { define: (draw) => typed(draw, 'Schema.Types.ObjectId'), value: (draw) => draw.secrets.objectId() },
   address: {
-    define: () => object([['city', 'String'], ['since', 'Date']]),
-    value: (draw) => object(draw.random.some([['city', text(draw)] as const, ['since', draw.secrets.date()] as const], 0.8)),
+    define: () =>
+      object([
+        ['city', 'String'],
+        ['since', 'Date'],
+      ]),
+    value: (draw) =>
+      object(draw.random.some([['city', text(draw)] as const, ['since', draw.secrets.date()] as const], 0.8)),
     change: (draw, at) => code`${at}.city = ${text(draw)}`,
     below: (draw) => draw.random.pick([['city', text(draw)] as const, ['since', draw.secrets.date()] as const]),
   },
@@ -137,7 +150,15 @@ export const kinds: Readonly<Record<string, Kind>> = {
       array([
         object([
           ['at', 'Date'],
-          ['note', draw.random.chance(0.5) ? 'String' : object([['type', 'String'], ['required', 'true']])],
+          [
+            'note',
+            draw.random.chance(0.5)
+              ? 'String'
+              : object([
+                  ['type', 'String'],
+                  ['required', 'true'],
+                ]),
+          ],
           ...(draw.random.chance(0.5) ? [['_id', 'false'] as const] : []),
         ]),
       ]),
@@ -150,12 +171,18 @@ export const kinds: Readonly<Record<string, Kind>> = {
         code`${at}[0]?.set({ note: ${text(draw)} })`,
       ]),
     below: (draw) => draw.random.pick([['0.note', text(draw)] as const, ['0', entry(draw)] as const]),
-    operate: (draw) => draw.random.pick([['$push', entry(draw)] as const, ['$pull', object([['note', text(draw)]])] as const]),
+    operate: (draw) =>
+      draw.random.pick([['$push', entry(draw)] as const, ['$pull', object([['note', text(draw)]])] as const]),
   },
   profile: {
     define: () => 'new Schema({ bio: String, links: [String] }, { _id: false })',
-    value: (draw) => object([['bio', text(draw)], ['links', array(draw.times(2, () => text(draw)))]]),
-    change: (draw, at) => code`if (${at}) ${at}.${draw.random.pick([code`bio = ${text(draw)}`, code`links.push(${text(draw)})`])}`,
+    value: (draw) =>
+      object([
+        ['bio', text(draw)],
+        ['links', array(draw.times(2, () => text(draw)))],
+      ]),
+    change: (draw, at) =>
+      code`if (${at}) ${at}.${draw.random.pick([code`bio = ${text(draw)}`, code`links.push(${text(draw)})`])}`,
     below: (draw) => ['bio', text(draw)],
   },
   grid: {
@@ -165,6 +192,15 @@ export const kinds: Readonly<Record<string, Kind>> = {
   },
 }
 
+/** Mongoose does not see such changes by itself; this library does. */
+function marked(at: string): Code {
+  const [document, field] = at.split('.')
+  return `${document}.markModified('${field}')`
+}
+
 function entry(draw: Draw): Code {
-  return object([['at', draw.secrets.date()], ['note', text(draw)]])
+  return object([
+    ['at', draw.secrets.date()],
+    ['note', text(draw)],
+  ])
 }

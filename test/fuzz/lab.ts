@@ -39,7 +39,8 @@ export async function openLab(uri: string, database: string, target: Target): Pr
       .asPromise()
   const [plain, encrypted, back] = await Promise.all([connect(false), connect(true), connect(false)])
   const uncaught: unknown[] = []
-  for (const event of ['unhandledRejection', 'uncaughtException'] as const) process.on(event, (error) => uncaught.push(error))
+  for (const event of ['unhandledRejection', 'uncaughtException'] as const)
+    process.on(event, (error) => uncaught.push(error))
   return {
     mongoose,
     plain,

@@ -17,7 +17,10 @@ export class Secrets {
 
   /** The text itself; {@link text} is its source code. */
   mark(): string {
-    const marker = `zq${this.#random.below(36 ** 4).toString(36).padStart(4, '0')}${String(this.texts.length).padStart(3, '0')}x`
+    const marker = `zq${this.#random
+      .below(36 ** 4)
+      .toString(36)
+      .padStart(4, '0')}${String(this.texts.length).padStart(3, '0')}x`
     this.texts.push(marker)
     return marker
   }
@@ -56,7 +59,13 @@ export class Secrets {
   }
 
   objectId(): Code {
-    const digits = `5ec5e7${this.#random.below(2 ** 32).toString(16).padStart(8, '0')}${this.#random.below(2 ** 32).toString(16).padStart(8, '0')}ab`
+    const digits = `5ec5e7${this.#random
+      .below(2 ** 32)
+      .toString(16)
+      .padStart(8, '0')}${this.#random
+      .below(2 ** 32)
+      .toString(16)
+      .padStart(8, '0')}ab`
     this.numbers.add(digits)
     return `new Types.ObjectId('${digits}')`
   }

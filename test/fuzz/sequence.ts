@@ -18,7 +18,14 @@ export interface Sequence {
 /** Depends on the seed and index alone, so that a process that ended leaves its last sequence to be read. */
 export function drawSequence(seed: number, index: number): Sequence {
   const draw = new Draw(new Random(seedOf(seed, index)))
-  return { seed, index, shape: draw.shape, secrets: draw.secrets, definition: draw.shape.definition, steps: drawSteps(draw) }
+  return {
+    seed,
+    index,
+    shape: draw.shape,
+    secrets: draw.secrets,
+    definition: draw.shape.definition,
+    steps: drawSteps(draw),
+  }
 }
 
 export function definitionOf({ definition }: Sequence): string {

@@ -36,7 +36,12 @@ export function drawShape(draw: Draw): Shape {
   const options = optionsOf(draw, strict, minimize)
   const names = random.some(Object.keys(kinds), 0.3, variant === 'flat' ? 2 : 1).slice(0, 6)
   const own = names.map((name) => ({ name, kind: name, within: '' }) as const)
-  const clear: [string, Code][] = [['n', 'Number'], ['name', 'String'], ['list', '[String]'], ['hits', 'Number']]
+  const clear: [string, Code][] = [
+    ['n', 'Number'],
+    ['name', 'String'],
+    ['list', '[String]'],
+    ['hits', 'Number'],
+  ]
   const hasKid = variant === 'discriminator'
   if (hasKid) options.push(['discriminatorKey', "'kind'"])
   if (idType !== 'ObjectId') clear.unshift(['_id', idType])
@@ -80,13 +85,18 @@ function optionsOf({ random }: Draw, strict: string, minimize: boolean): [string
   if (!minimize) options.push(['minimize', 'false'])
   if (random.chance(0.25)) options.push(['timestamps', 'true'])
   if (random.chance(0.2)) options.push(['optimisticConcurrency', 'true'])
-  if (random.chance(0.15)) options.push(['toJSON', "{ virtuals: true, transform: (doc, ret) => ({ data: ret }) }"])
+  if (random.chance(0.15)) options.push(['toJSON', '{ virtuals: true, transform: (doc, ret) => ({ data: ret }) }'])
   if (random.chance(0.15)) options.push(['strictQuery', random.pick(['true', 'false', "'throw'"])])
   if (random.chance(0.1)) options.push(['validateBeforeSave', 'false'])
   return options
 }
 
-function encrypts(draw: Draw, schema: string, names: readonly string[], options: readonly (readonly [string, Code])[]): Code {
+function encrypts(
+  draw: Draw,
+  schema: string,
+  names: readonly string[],
+  options: readonly (readonly [string, Code])[],
+): Code {
   const fields = object(names.map((name) => [name, kinds[name]!.define(draw)] as const))
   return code`encrypt(${schema}, ${fields}, ${object(options)})`
 }

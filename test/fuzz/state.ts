@@ -1,4 +1,4 @@
-import type { Forms } from './forms'
+import { type Forms, unreadable } from './forms'
 import type { Shape } from './shape'
 import type { Subject } from './subject'
 
@@ -13,12 +13,18 @@ const isEnvelope = (value: any) => value?._bsontype === 'Binary' && value.sub_ty
  * by what the library reads there, from a document or lean object that is loaded for it.
  */
 export async function openedRecords(subject: Subject, shape: Shape, forms: Forms, way: Way): Promise<unknown[]> {
-  const hidden = [...new Set(shape.fields.map(({ name, within }) => (within === 'byName' ? `byName.$*.${name}` : within ? `${within}.${name}` : name)))]
+  const hidden = [
+    ...new Set(
+      shape.fields.map(({ name, within }) =>
+        within === 'byName' ? `byName.$*.${name}` : within ? `${within}.${name}` : name,
+      ),
+    ),
+  ]
   // Kept out of finds by `select: false`, some of them.
   const query = () => subject.Model.find().select(hidden.map((path) => `+${path}`).join(' '))
   if (way === 'lean') {
     const leans = await subject.Model.decrypt(await query().lean())
-    return leans.map((lean: unknown) => forms.of(lean))
+    return leans.map((lean: unknown) => forms.of(withoutCiphertext(lean, shape.hasKid)))
   }
   const docs = await query()
   const records: unknown[] = []
@@ -30,11 +36,32 @@ export async function openedRecords(subject: Subject, shape: Shape, forms: Forms
   return records
 }
 
+/** A lean record, in which no ciphertext may be left. */
+function withoutCiphertext(value: any, mayBeUnreadable: boolean): unknown {
+  if (isEnvelope(value) && isWritten(value)) {
+    if (mayBeUnreadable) return unreadable
+    throw new Error('a ciphertext is left in a lean record')
+  }
+  if (Array.isArray(value)) return value.map((item) => withoutCiphertext(item, mayBeUnreadable))
+  if (value === null || typeof value !== 'object' || value._bsontype || value instanceof Date || Buffer.isBuffer(value))
+    return value
+  const entries = value instanceof Map ? [...value] : Object.entries(value)
+  return Object.fromEntries(entries.map(([key, item]) => [key, withoutCiphertext(item, mayBeUnreadable)]))
+}
+
+/** A drawn binary of the same subtype begins with text, an envelope with the number of its suite. */
+function isWritten({ buffer }: { buffer: Uint8Array }): boolean {
+  return (buffer[0] as number) < 0x20
+}
+
 async function openedValue(value: any, path: readonly string[], reader: Reader): Promise<unknown> {
   if (isEnvelope(value)) return reader.read(path)
-  if (Array.isArray(value)) return Promise.all(value.map((item, index) => openedValue(item, [...path, String(index)], reader)))
+  if (Array.isArray(value))
+    return Promise.all(value.map((item, index) => openedValue(item, [...path, String(index)], reader)))
   if (value === null || typeof value !== 'object' || value._bsontype || value instanceof Date) return value
-  const entries = Object.entries(value).map(async ([key, item]) => [key, await openedValue(item, [...path, key], reader)] as const)
+  const entries = Object.entries(value).map(
+    async ([key, item]) => [key, await openedValue(item, [...path, key], reader)] as const,
+  )
   return Object.fromEntries(await Promise.all(entries))
 }
 
@@ -54,6 +81,7 @@ class Reader {
     let owner = this.#doc
     for (const part of path.slice(0, -1)) owner = Array.isArray(owner) ? owner[Number(part)] : owner?.get(part)
     if (!owner) throw new Error(`a find does not give what is stored at ${path.join('.')}`)
+    if (!owner.schema?.path(name)) return unreadable
     if (this.#way === 'getters') return owner.get(name)
     if (!this.#opened.has(owner)) this.#opened.set(owner, owner.decrypt())
     return (await this.#opened.get(owner))[name]

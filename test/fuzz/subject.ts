@@ -53,7 +53,11 @@ export class Subject {
   constructor({ mongoose, connection, name, encrypt, shape, source }: SubjectOptions) {
     this.name = name
     const { Types, Schema, mongo } = mongoose
-    const ids = { ObjectId: (record: number) => new Types.ObjectId(`5eed${'0'.repeat(19)}${record}`), Number, String: (record: number) => `r${record}` }
+    const ids = {
+      ObjectId: (record: number) => new Types.ObjectId(`5eed${'0'.repeat(19)}${record}`),
+      Number,
+      String: (record: number) => `r${record}`,
+    }
     const model = (schema: any) => connection.model(name, schema, name)
     const discriminator = (base: any, schema: any) => base.discriminator(`${name}Kid`, schema, 'kid')
     const defined = evaluate(`${source}\nreturn { Model, ${shape.hasKid ? 'Kid' : 'Kid: Model'} }`, {
@@ -87,6 +91,7 @@ export class Subject {
       shown: () => undefined,
       written,
       settled,
+      rotate,
       transaction: (work: (session: any) => Promise<unknown>) => connection.transaction(work),
     }
   }
@@ -95,10 +100,6 @@ export class Subject {
   async run(source: string): Promise<unknown> {
     for (const held of this.held) held.used = false
     return evaluate(`return (async () => { ${source} })()`, this.#environment)
-  }
-
-  forget(): void {
-    this.held.length = 0
   }
 
   #use(number: number): Held {
@@ -143,6 +144,13 @@ export function holdersOf(doc: any): any[] {
   if (typeof doc?.get !== 'function') return []
   const found = [doc.get('one'), ...(doc.get('contacts') ?? []), ...(doc.get('byName')?.values?.() ?? [])]
   return found.filter((each) => typeof each?.$set === 'function')
+}
+
+/** Where the record is gone, the plain twin has nothing to complain of. */
+async function rotate(doc: any): Promise<void> {
+  await doc.rotateKmsKey?.().catch((error: Error) => {
+    if (error.name !== 'DocumentNotFoundError') throw error
+  })
 }
 
 function written(result: any): unknown {

@@ -9,11 +9,11 @@ export class Tally {
 
   count(kind: string, outcome: 'done' | 'both failed' | 'refused'): void {
     this.steps++
-    raise((this.kinds[kind] ??= {}), outcome)
+    raise(within(this.kinds, kind), outcome)
   }
 
   refuse(code: string, kind: string): void {
-    raise((this.refusals[code] ??= {}), kind)
+    raise(within(this.refusals, code), kind)
   }
 
   note(text: string): void {
@@ -26,7 +26,7 @@ export class Tally {
     this.skipped += other.skipped
     for (const name of ['kinds', 'refusals'] as const) {
       for (const [key, counts] of Object.entries(other[name])) {
-        for (const [each, count] of Object.entries(counts)) raise((this[name][key] ??= {}), each, count)
+        for (const [each, count] of Object.entries(counts)) raise(within(this[name], key), each, count)
       }
     }
     for (const [text, count] of Object.entries(other.notes)) raise(this.notes, text, count)
@@ -35,4 +35,9 @@ export class Tally {
 
 function raise(counts: Record<string, number>, name: string, by = 1): void {
   counts[name] = (counts[name] ?? 0) + by
+}
+
+function within(groups: Record<string, Record<string, number>>, name: string): Record<string, number> {
+  groups[name] ??= {}
+  return groups[name]
 }

@@ -1,15 +1,26 @@
-import { inspect } from 'node:util'
 import { render } from './code'
 import { difference, Forms } from './forms'
+import { forgetUsed, markStale } from './held'
 import type { Lab } from './lab'
 import { plainly } from './lab'
+import { describeChange, resultOf, same, sorted } from './results'
 import type { Needles } from './secrets'
 import { needlesFor } from './sent'
 import { definitionOf, type Sequence, sourceOf } from './sequence'
+import { shownBy } from './shown'
 import { openedRecords, type Way, ways } from './state'
 import { Skip, Subject } from './subject'
 import type { Tally } from './tally'
-import { leavesDocument, mayThrow, nameOf, type Outcome, partial, refusalOf } from './verdict'
+import {
+  isWrongRefusal,
+  leavesDocument,
+  mayBePartial,
+  mayThrow,
+  nameOf,
+  type Outcome,
+  refusalOf,
+  saysTheSame,
+} from './verdict'
 
 /** A failure, before it is known at which step. */
 export class Found extends Error {
@@ -25,7 +36,7 @@ export class Found extends Error {
 export class Parted extends Error {}
 
 /** Far more than any step takes, and less than a person waits. */
-const stepTimeoutMs = 15_000
+const stepTimeoutMs = 10_000
 
 /** One sequence on two twins: every step is done to both, and then everything is compared. */
 export class Trial {
@@ -76,52 +87,77 @@ export class Trial {
       if (isSkip(plain) !== isSkip(ours)) throw new Parted()
       return
     }
-    const refused = 'error' in ours ? (refusalOf(ours.error) ?? ('error' in plain ? undefined : this.#failThrown(ours.error))) : undefined
+    const refused =
+      'error' in ours
+        ? (refusalOf(ours.error) ?? ('error' in plain ? undefined : this.#failThrown(ours.error)))
+        : undefined
     this.#tally.count(kind, 'error' in plain ? 'both failed' : refused ? 'refused' : 'done')
-    if (refused) await this.#afterRefusal(kind, refused, before, ours)
-    else await this.#afterDone(plain, ours, before.twin)
+    if (refused) await this.#afterRefusal({ kind, text }, refused, before, ours)
+    else await this.#afterDone(text, plain, ours, before.twin)
     this.#checkShown()
     this.#checkUncaught()
   }
 
-  async #afterDone(plain: Outcome, ours: Outcome, before: any[]): Promise<void> {
+  async #afterDone(text: string, plain: Outcome, ours: Outcome, before: any[]): Promise<void> {
     if ('error' in plain && 'error' in ours) {
-      if (nameOf(plain.error) !== nameOf(ours.error)) {
-        throw new Found('threw otherwise', `${nameOf(ours.error)}: ${ours.error?.message}\nthe twin: ${nameOf(plain.error)}: ${plain.error?.message}`)
+      if (!saysTheSame(plain.error, ours.error)) {
+        throw new Found(
+          'threw otherwise',
+          `${nameOf(ours.error)}: ${ours.error?.message}\nthe twin: ${nameOf(plain.error)}: ${plain.error?.message}`,
+        )
       }
-      if (!leavesDocument(plain.error)) this.#forgetUsed()
+      if (!leavesDocument(plain.error)) forgetUsed(this.twin, this.encrypted)
       this.#tally.note(`both threw ${nameOf(plain.error)}`)
     } else if ('error' in plain) {
-      const why = mayThrow(plain.error)
-      if (why === undefined) throw new Found('accepted', `the twin throws ${nameOf(plain.error)}: ${plain.error?.message}`)
+      const why = mayThrow(plain.error, text, 'value' in ours ? ours.value : undefined)
+      if (why === undefined)
+        throw new Found('accepted', `the twin throws ${nameOf(plain.error)}: ${plain.error?.message}`)
       this.#tally.note(`the twin alone threw ${nameOf(plain.error)}: ${why}`)
       throw new Parted()
     } else if ('value' in ours) this.#compareResults(plain.value, ours.value)
     await this.#compareRecords()
-    this.#markStale(before, this.twin.raws)
+    const changes = {
+      before,
+      after: this.twin.raws,
+      forms: this.#forms,
+      hasSaveHook: this.#source.includes("pre('save'"),
+    }
+    markStale(this.twin, this.encrypted, changes)
   }
 
   /** A refused step must have changed nothing; the twin is put back, and what it held is forgotten. */
-  async #afterRefusal(kind: string, code: string, before: { twin: any[]; encrypted: any[] }, ours: Outcome): Promise<void> {
+  async #afterRefusal(
+    { kind, text }: { kind: string; text: string },
+    code: string,
+    before: { twin: any[]; encrypted: any[] },
+    ours: Outcome,
+  ): Promise<void> {
     this.#tally.refuse(code, kind)
     const message = String('error' in ours && ours.error?.message)
+    if (isWrongRefusal(code, kind, text)) throw new Found('refused', `${code}: ${message}`)
     const shown = this.#lab.isSecret && this.#needles.find(message)
     if (shown) throw new Found('shown', `the message of ${code} shows ${shown.text}: ${message}`)
     const after = await this.#read(this.encrypted)
     if (!same(before.encrypted, after)) {
-      if (partial.has(kind) || code === 'UPDATE_INCOMPLETE') {
+      if (mayBePartial(kind, code)) {
         await this.#openRecords()
         throw new Parted()
       }
-      throw new Found('changed', `refused with ${code}, and yet the record was changed: ${describeChange(before.encrypted, after)}`)
+      throw new Found(
+        'changed',
+        `refused with ${code}, and yet the record was changed: ${describeChange(before.encrypted, after)}`,
+      )
     }
     await this.#restore(before.twin)
-    this.#forgetUsed()
+    forgetUsed(this.twin, this.encrypted)
     await this.#compareRecords()
   }
 
   #failThrown(error: any): never {
-    throw new Found('threw', `${nameOf(error)}: ${error?.message}\n${String(error?.stack).split('\n').slice(1, 6).join('\n')}`)
+    throw new Found(
+      'threw',
+      `${nameOf(error)}: ${error?.message}\n${String(error?.stack).split('\n').slice(1, 6).join('\n')}`,
+    )
   }
 
   #compareResults(plain: any, ours: any): void {
@@ -188,84 +224,16 @@ export class Trial {
     if (this.#lab.isSecret && leaks.length > 0) throw new Found('sent', leaks.join('\n'))
   }
 
-  /** What prints documents, and must neither fail nor tell. */
   #checkShown(): void {
     if (!this.#lab.isSecret) return
     for (const { doc, used } of this.encrypted.held) {
-      if (!used) continue
-      const printers: Record<string, () => string> = {
-        inspect: () => inspect(doc, { depth: 8 }),
-        'JSON.stringify': () => JSON.stringify(doc),
-        toObject: () => inspect(doc.toObject({ virtuals: true }), { depth: 8 }),
-        spread: () => inspect({ ...doc, $__: undefined }, { depth: 6 }),
-        '{ ..._doc }': () => inspect({ ...doc._doc }, { depth: 6 }),
-      }
-      for (const [name, print] of Object.entries(printers)) {
-        let printed: string
-        try {
-          printed = print() ?? ''
-        } catch (error: any) {
-          throw new Found('shown', `${name} throws ${nameOf(error)}: ${error?.message}`)
-        }
-        const text = this.#needles.find(printed)?.text ?? this.#digitsIn(printed)
-        if (text) throw new Found('shown', `${name} shows a value\n${text} in ${printed.slice(0, 2000)}`)
-      }
-    }
-  }
-
-  #digitsIn(printed: string): string | undefined {
-    return printed.match(/\d{8,}(\.25)?|5ec5e7\w{18}/g)?.find((digits) => this.#sequence.secrets.numbers.has(digits))
-  }
-
-  #forgetUsed(): void {
-    const isUsed = this.twin.held.map(({ used }, index) => used || this.encrypted.held[index]?.used)
-    for (const { held } of [this.twin, this.encrypted]) held.splice(0, held.length, ...held.filter((_, index) => !isUsed[index]))
-  }
-
-  /** Notes which documents at hand are out of date; one with changes that would be merged on the twin alone is forgotten. */
-  #markStale(before: any[], after: any[]): void {
-    const old = new Map(before.map((raw) => [String(raw._id), this.#forms.of(raw)]))
-    const changed = new Set(after.filter((raw) => !same(old.get(String(raw._id)), this.#forms.of(raw))).map(({ _id }) => String(_id)))
-    const { twin, encrypted } = this
-    for (let index = twin.held.length - 1; index >= 0; index--) {
-      const held = twin.held[index]!
-      if (held.used || !changed.has(String(held.doc._id))) continue
-      if (held.doc.modifiedPaths().length > 0) {
-        twin.held.splice(index, 1)
-        encrypted.held.splice(index, 1)
-      } else {
-        held.stale = true
-        const other = encrypted.held[index]
-        if (other) other.stale = true
-      }
+      const found =
+        used && shownBy(doc, { needles: this.#needles, secrets: this.#sequence.secrets, raws: this.encrypted.raws })
+      if (found) throw new Found('shown', found)
     }
   }
 }
 
 function isSkip(outcome: Outcome): boolean {
   return 'error' in outcome && outcome.error instanceof Skip
-}
-
-/** What can be compared of a result: counts and texts as they are, documents by what is in the clear. */
-function resultOf(value: any, forms: Forms): unknown {
-  if (Array.isArray(value)) return { length: value.length, ...Object.fromEntries(value.map((each, index) => [index, resultOf(each, forms)])) }
-  if (typeof value?.$set === 'function') return { n: value.get('n') ?? null, name: value.get('name') ?? null }
-  if (value !== null && typeof value === 'object' && '_id' in value) return { n: value.n ?? null, name: value.name ?? null }
-  return value === undefined ? null : forms.of(value)
-}
-
-function sorted(records: any[]): any[] {
-  const text = (record: any) => JSON.stringify([record._id, record.n, record])
-  return [...records].sort((one, other) => (text(one) < text(other) ? -1 : 1))
-}
-
-function same(one: unknown, other: unknown): boolean {
-  return JSON.stringify(one) === JSON.stringify(other)
-}
-
-function describeChange(before: any[], after: any[]): string {
-  if (before.length !== after.length) return `${before.length} records became ${after.length}`
-  const index = before.findIndex((record, each) => !same(record, after[each]))
-  const keys = Object.keys({ ...before[index], ...after[index] })
-  return keys.filter((key) => !same(before[index][key], after[index][key])).join(', ')
 }

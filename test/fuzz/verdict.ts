@@ -22,7 +22,16 @@ export function signatureOf({ oracle, kind, detail }: Failure): string {
     .replace(/the twin has .*/, '')
     .replace(/Model\/\S+/g, 'Model/…')
     .replace(/\.\d+/g, '.…')
-  return `${oracle} | ${kind} | ${general}`
+    .replace(/\b(one|contacts|byName\.a)\.(?=\w+ is )/, '')
+  // What a record lost depends on how it was written; an error is the same whoever meets it.
+  return `${oracle} | ${['values', 'result', 'refused', 'accepted'].includes(oracle) ? familyOf(kind) : 'any'} | ${general}`
+}
+
+/** Steps that differ in little more than their arguments. */
+function familyOf(kind: string): string {
+  if (/create|new|^insert/i.test(kind)) return 'creating'
+  if (/update|bulkWrite|replace|query/i.test(kind)) return 'updating'
+  return /save|overwrite|set|ignore/.test(kind) ? 'saving' : kind
 }
 
 /** The library's own refusals, known by their shape: a second copy of its classes would be no less right. */
@@ -45,7 +54,10 @@ export function nameOf(error: any): string {
  * Where the plain twin throws and the encrypted one need not, each with its reason. The sequence ends there, since the
  * twins are no longer alike.
  */
-const twinMayThrow: readonly { readonly when: (error: any) => boolean; readonly why: string }[] = [
+const twinMayThrow: readonly {
+  readonly when: (error: any, step: { text: string; matchesNone: boolean }) => boolean
+  readonly why: string
+}[] = [
   {
     when: ({ name }) => name === 'VersionError',
     why: 'an encrypted array is stored as a whole, so that no position in it can be out of date',
@@ -55,13 +67,37 @@ const twinMayThrow: readonly { readonly when: (error: any) => boolean; readonly 
     why: 'the key path is a path of the encrypted schema alone',
   },
   {
-    when: ({ code }) => code === 17419 || code === 15 || code === 2,
-    why: 'the server refuses an operator for the type that is stored',
+    when: ({ code, name }, { matchesNone }) => matchesNone && (code === 40 || name === 'TypeError'),
+    why: 'no record matches, so that nothing is cast or sent in which an error could be found',
+  },
+  {
+    when: ({ code }, { text }) => code === 40 && text.includes('$setOnInsert'),
+    why: 'the record is there, so that what is for an insert is not sent and conflicts with nothing',
   },
 ]
 
-export function mayThrow(error: any): string | undefined {
-  return twinMayThrow.find(({ when }) => when(error))?.why
+/** Errors of Mongoose that say the same, each in its own way. */
+export function saysTheSame(plain: any, ours: any): boolean {
+  if (nameOf(plain) === nameOf(ours)) return true
+  // Where nothing is versioned, a record that is gone is just not found.
+  return plain?.name === 'VersionError' && ours?.name === 'DocumentNotFoundError'
+}
+
+export function mayThrow(error: any, text: string, value: any): string | undefined {
+  const matchesNone = value === null || value?.matchedCount === 0
+  return twinMayThrow.find(({ when }) => when(error, { text, matchesNone }))?.why
+}
+
+/** Steps in which there is nothing to refuse, whatever came before. */
+const harmless = new Set(['rotateKmsKey', 'decrypt', 'show', 'findById', 'reload', 'change beside, save', '$clone'])
+
+/**
+ * Why a refusal is a failure after all: the database is whole, so that keys and ciphertexts verify, unless the step itself
+ * brings foreign ones.
+ */
+export function isWrongRefusal(code: string, kind: string, source: string): boolean {
+  if (code === 'RECORD_CHANGED' || /raw\(|planted|Binary|_doc/.test(source)) return false
+  return harmless.has(kind) || /^(KMS_|WRAPPED_|DATA_KEY_|ENVELOPE_|PLAINTEXT_FOUND)/.test(code)
 }
 
 /** Errors after which a document at hand is what it was before: others leave Mongoose's own marks. */
@@ -70,7 +106,7 @@ export function leavesDocument(error: any): boolean {
 }
 
 /** Steps of several writes, of which some may have been made when a later one is refused. */
-export const partial = new Set([
+const partial = new Set([
   'transaction',
   'two updates side by side',
   'query, twice',
@@ -78,3 +114,12 @@ export const partial = new Set([
   'new from another',
   'rotateKmsKey beside save',
 ])
+
+/** Whether something may have been written though the step was refused. What is refused before it is sent changes nothing. */
+export function mayBePartial(kind: string, code: string): boolean {
+  return (
+    partial.has(kind) ||
+    code === 'UPDATE_INCOMPLETE' ||
+    (code === 'RECORD_CHANGED' && /bulk|insertMany|updateMany/i.test(kind))
+  )
+}

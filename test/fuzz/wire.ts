@@ -26,7 +26,11 @@ export class Wire {
     return first([
       ...(command.documents ?? []).map((document: unknown) => () => this.#inValue(document, '')),
       ...(command.updates ?? []).flatMap(({ q, u }: Plain) => [() => this.#inFilter(q, ''), () => this.#inUpdate(u)]),
-      ...(command.deletes ?? []).map(({ q }: Plain) => () => this.#inFilter(q, '')),
+      ...(command.deletes ?? []).map(
+        ({ q }: Plain) =>
+          () =>
+            this.#inFilter(q, ''),
+      ),
       ...(command.ops ?? []).flatMap((operation: Plain) => [
         () => this.#inValue(operation.document, ''),
         () => this.#inFilter(operation.filter, ''),
@@ -44,7 +48,13 @@ export class Wire {
     if (place === 'below') return path
     if (Array.isArray(value)) return first(value.map((item) => () => this.#inValue(item, path)))
     if (!isPlain(value)) return undefined
-    return first(Object.entries(value).map(([key, item]) => () => this.#inValue(item, join(path, key))))
+    return first(
+      Object.entries(value).map(
+        ([key, item]) =>
+          () =>
+            this.#inValue(item, join(path, key)),
+      ),
+    )
   }
 
   #inUpdate(update: unknown): string | undefined {
@@ -52,7 +62,11 @@ export class Wire {
     if (!Object.keys(update).some((key) => key.startsWith('$'))) return this.#inValue(update, '')
     return first(
       Object.entries(update).flatMap(([operator, changes]) =>
-        Object.entries(isPlain(changes) ? changes : {}).map(([path, value]) => () => this.#inChange(operator, path, value)),
+        Object.entries(isPlain(changes) ? changes : {}).map(
+          ([path, value]) =>
+            () =>
+              this.#inChange(operator, path, value),
+        ),
       ),
     )
   }
@@ -81,13 +95,15 @@ export class Wire {
     if (!isPlain(filter)) return undefined
     return first(
       Object.entries(filter).map(([key, value]) => () => {
-        if (Array.isArray(value) && /^\$(and|or|nor)$/.test(key)) return first(value.map((each) => () => this.#inFilter(each, prefix)))
+        if (Array.isArray(value) && /^\$(and|or|nor)$/.test(key))
+          return first(value.map((each) => () => this.#inFilter(each, prefix)))
         if (key === '$elemMatch') return this.#inFilter(value, prefix)
         if (key.startsWith('$')) return undefined
         const path = join(prefix, key)
         const place = this.#placeOf(path)
         if (place) return isCondition(value) ? undefined : path
-        if (isPlain(value) && Object.keys(value).some((name) => name.startsWith('$'))) return this.#inFilter(value, path)
+        if (isPlain(value) && Object.keys(value).some((name) => name.startsWith('$')))
+          return this.#inFilter(value, path)
         return this.#inValue(value, path)
       }),
     )

@@ -95,7 +95,6 @@ export const creating: Section = {
     creates(
       'updateMany(filter, values, { upsert: true })',
       ({ User, options }, { name, ...eve }: any) => User.updateMany({ name }, eve, { ...options, upsert: true }),
-      { encrypted: 'UPDATE_REFUSED', note: 'Use `updateOne` for an upsert.' },
     ),
   ],
 }

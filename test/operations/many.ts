@@ -8,19 +8,16 @@ const everybody = (after: (names: Names) => { Ada: object }) => (names: Names) =
 
 const many: Row[] = [
   changes('updateMany(filter, values)', ({ User, options }, given) => User.updateMany({}, given, options), {
-    encrypted: 'UPDATE_REFUSED',
     after: everybody((names) => ({ Ada: values(names) })),
-    note: 'Every record has a key of its own. Update the records one by one.',
+    note: 'Every record has a key of its own: they are read and written in batches.',
   }),
   changes('updateMany $set', ({ User, options }, given) => User.updateMany({}, { $set: given }, options), {
-    encrypted: 'UPDATE_REFUSED',
     after: everybody((names) => ({ Ada: values(names) })),
   }),
   changes(
     'updateMany, { strict: false }',
     ({ User, options }, given) => User.updateMany({}, given, { ...options, strict: false }),
     {
-      encrypted: 'UPDATE_REFUSED',
       after: everybody((names) => ({ Ada: values(names) })),
     },
   ),
@@ -28,7 +25,6 @@ const many: Row[] = [
     'updateMany, { middleware: false }',
     ({ User, options }, given) => User.updateMany({}, given, { ...options, middleware: false }),
     {
-      encrypted: 'UPDATE_REFUSED',
       after: everybody((names) => ({ Ada: values(names) })),
       since: '9.2',
     },
@@ -39,6 +35,7 @@ const many: Row[] = [
     {
       encrypted: 'UPDATE_REFUSED',
       after: everybody((names) => ({ Ada: values(names) })),
+      note: 'Use `updateMany()` of the model.',
     },
   ),
   changes(
@@ -73,6 +70,7 @@ const many: Row[] = [
 
 export const updatingMany: Section = {
   title: 'Updating many records',
-  introduction: 'One ciphertext cannot serve many records. Null and removal need no key and work.',
+  introduction:
+    'One ciphertext cannot serve many records, so `updateMany` encrypts for each and writes each under a condition of its own. Null and removal need no key.',
   rows: many,
 }

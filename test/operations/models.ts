@@ -15,16 +15,34 @@ function definition(names: Names) {
   }
 }
 
+/** What a model of the table may have besides. */
+interface More {
+  readonly fields?: object
+  /** What the application does to its schema before the plugin is used. */
+  readonly prepare?: (schema: Schema<any>) => void
+}
+
 /** The models of the table: users, and posts by them. */
-export function makeModels(connection: Connection, provider: KeyProvider, options: SchemaOptions = {}) {
-  const schema = new Schema<any>({ name: String, extra: Schema.Types.Mixed, ...definition(clear) }, options as never)
-  const User = modelOf(connection, schema, { provider, fields: definition(encrypted) })
+export function makeModels(
+  connection: Connection,
+  provider: KeyProvider,
+  options: SchemaOptions = {},
+  { fields, prepare }: More = {},
+) {
+  const schema = userSchema(options)
+  prepare?.(schema)
+  const User = modelOf(connection, schema, { provider, fields: { ...definition(encrypted), ...fields } })
   const postSchema = new Schema<any>(
     { title: String, author: { type: Schema.Types.ObjectId, ref: User.modelName } },
-    options as never,
+    { ...options, collection: undefined } as never,
   )
   const Post = connection.model<any>(`PostBy${User.modelName}`, postSchema) as any
   return { User, Post }
+}
+
+/** What is in the clear of users. */
+export function userSchema(options: SchemaOptions): Schema<any> {
+  return new Schema<any>({ name: String, extra: Schema.Types.Mixed, ...definition(clear) }, options as never)
 }
 
 /** A value for every path. */

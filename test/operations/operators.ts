@@ -25,6 +25,7 @@ function pipes(name: string, given: Row['given'], after: (names: Names) => Value
   )
 }
 
+const honoured = { encrypted: 'honoured', note: 'Removal needs no key.' } as const
 const needsMongod = { needsMongod: true } as const
 
 const rows: Row[] = [
@@ -186,6 +187,7 @@ const rows: Row[] = [
     'pipeline $unset',
     ({ text }) => [{ $unset: text }],
     ({ text }) => ({ [text]: undefined }),
+    honoured,
   ),
   pipes(
     'pipeline that reads a field',

@@ -19,16 +19,17 @@ the same lines.
 - **encrypted**: the value is stored as ciphertext, under the data key of the record that the write reaches.
 - **honoured**: it means what it would for any other path.
 - **as usual**: what Mongoose does anyway. The KMS is not asked, and ciphertext stays as it is.
+- **ignored**: what is given changes nothing, and what is stored stays as it is.
 - **refused**: an error with this \`code\` is thrown. Nothing is written.
 
-In the tables, \`email\` stands for any encrypted field, \`pin\` for one with \`select: false\`, and \`encrypted_email\` and
-\`encrypted_kms_key\` for what is stored. No option turns the encryption off: \`{ middleware: false }\`, \`strict: false\` and
+In the tables, \`email\` stands for any encrypted field, \`pin\` for one with \`select: false\`, and \`encrypted_kms_key\` for
+where the wrapped keys are stored. No option turns the encryption off: \`{ middleware: false }\`, \`strict: false\` and
 \`strictQuery\` change nothing in it.
 
 ## What cannot be intercepted
 
-- **The collection of the driver**: \`Model.collection\`, \`connection.collection()\`, \`connection.db\` and \`connection.getClient()\` are not part of
-  Mongoose. What they write is stored as it is given. What they read is what is stored.
+- **The driver itself**: what is written by \`connection.db\` and \`connection.getClient()\` is stored as it is given. (\`Model.collection\` encrypts, ties
+  and refuses as the model does, whatever model it is of: that is the collection that all models of one connection share.)
 - **Aggregations of other models**: a pipeline of a model without encrypted fields is not looked at. It can join the
   records of another, by \`$lookup\` or \`$unionWith\`, and write to them, by \`$merge\` or \`$out\`.
 - **Results of \`aggregate()\` and lean objects** hold what is stored. \`Model.decrypt()\` opens them.

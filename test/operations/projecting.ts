@@ -46,7 +46,7 @@ function excludes(name: string, project: Project, more: Partial<Row> = {}): Row 
       for (const path of ['email', 'nickname', 'score', 'age']) if ((await doc[path]) === undefined) unread.push(path)
       return { leavesOut: flags(Object.keys(all).filter((path) => !(path in some))), unread: flags(unread) }
     },
-    gives: ({ storedText, text }) => ({ leavesOut: flags([storedText]), unread: flags([text]) }),
+    gives: ({ text }) => ({ leavesOut: flags([text]), unread: flags([text]) }),
     ...more,
   }
 }

@@ -96,12 +96,7 @@ export const reading: Section = {
       run: async ({ User, options }) => {
         const doc = await User.findOne(ofAda).setOptions(options)
         const shown = [doc.toObject({ virtuals: true }), JSON.parse(JSON.stringify(doc))]
-        return shown.map(({ email, nickname, encrypted_email, encrypted_kms_key }) => ({
-          email,
-          nickname,
-          encrypted_email,
-          encrypted_kms_key,
-        }))
+        return shown.map(({ email, nickname, encrypted_kms_key }) => ({ email, nickname, encrypted_kms_key }))
       },
       gives: () => [{ nickname: 'Countess' }, { nickname: 'Countess' }],
     },

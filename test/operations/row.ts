@@ -7,10 +7,10 @@ export type Kind = (typeof kinds)[number]
 
 /**
  * What comes of it. `encrypted`: the values are stored as ciphertext of the record that the write reaches. `honoured`:
- * it means what it would for any other path. `as usual`: what Mongoose does anyway. A code: it is refused, and nothing
- * is written.
+ * it means what it would for any other path. `as usual`: what Mongoose does anyway. `ignored`: what is given changes
+ * nothing. A code: it is refused, and nothing is written.
  */
-export type Outcome = 'encrypted' | 'honoured' | 'as usual' | ErrorCode
+export type Outcome = 'encrypted' | 'honoured' | 'as usual' | 'ignored' | ErrorCode
 
 /** Paths of the test models, one of each type, and values for them: `encrypted` and `clear` are twins. */
 export interface Names {
@@ -21,8 +21,6 @@ export interface Names {
   readonly date: string
   /** A text with `select: false`. */
   readonly hidden: string
-  /** Where the text is stored. */
-  readonly storedText: string
   /** All that is stored for the text. */
   readonly stored: readonly string[]
   readonly storedHidden: readonly string[]
@@ -39,9 +37,8 @@ export const encrypted: Names = {
   nested: 'home',
   date: 'dob',
   hidden: 'pin',
-  storedText: 'encrypted_email',
-  stored: ['encrypted_email', 'encrypted_kms_key'],
-  storedHidden: ['encrypted_kms_key', 'encrypted_pin'],
+  stored: ['email', 'encrypted_kms_key'],
+  storedHidden: ['encrypted_kms_key', 'pin'],
   old: 'ada@example.org',
   value: 'lovelace@example.org',
   item: 'confidential',
@@ -54,7 +51,6 @@ export const clear: Names = {
   nested: 'address',
   date: 'since',
   hidden: 'code',
-  storedText: 'nickname',
   stored: ['nickname'],
   storedHidden: ['code'],
   old: 'Countess',

@@ -8,7 +8,7 @@ import { comparing, reading } from './reading'
 import { replacingRecords } from './replacing'
 import type { Section } from './row'
 import { savingDocuments } from './saving'
-import { stored } from './stored'
+import { storedEnvelopes, storedKeys } from './stored'
 import { updating } from './updating'
 
 /** What each operation does to fields that are encrypted. The tests run it, and docs/operations.md is made of it. */
@@ -19,7 +19,8 @@ export const table: readonly Section[] = [
   updatingMany,
   replacingRecords,
   operators,
-  stored,
+  storedKeys,
+  storedEnvelopes,
   deleting,
   filtering,
   carrying,

@@ -13,7 +13,6 @@ const saveOptions = (draw: Draw) =>
 
 const insertOptions = (draw: Draw) =>
   draw.options([
-    ['lean', 'true', 0.3],
     ['ordered', 'false', 0.3],
     ['rawResult', 'true', 0.15],
     ['limit', '2', 0.1],
@@ -37,8 +36,15 @@ export const creating: Readonly<Record<string, Drawn>> = {
   'new, loosely': (draw) => code`hold(new ${draw.model()}(${draw.body()}, undefined, { strict: false }))`,
   insertMany: (draw) =>
     code`return written(await ${draw.model()}.insertMany(${array(draw.times(3, () => draw.body()))}, ${insertOptions(draw)}))`,
+  // Mongoose casts nothing here, this library does: values that are not valid are stored otherwise.
+  'insertMany, lean': (draw) =>
+    code`return written(await ${draw.model()}.insertMany(${array(draw.times(3, () => draw.body({ oddity: 0 })))}, { ...${insertOptions(draw)}, lean: true }))`,
   'insertMany of documents': (draw) => {
-    const made = draw.random.pick<Code>([code`new Model(${draw.body()})`, 'doc(1)', code`({ ...doc(1)?._doc, _id: id(${String(draw.record())}) })`])
+    const made = draw.random.pick<Code>([
+      code`new Model(${draw.body()})`,
+      'doc(1)',
+      code`({ ...doc(1)?._doc, _id: id(${String(draw.newRecord())}) })`,
+    ])
     return code`return written(await Model.insertMany(${array([made, draw.body()])}, ${insertOptions(draw)}))`
   },
   insertOne: (draw) => code`return hold(await ${draw.model()}.insertOne(${draw.body()}, ${saveOptions(draw)}))`,
@@ -73,8 +79,14 @@ export function change(draw: Draw, at: string): Code {
 
 function holderChanges(draw: Draw, at: string, holder: string): Code[] {
   const contact = draw.contact()
-  if (holder === 'one') return [code`${at}.one = ${contact}`, code`${at}.one = undefined`, code`${at}.set('one', ${contact})`]
-  if (holder === 'byName') return [code`${at}.byName?.set('b', ${contact})`, code`${at}.byName = { a: ${contact} }`, code`${at}.byName?.delete('a')`]
+  if (holder === 'one')
+    return [code`${at}.one = ${contact}`, code`${at}.one = undefined`, code`${at}.set('one', ${contact})`]
+  if (holder === 'byName')
+    return [
+      code`${at}.byName?.set('b', ${contact})`,
+      code`${at}.byName = { a: ${contact} }`,
+      code`${at}.byName?.delete('a')`,
+    ]
   return [
     code`${at}.contacts.push(${contact})`,
     code`${at}.contacts.push(doc(1)?.contacts?.[0])`,

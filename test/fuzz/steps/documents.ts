@@ -20,17 +20,21 @@ const changes = (draw: Draw, at: string): Code[] => [change(draw, at), ...draw.t
 /** Calls of documents that are at hand. */
 export const documents: Readonly<Record<string, Drawn>> = {
   change: (draw) => statements([opened(draw), ...changes(draw, 'it')]),
-  'change, save': (draw) => statements([opened(draw), ...changes(draw, 'it'), code`await it.save(${saveOptions(draw)})`]),
+  'change, save': (draw) =>
+    statements([opened(draw), ...changes(draw, 'it'), code`await it.save(${saveOptions(draw)})`]),
   'set, save': (draw) => {
     const fields = draw.random.some(draw.own().length > 0 ? draw.own() : draw.shape.fields, 0.5)
-    const entries = fields.filter(({ within }) => within === '').map((field) => [field.name, draw.value(field, 0.08)] as const)
+    const entries = fields
+      .filter(({ within }) => within === '')
+      .map((field) => [field.name, draw.value(field, 0.08)] as const)
     return statements([
       `const it = ${which(draw)}`,
       code`it.set(${object([...entries, ['name', "'changed'"]])})`,
       code`await it.save(${saveOptions(draw)})`,
     ])
   },
-  'change beside, save': (draw) => statements([`const it = ${which(draw)}`, "it.name = 'aside'", 'it.list?.push("more")', 'await it.save()']),
+  'change beside, save': (draw) =>
+    statements([`const it = ${which(draw)}`, "it.name = 'aside'", 'it.list?.push("more")', 'await it.save()']),
   save: (draw) => code`await ${which(draw)}.save(${saveOptions(draw)})`,
   overwrite: (draw) => statements([opened(draw), code`it.overwrite(${draw.body({ id: false })})`, 'await it.save()']),
   '$inc, save': (draw) => {
@@ -43,7 +47,12 @@ export const documents: Readonly<Record<string, Drawn>> = {
   $clone: (draw) => code`hold(${which(draw)}.$clone())`,
   'new from another': (draw) => {
     const from = which(draw)
-    const source = draw.random.pick([from, `${from}.toObject()`, `{ ...${from}._doc }`, `JSON.parse(JSON.stringify(${from}))`])
+    const source = draw.random.pick([
+      from,
+      `${from}.toObject()`,
+      `{ ...${from}._doc }`,
+      `JSON.parse(JSON.stringify(${from}))`,
+    ])
     return statements([
       `await open(${from})`,
       `const copy = new Model(${source})`,
@@ -55,9 +64,23 @@ export const documents: Readonly<Record<string, Drawn>> = {
   'set from another': (draw) => {
     const { name, within } = draw.field()
     const path = within || name
-    return statements([opened(draw), `const other = ${which(draw)}`, 'await open(other)', `it.set('${path}', other.get('${path}'))`, 'await it.save()'])
+    return statements([
+      opened(draw),
+      `const other = ${which(draw)}`,
+      'await open(other)',
+      `it.set('${path}', other.get('${path}'))`,
+      'await it.save()',
+    ])
   },
-  validate: (draw) => statements([`const it = ${which(draw)}`, draw.random.pick(['await it.validate()', 'return it.validateSync()?.name', `await it.validate(['${draw.field().name}'])`])]),
+  validate: (draw) =>
+    statements([
+      `const it = ${which(draw)}`,
+      draw.random.pick([
+        'await it.validate()',
+        'return it.validateSync()?.name',
+        `await it.validate(['${draw.field().name}'])`,
+      ]),
+    ]),
   'Model.validate': (draw) => code`await Model.validate(${draw.body()})`,
   'Model.castObject': (draw) => code`Model.castObject(${draw.body({ oddity: 0.03 })})`,
   show: (draw) => code`shown(${which(draw)})`,
@@ -66,10 +89,12 @@ export const documents: Readonly<Record<string, Drawn>> = {
     return code`const it = ${which(draw)}; return [it.isModified('${name}'), it.isNew, it.isSelected('${name}'), it.$isDefault('name')]`
   },
   decrypt: (draw) => code`await open(${which(draw)})`,
-  rotateKmsKey: (draw) => code`await ${which(draw)}.rotateKmsKey?.()`,
+  rotateKmsKey: (draw) => code`await rotate(${which(draw)})`,
   'rotateKmsKey beside save': (draw) =>
-    statements([opened(draw), change(draw, 'it'), 'await settled([it.save(), it.rotateKmsKey?.()])']),
+    statements([opened(draw), change(draw, 'it'), 'await settled([it.save(), rotate(it)])']),
   reload: (draw) => code`const it = ${which(draw)}; return hold(await Model.findById(it._id))`,
-  'unmark, save': (draw) => statements([opened(draw), change(draw, 'it'), `it.unmarkModified('${draw.field().name}')`, 'drop(it)']),
-  $ignore: (draw) => statements([opened(draw), `it.$ignore('${draw.field().name}')`, change(draw, 'it'), 'await it.save()']),
+  'unmark, save': (draw) =>
+    statements([opened(draw), change(draw, 'it'), `it.unmarkModified('${draw.field().name}')`, 'drop(it)']),
+  $ignore: (draw) =>
+    statements([opened(draw), `it.$ignore('${draw.field().name}')`, change(draw, 'it'), 'await it.save()']),
 }

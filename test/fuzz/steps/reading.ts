@@ -6,7 +6,18 @@ import { update } from './updating'
 function selected(draw: Draw): Code {
   const { name, within } = draw.field()
   const path = within ? `${within}.${name}` : name
-  return draw.random.pick<Code>([`'${path}'`, `'-${path}'`, `'+${path}'`, "'name n'", `'-_id ${path}'`, object([[path, '1'], ['n', '1']]), `{ ${JSON.stringify(path)}: 0 }`])
+  return draw.random.pick<Code>([
+    `'${path}'`,
+    `'-${path}'`,
+    `'+${path}'`,
+    "'name n'",
+    `'-_id ${path}'`,
+    object([
+      [path, '1'],
+      ['n', '1'],
+    ]),
+    `{ ${JSON.stringify(path)}: 0 }`,
+  ])
 }
 
 const sorted = (draw: Draw) => (draw.random.chance(0.9) ? "'n'" : `'${draw.field().name}'`)
@@ -16,17 +27,26 @@ export const reading: Readonly<Record<string, Drawn>> = {
   findOne: (draw) => code`return hold(await ${draw.model()}.findOne(${draw.filter()}))`,
   findById: (draw) => code`return hold(await Model.findById(id(${String(draw.record())})))`,
   'findOne, selected': (draw) => code`return hold(await Model.findOne(${draw.filter()}).select(${selected(draw)}))`,
-  find: (draw) => code`return found(await Model.find(${draw.filter()}).sort(${sorted(draw)}).limit(${String(1 + draw.random.below(4))}))`,
+  find: (draw) =>
+    code`return found(await Model.find(${draw.filter()}).sort(${sorted(draw)}).limit(${String(1 + draw.random.below(4))}))`,
   'find, selected': (draw) => code`return found(await Model.find(${draw.filter()}).select(${selected(draw)}))`,
   'find, lean': (draw) => code`return found(await Model.find(${draw.filter()}).lean())`,
-  'find, lean, virtuals': (draw) => code`return found(await Model.find(${draw.filter()}).lean({ virtuals: true, getters: true }))`,
-  cursor: (draw) => code`let last; for await (const one of Model.find(${draw.filter()}).sort('n').cursor()) last = one; return last && hold(last)`,
-  distinct: (draw) => code`return (await Model.distinct(${draw.random.chance(0.7) ? "'name'" : `'${draw.field().name}'`}, ${draw.filter()})).length`,
+  'find, lean, virtuals': (draw) =>
+    code`return found(await Model.find(${draw.filter()}).lean({ virtuals: true, getters: true }))`,
+  cursor: (draw) =>
+    code`let last; for await (const one of Model.find(${draw.filter()}).sort('n').cursor()) last = one; return last && hold(last)`,
+  distinct: (draw) =>
+    code`return (await Model.distinct(${draw.random.chance(0.7) ? "'name'" : `'${draw.field().name}'`}, ${draw.filter()})).length`,
   countDocuments: (draw) => code`return Model.countDocuments(${draw.filter()})`,
   exists: (draw) => code`return Boolean(await Model.exists(${draw.filter()}))`,
   where: (draw) => {
     const field = draw.field()
-    const condition = draw.random.pick<Code>([code`.equals(${draw.value(field)})`, '.exists()', '.ne(null)', code`.in([${draw.value(field)}])`])
+    const condition = draw.random.pick<Code>([
+      code`.equals(${draw.value(field)})`,
+      '.exists()',
+      '.ne(null)',
+      code`.in([${draw.value(field)}])`,
+    ])
     return code`return found(await Model.where('${field.within ? `${field.within}.` : ''}${field.name}')${condition}.find().sort('n'))`
   },
   aggregate: (draw) => {

@@ -69,13 +69,18 @@ const findOptions = (draw: Draw) =>
 
 /** Ways to change records without loading them. */
 export const updating: Readonly<Record<string, Drawn>> = {
-  updateOne: (draw) => code`return written(await ${draw.model()}.updateOne(${draw.filter()}, ${update(draw)}, ${updateOptions(draw)}))`,
-  updateMany: (draw) => code`return written(await ${draw.model()}.updateMany(${draw.filter()}, ${update(draw)}, ${updateOptions(draw)}))`,
-  findOneAndUpdate: (draw) => code`return found(await ${draw.model()}.findOneAndUpdate(${draw.filter()}, ${update(draw)}, ${findOptions(draw)}))`,
+  updateOne: (draw) =>
+    code`return written(await ${draw.model()}.updateOne(${draw.filter()}, ${update(draw)}, ${updateOptions(draw)}))`,
+  updateMany: (draw) =>
+    code`return written(await ${draw.model()}.updateMany(${draw.filter()}, ${update(draw)}, ${updateOptions(draw)}))`,
+  findOneAndUpdate: (draw) =>
+    code`return found(await ${draw.model()}.findOneAndUpdate(${draw.filter()}, ${update(draw)}, ${findOptions(draw)}))`,
   findByIdAndUpdate: (draw) =>
     code`return found(await Model.findByIdAndUpdate(id(${String(draw.record())}), ${update(draw)}, ${findOptions(draw)}))`,
-  replaceOne: (draw) => code`return written(await Model.replaceOne(${draw.filter()}, ${draw.body({ id: draw.random.chance(0.2) })}, ${updateOptions(draw)}))`,
-  findOneAndReplace: (draw) => code`return found(await Model.findOneAndReplace(${draw.filter()}, ${draw.body({ id: false })}, ${findOptions(draw)}))`,
+  replaceOne: (draw) =>
+    code`return written(await Model.replaceOne(${draw.filter()}, ${draw.body({ id: draw.random.chance(0.2) })}, ${updateOptions(draw)}))`,
+  findOneAndReplace: (draw) =>
+    code`return found(await Model.findOneAndReplace(${draw.filter()}, ${draw.body({ id: false })}, ${findOptions(draw)}))`,
   'find().updateOne': (draw) => code`return written(await Model.find(${draw.filter()}).updateOne(${update(draw)}))`,
   'query.set': (draw) => {
     const field = draw.field()
@@ -83,7 +88,11 @@ export const updating: Readonly<Record<string, Drawn>> = {
   },
   'query, twice': (draw) =>
     code`const query = Model.updateOne(${draw.filter()}, ${update(draw)}); await query; return written(await query.clone())`,
-  bulkWrite: (draw) => code`return written(await ${draw.model()}.bulkWrite(${operations(draw)}, ${draw.options([['ordered', 'false', 0.3], ['strict', 'false', 0.1]])}))`,
+  bulkWrite: (draw) =>
+    code`return written(await ${draw.model()}.bulkWrite(${operations(draw)}, ${draw.options([
+      ['ordered', 'false', 0.3],
+      ['strict', 'false', 0.1],
+    ])}))`,
   'connection.bulkWrite': (draw) => {
     const named = [
       code`{ model: Model, name: 'insertOne', document: ${draw.body()} }`,
@@ -97,7 +106,8 @@ export const updating: Readonly<Record<string, Drawn>> = {
   'two updates side by side': (draw) => {
     const [one, other] = draw.random.some(draw.own(), 0.4, 2)
     if (!one || !other) return updating.updateOne!(draw)
-    const set = (field: typeof one) => code`Model.updateOne({ n: ${String(record)} }, ${object([[field.name, draw.value(field, 0.05)]])})`
+    const set = (field: typeof one) =>
+      code`Model.updateOne({ n: ${String(record)} }, ${object([[field.name, draw.value(field, 0.05)]])})`
     const record = draw.record()
     return code`await Promise.all(${array([set(one), set(other)])})`
   },
@@ -109,11 +119,13 @@ export const updating: Readonly<Record<string, Drawn>> = {
 function operations(draw: Draw): Code {
   const one = (): Code => {
     const kind = draw.random.weighted({ insertOne: 3, updateOne: 4, updateMany: 1, replaceOne: 2, deleteOne: 1 })
-    if (kind === 'insertOne') return code`{ insertOne: { document: ${draw.random.chance(0.85) ? draw.body() : 'doc(1)'} } }`
+    if (kind === 'insertOne')
+      return code`{ insertOne: { document: ${draw.random.chance(0.85) ? draw.body() : 'doc(1)'} } }`
     const filter = draw.filter()
     if (kind === 'deleteOne') return code`{ deleteOne: { filter: ${filter} } }`
     const upsert = draw.options([['upsert', 'true', 0.3]])
-    if (kind === 'replaceOne') return code`{ replaceOne: { filter: ${filter}, replacement: ${draw.body({ id: false })}, ...${upsert} } }`
+    if (kind === 'replaceOne')
+      return code`{ replaceOne: { filter: ${filter}, replacement: ${draw.body({ id: false })}, ...${upsert} } }`
     return code`{ ${kind}: { filter: ${filter}, update: ${update(draw)}, ...${upsert} } }`
   }
   return array([one(), ...draw.times(3, one)])

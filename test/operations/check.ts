@@ -1,0 +1,149 @@
+import { type Connection, version } from 'mongoose'
+import type { CountingKms } from '../counting'
+import { rawCollection } from '../support'
+import { records } from './models'
+import { forKind, isRefusal, type Kind, outcomeOf, type Row, type Values, type World } from './row'
+
+type Options = World['options']
+type Stored = Record<string, any>
+
+/** What the rows run on. */
+export interface Setting {
+  /** The model that is read by, and that the records before are made by. */
+  readonly User: any
+  readonly Post: any
+  readonly connection: Connection
+  readonly commands: string[]
+  readonly kms: CountingKms
+  /** The model that the operations are called on, where that is another one. */
+  readonly by?: any
+  /** What hooks of others set the field `memo` to with every write, so that keys and calls are more than the table says. */
+  readonly memo?: string
+}
+
+/** Where the fields of the test models are stored. */
+const sealed = ['email', 'score', 'tags', 'home', 'dob', 'pin', 'memo']
+
+/** Runs a row for one kind of fields, and fails where anything else comes of it than the table says. */
+export async function check(setting: Setting, row: Row, kind: Kind, options: Options): Promise<void> {
+  const { User, Post, connection, commands, kms, memo } = setting
+  const world: World = { User: setting.by ?? User, Post, connection, options, kind }
+  const seeded = await seed({ ...world, User })
+  const before = await storedByName(User, options)
+  const expected = outcomeOf(row, kind)
+  const given = forKind(kind, row.given)
+  kms.clear()
+  commands.length = 0
+
+  if (isRefusal(expected)) {
+    expect(codeOf(await failureOf(row.run(world, given)))).toBe(expected)
+    expect(commands.filter(isWrite)).toEqual([])
+    expect(await storedByName(User, options)).toEqual(before)
+    return
+  }
+  if (row.needsMongod && process.env.TEST_MONGO_KIND === 'embedded') return
+  const result = await row.run(world, given)
+  const asked = kms.calls.length
+  const after = await storedByName(User, options)
+  const changes = row.after ? forKind(kind, row.after) : {}
+
+  if (row.gives && !setting.by) expect(result).toEqual(forKind(kind, row.gives))
+  expect(await openByName(User, options, memo)).toEqual(changed(seeded, changes, row.replaces === true))
+  for (const name of Object.keys(seeded)) if (!(name in changes)) expect(after[name]).toEqual(before[name])
+  for (const [name, record] of Object.entries(after)) {
+    expectSealed(record)
+    const isKept = expected === 'as usual' || (expected === 'ignored' && !row.replaces)
+    if (isKept && before[name] && !setting.by) expectCiphertextKept(record, before[name], memo !== undefined)
+  }
+  if (memo !== undefined || setting.by) return
+  const needing = expected === 'as usual' || expected === 'ignored' ? 0 : Object.keys(changes).length
+  expect(asked).toBeLessThanOrEqual(needing + (row.opens ?? 0))
+}
+
+/** Makes the records that are there before. */
+export async function seed({ User, Post, options }: World): Promise<Record<string, Values>> {
+  const seeds = records()
+  const docs = Object.entries(seeds).map(([name, values]) => ({ name, ...values }))
+  const [ada] = await User.create(docs, { ...options, ordered: true })
+  await Post.create([{ title: 'Notes', author: ada._id }], options)
+  return seeds
+}
+
+export async function storedByName(User: any, { session }: Options): Promise<Record<string, Stored>> {
+  const stored = await rawCollection(User).find({}, { session }).toArray()
+  return Object.fromEntries(stored.map((record: Stored) => [record.name ?? record._id, record]))
+}
+
+/** The records as a user reads them, without what is absent. */
+export async function openByName(User: any, { session }: Options, memo?: string): Promise<Record<string, Values>> {
+  const docs = await User.find({}, null, { session: session ?? null }).select('+pin +code')
+  const opened: Record<string, Values> = {}
+  for (const doc of docs) {
+    const { _id, __v, name, ...values } = doc.toObject()
+    const { memo: late, ...fields } = { memo: undefined, ...(await doc.decrypt()) }
+    if (late !== undefined) expect(late).toBe(memo)
+    opened[name ?? _id] = present({ ...values, ...fields })
+  }
+  return opened
+}
+
+export function changed(seeds: Record<string, Values>, changes: Record<string, Values | null>, replaces: boolean) {
+  const changedRecords: Record<string, Values> = { ...seeds }
+  for (const [name, values] of Object.entries(changes)) {
+    if (values === null) delete changedRecords[name]
+    else changedRecords[name] = present(replaces ? values : { ...changedRecords[name], ...values })
+  }
+  return changedRecords
+}
+
+function present(values: Values): Values {
+  const isThere = (value: unknown) =>
+    value !== undefined && !(isPlain(value) && Object.values(value).every((item) => item === undefined))
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => isThere(value)))
+}
+
+/** Every encrypted field is an envelope or null, and there is no other place where one could be. */
+export function expectSealed(record: Stored): void {
+  for (const path of sealed) {
+    const envelope = record[path]
+    if (envelope !== undefined && envelope !== null) expect(envelope.sub_type).toBe(0x80)
+  }
+  const others = Object.keys(record).filter((path) => path.startsWith('encrypted_') || path.includes('.'))
+  expect(others.filter((path) => path !== 'encrypted_kms_key')).toEqual([])
+}
+
+function expectCiphertextKept(after: Stored, before: Stored, isAdded: boolean): void {
+  const others = ['memo', 'encrypted_kms_key']
+  for (const path of [...sealed, ...others].filter((path) => !isAdded || !others.includes(path))) if (path in after) expect(after[path]).toEqual(before[path])
+}
+
+export async function failureOf(promise: PromiseLike<unknown>): Promise<any> {
+  try {
+    await promise
+  } catch (error) {
+    return error
+  }
+  throw new Error('It was not refused')
+}
+
+/** The code of a refusal, also where Mongoose reports it as an error of the path. */
+export function codeOf(error: any): string {
+  const reasons = Object.values<any>(error.errors ?? {}).map(({ reason }) => reason?.code)
+  return error.code ?? error.reason?.code ?? reasons[0] ?? String(error)
+}
+
+export function isWrite(command: string): boolean {
+  return ['insert', 'update', 'delete', 'findAndModify', 'bulkWrite'].includes(command)
+}
+
+/** Whether this version of Mongoose has an operation. */
+export function isThere({ since }: { since?: string }): boolean {
+  if (since === undefined) return true
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  const [firstMajor = 0, firstMinor = 0] = since.split('.').map(Number)
+  return major > firstMajor || (major === firstMajor && minor >= firstMinor)
+}
+
+function isPlain(value: unknown): value is Values {
+  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+}

@@ -21,10 +21,12 @@ export { channels, type KeyEvent } from './kms/tracing'
 export { kmsEncrypted } from './plugin'
 export type {
   ContextOption,
+  DataKeyOption,
   DecryptOption,
   FieldsOption,
   KeyIdOption,
   KmsEncryptedOptions,
+  MethodsOption,
   PreviousVersion,
 } from './schema/options'
 export type {

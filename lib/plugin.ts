@@ -94,7 +94,8 @@ function refuseTaken(method: unknown, name: string, kind: string): void {
 /** By now the application has added all that it will; a method in the place of one of the library would hide it. */
 function checkMethods(model: AnyModel): void {
   for (const use of usesOf(model.schema)) {
-    for (const name of Object.values(use.methods)) refuseTaken((model.prototype as Record<string, unknown>)[name], name, 'method')
+    for (const name of Object.values(use.methods))
+      refuseTaken((model.prototype as Record<string, unknown>)[name], name, 'method')
     refuseTaken((model as unknown as Record<string, unknown>)[use.methods.decrypt], use.methods.decrypt, 'static')
   }
 }

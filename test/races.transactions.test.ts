@@ -244,7 +244,6 @@ describe('with the session passed on by the asynchronous context', () => {
         await record.rotateKmsKey()
         await Racer.updateOne({ _id: keyless._id }, { email: wrote('aborted first email') })
         keyless.phone = wrote('late phone')
-        await expect(keyless.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
         await keyless.save()
         expect(await (await Racer.findById(keyless._id)).decrypt()).toMatchObject({
           email: 'aborted first email',

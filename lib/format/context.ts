@@ -1,5 +1,5 @@
-import { lengthPrefixed } from './bytes'
 import { ConfigurationError } from '../errors'
+import { lengthPrefixed } from './bytes'
 
 /** The KMS encryption context: a flat map of non-empty strings that is logged with every use of the key. */
 export type EncryptionContext = Readonly<Record<string, string>>

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib'
+import { DecryptionError } from '../errors'
 import { lengthPrefixed } from './bytes'
 import { referenceLength } from './datakey'
-import { DecryptionError } from '../errors'
 
 /** One wrapped key as the record has it, with the bytes taken out of their BSON classes. */
 export interface WrappedKey {

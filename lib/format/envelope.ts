@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { DecryptionError } from '../errors'
 import { lengthPrefixed } from './bytes'
 import { decrypt, encrypt, nonceLength, tagLength } from './cipher'
 import { type DataKey, referenceLength } from './datakey'
-import { DecryptionError } from '../errors'
 
 /** AES-256-GCM with a key from HKDF-SHA-256, the one suite of format version 1. */
 const suite = 1

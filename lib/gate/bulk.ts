@@ -10,9 +10,9 @@ import { idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { beginInsertion, insertedIn, prepareInOrder } from './insert'
-import { aimBound, aimFor, overtaken, planOf, projectionFor, type Request, withKeys } from './update'
 import { type Aimed, aim, fill, type RawRings, ringName, type Sealed } from './targets'
 import { settle } from './tie'
+import { aimBound, aimFor, planOf, projectionFor, type Request, withKeys } from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
 interface Prepared {
@@ -20,7 +20,9 @@ interface Prepared {
   readonly operation: Plain
   readonly sealed: readonly Sealed[]
   /** The record that an update or replacement is tied to, and the filter as it was given. */
-  readonly tied?: { readonly id: unknown; readonly filter: Plain }
+  readonly tied?: { readonly id: unknown; readonly filter: Plain; readonly isUpsert: boolean }
+  /** The filter of an upsert that found nothing. */
+  readonly inserting?: Plain
   /** How many records it is known to match; `undefined` where that is not known. */
   readonly matches: number | undefined
 }
@@ -82,8 +84,8 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   }
   const plan = planOf(gate, request)
   checkArrayFilters(gate.layout, plan.update, body.arrayFilters, place)
-  await guardDependencies(gate, request, plan)
   if (plan.slots.length === 0) {
+    await guardDependencies(gate, request, plan)
     const operation = { [name]: { ...body, [content]: plan.update } }
     return async () => ({ gate, operation, sealed: [], matches: undefined })
   }
@@ -99,6 +101,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
     const nothing = { ...body, filter: matchingNothing(body.filter), [content]: harmless(gate, plan.isReplacement) }
     return async () => ({ gate, operation: { [name]: nothing }, sealed: [], matches: 0 })
   }
+  if (found) await guardDependencies(gate, request, plan, found)
   const rings: RawRings = plan.isReplacement ? new Map() : raw
   const aimed = found ? aimFor(gate, plan, { id: found._id, stored: found }, rings) : aimInserted(bulk, plan, body)
   if (plan.isReplacement) for (const { target } of aimed) raw.set(ringName(target.ring), target.ring)
@@ -117,10 +120,23 @@ function finish(
   id: unknown,
   isFound = true,
 ): Prepared {
-  const { conditions, update: withAdded } = name === 'replaceOne' ? { conditions: {}, update } : withKeys(update, sealed)
-  const filter = isFound ? tiedFilter(body.filter, id, conditions) : body.filter._id === undefined ? { ...body.filter, _id: id } : body.filter
-  const operation = { [name]: { ...body, filter, [content]: withAdded, ...(body.upsert && isFound ? { upsert: false } : {}) } }
-  return { gate, operation, sealed, ...(isFound ? { tied: { id, filter: body.filter } } : {}), matches: isFound ? 1 : undefined }
+  const { conditions, update: withAdded } =
+    name === 'replaceOne' ? { conditions: {}, update } : withKeys(update, sealed)
+  const filter = isFound
+    ? tiedFilter(body.filter, id, conditions)
+    : body.filter._id === undefined
+      ? { ...body.filter, _id: id }
+      : body.filter
+  const operation = {
+    [name]: { ...body, filter, [content]: withAdded, ...(body.upsert && isFound ? { upsert: false } : {}) },
+  }
+  return {
+    gate,
+    operation,
+    sealed,
+    ...(isFound ? { tied: { id, filter: body.filter, isUpsert: body.upsert === true } } : { inserting: body.filter }),
+    matches: isFound ? 1 : undefined,
+  }
 }
 
 function aimInserted({ gate }: Bulk, plan: ReturnType<typeof planOf>, { filter }: Plain): Aimed[] {
@@ -130,11 +146,18 @@ function aimInserted({ gate }: Bulk, plan: ReturnType<typeof planOf>, { filter }
   return aim(plan.slots, { id, stored: undefined, content: inserted }, new Map(), gate.models)
 }
 
-async function findFor({ gate, options }: Bulk, { filter, options: own }: Request, plan: ReturnType<typeof planOf>): Promise<Plain | null> {
+async function findFor(
+  { gate, options }: Bulk,
+  { filter, options: own }: Request,
+  plan: ReturnType<typeof planOf>,
+): Promise<Plain | null> {
   const projection = plan.isReplacement ? { _id: 1 } : needsWhole(gate) ? undefined : projectionFor(plan)
   const { collation, hint, sort } = own
   const settings = { projection, collation, hint, sort, session: options.session }
-  return gate.native.findOne(filter, Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)))
+  return gate.native.findOne(
+    filter,
+    Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)),
+  )
 }
 
 /** Sends a bulk write, and looks whether what was tied to its records has reached them. */
@@ -148,8 +171,9 @@ export async function sendBulk(
   try {
     result = await send(prepared.map(({ operation }) => operation))
   } catch (error) {
-    for (const index of insertedIn(error, prepared.length, options.ordered !== false)) settle(prepared[index]!.sealed, session)
-    throw error
+    for (const index of insertedIn(error, prepared.length, options.ordered !== false))
+      settle(prepared[index]!.sealed, session)
+    throw await failureOf(prepared, error, session)
   }
   const expected = prepared.reduce<number | undefined>(
     (sum, { matches }) => (sum === undefined || matches === undefined ? undefined : sum + matches),
@@ -159,13 +183,68 @@ export async function sendBulk(
   for (const each of prepared) if (!missed.includes(each)) settle(each.sealed, session)
   if (missed.length === 0) return result
   // Mongoose takes none for saved where a bulk fails; those that were would be inserted again.
-  for (const { sealed, tied } of prepared) if (!tied) for (const { box, isBound } of sealed) if (isBound) noteSaved(box.owner)
+  for (const { sealed, tied } of prepared)
+    if (!tied) for (const { box, isBound } of sealed) if (isBound) noteSaved(box.owner)
   for (const { gate, sealed } of missed) {
     const stored = await gate.native.findOne({ _id: sealed[0]?.target.ring.identity.id }, session ? { session } : {})
-    if (stored) refreshFrom(sealed.filter(({ isBound }) => isBound).map(({ box }) => box), stored)
+    if (stored)
+      refreshFrom(
+        sealed.filter(({ isBound }) => isBound).map(({ box }) => box),
+        stored,
+      )
   }
-  const indexes = missed.map((each) => prepared.indexOf(each)).join(', ')
-  throw overtaken(`${missed[0]!.gate.place('bulkWrite')} operation ${indexes}`, missed.flatMap(({ sealed }) => sealed))
+  throw overtakenIn(
+    prepared,
+    missed.map((each) => prepared.indexOf(each)),
+  )
+}
+
+/** The error for operations of a bulk write that were overtaken. */
+function overtakenIn(prepared: readonly Prepared[], indexes: readonly number[], cause?: unknown): RecordError {
+  const own = indexes.map((index) => prepared[index] as Prepared)
+  const names = [...new Set(own.flatMap(({ sealed }) => sealed.map(({ target }) => target.ring.identity.name)))].join(
+    ', ',
+  )
+  return new RecordError(
+    'RECORD_CHANGED',
+    `${own[0]!.gate.place('bulkWrite')}: records or their data keys changed meanwhile, and so the operations ${indexes.join(', ')} were not made ` +
+      `(${names}). Do these again: documents that were to be saved have the new keys now.`,
+    { cause },
+  )
+}
+
+/** The error to throw for a bulk write that failed. */
+async function failureOf(
+  prepared: readonly Prepared[],
+  error: unknown,
+  session: ClientSession | undefined,
+): Promise<unknown> {
+  const { writeErrors, errorResponse, code } = error as { writeErrors?: unknown; errorResponse?: any; code?: unknown }
+  const failed = indexesOf(writeErrors)
+  if (failed.length === 0) {
+    // Mongoose would take a command that failed as a whole for one in which no operation failed.
+    if (errorResponse instanceof Error) return errorResponse
+    const { MongoServerError } = prepared[0]?.gate.host.mongoose.mongo ?? {}
+    return errorResponse?.ok === 0 && MongoServerError ? new MongoServerError(errorResponse) : error
+  }
+  // Another upsert was first: by now there is a record to update.
+  const first = failed[0] as number
+  const { inserting, gate } = prepared[first] ?? {}
+  if (!inserting || !gate || !isDuplicate(writeErrors, first, code) || session?.inTransaction()) return error
+  return (await gate.native.findOne(inserting, { projection: { _id: 1 } }))
+    ? overtakenIn(prepared, [first], error)
+    : error
+}
+
+/** The positions of operations that failed: the driver gives a list, or one, and the client a map. */
+function indexesOf(writeErrors: unknown): number[] {
+  if (writeErrors instanceof Map) return [...writeErrors.keys()].map(Number)
+  return [writeErrors ?? []].flat().map((each) => (each as { index: number }).index)
+}
+
+function isDuplicate(writeErrors: unknown, index: number, code: unknown): boolean {
+  const own = writeErrors instanceof Map ? writeErrors.get(index) : [writeErrors].flat()[0]
+  return (own as { code?: unknown } | undefined)?.code === 11000 || code === 11000
 }
 
 function noteSaved(owner: unknown): void {
@@ -177,9 +256,14 @@ async function findMissed(prepared: readonly Prepared[], session: ClientSession 
   const missed: Prepared[] = []
   for (const each of prepared) {
     if (!each.tied) continue
-    const stored = await each.gate.native.findOne({ $and: [each.tied.filter, { _id: each.tied.id }] }, session ? { session } : {})
-    if (!stored) continue
+    const stored = await each.gate.native.findOne(
+      { $and: [each.tied.filter, { _id: each.tied.id }] },
+      session ? { session } : {},
+    )
+    // Nothing is there to match; an upsert was to store its values all the same.
+    if (!stored && !each.tied.isUpsert) continue
     const isThere = each.sealed.some(({ target, reference }) => {
+      if (!stored) return false
       const keys = stored[target.ring.use.keyPath]
       const pending = target.ring.pending
       return pending ? true : Array.isArray(keys) && keys.some((entry) => referenceText(entry) === reference)

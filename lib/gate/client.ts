@@ -2,8 +2,8 @@ import type { Connection } from 'mongoose'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { whenSet } from '../mongoose/internals'
 import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
-import { prepareInOrder } from './insert'
 import { type Gate, gateOf } from './gate'
+import { prepareInOrder } from './insert'
 
 const covered = new WeakSet<object>()
 

@@ -59,7 +59,9 @@ function observe(use: Use, model: Parameters<typeof nameOf>[0], record: Plain): 
 
 function findOptions({ options }: Request): Plain {
   const { session, collation, hint, sort } = options
-  return Object.fromEntries(Object.entries({ session, collation, hint, sort }).filter(([, value]) => value !== undefined))
+  return Object.fromEntries(
+    Object.entries({ session, collation, hint, sort }).filter(([, value]) => value !== undefined),
+  )
 }
 
 function changed(gate: Gate, { method }: Request, path: string): RecordError {

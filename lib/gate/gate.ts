@@ -12,8 +12,8 @@ import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import { bulkWrite } from './bulk'
 import { insertMany, insertOne } from './insert'
-import { refuseUnknown } from './plan'
 import { updateMany } from './many'
+import { refuseUnknown } from './plan'
 import { updateOne } from './update'
 
 /**
@@ -113,15 +113,20 @@ type Pass = (gate: Gate, args: any[]) => any
 
 const passes: Record<string, Pass> = {
   find: (gate, [filter, options, ...rest]) => gate.native.find(...read(gate, 'find', filter, options), ...rest),
-  findOne: (gate, [filter, options, ...rest]) => gate.native.findOne(...read(gate, 'findOne', filter, options), ...rest),
-  countDocuments: (gate, [filter, ...rest]) => gate.native.countDocuments(condition(gate, 'countDocuments', filter), ...rest),
+  findOne: (gate, [filter, options, ...rest]) =>
+    gate.native.findOne(...read(gate, 'findOne', filter, options), ...rest),
+  countDocuments: (gate, [filter, ...rest]) =>
+    gate.native.countDocuments(condition(gate, 'countDocuments', filter), ...rest),
   distinct: (gate, [path, filter, ...rest]) => {
     checkPath(gate.layout, path, gate.place('distinct'))
     return gate.native.distinct(path, condition(gate, 'distinct', filter), ...rest)
   },
   aggregate: (gate, [pipeline, ...rest]) => {
     const layoutOfOther = (name: string) => gate.layoutOfCollection(name)
-    return gate.native.aggregate(translatePipeline(gate.layout, pipeline, layoutOfOther, gate.place('aggregate')), ...rest)
+    return gate.native.aggregate(
+      translatePipeline(gate.layout, pipeline, layoutOfOther, gate.place('aggregate')),
+      ...rest,
+    )
   },
   deleteOne: (gate, [filter, options]) => {
     checkSort(gate.layout, options?.sort, gate.place('deleteOne'))

@@ -55,7 +55,10 @@ export async function insertMany(gate: Gate, documents: readonly unknown[], opti
 }
 
 /** Prepares all, side by side, and throws the error of the first that fails: after the others, none of which is left unawaited. */
-export async function prepareInOrder<T, R>(items: readonly T[], prepare: (item: T, index: number) => Promise<R>): Promise<R[]> {
+export async function prepareInOrder<T, R>(
+  items: readonly T[],
+  prepare: (item: T, index: number) => Promise<R>,
+): Promise<R[]> {
   const outcomes = await Promise.allSettled(items.map(prepare))
   return outcomes.map((outcome) => {
     if (outcome.status === 'rejected') throw outcome.reason

@@ -6,9 +6,9 @@ import { tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { prepareInOrder } from './insert'
-import { encryptFor, planOf, projectionFor, type Request, updateOne, withKeys } from './update'
-import { settle } from './tie'
 import type { Sealed } from './targets'
+import { settle } from './tie'
+import { encryptFor, planOf, projectionFor, type Request, updateOne, withKeys } from './update'
 
 /** How many records are read, encrypted and written together. */
 const batchSize = 100
@@ -98,11 +98,19 @@ async function prepareRecord(gate: Gate, request: Request, record: Plain): Promi
   const { conditions, update } = withKeys(plan.update as Plain, sealed)
   const { arrayFilters, collation, hint } = options
   const settings = withoutUndefined({ arrayFilters, collation, hint })
-  return { record, sealed, operation: { updateOne: { filter: tiedFilter(filter, record._id, conditions), update, ...settings } } }
+  return {
+    record,
+    sealed,
+    operation: { updateOne: { filter: tiedFilter(filter, record._id, conditions), update, ...settings } },
+  }
 }
 
 /** Whether an update was made, told by the envelopes that are stored now. */
-async function isWritten(gate: Gate, { record, sealed }: Prepared, session: ClientSession | undefined): Promise<boolean> {
+async function isWritten(
+  gate: Gate,
+  { record, sealed }: Prepared,
+  session: ClientSession | undefined,
+): Promise<boolean> {
   const stored = await gate.native.findOne({ _id: record._id }, session ? { session } : {})
   return sealed.some(({ slot }) => {
     const found = bytesOf(slot.path.reduce<any>((value, segment) => value?.[segment], stored))
@@ -115,8 +123,16 @@ async function isWritten(gate: Gate, { record, sealed }: Prepared, session: Clie
 async function updateAlone(gate: Gate, request: Request, record: Plain, progress: Progress): Promise<void> {
   const { filter, options } = request
   try {
-    const own = { ...request, method: 'updateOne', filter: tiedFilter(filter, record._id, {}), options: { ...options, upsert: false } }
-    const result = await updateOne(gate, { ...own, send: (where, update, given) => gate.native.updateOne(where, update, given) })
+    const own = {
+      ...request,
+      method: 'updateOne',
+      filter: tiedFilter(filter, record._id, {}),
+      options: { ...options, upsert: false },
+    }
+    const result = await updateOne(gate, {
+      ...own,
+      send: (where, update, given) => gate.native.updateOne(where, update, given),
+    })
     progress.matchedCount += result.matchedCount
     progress.modifiedCount += result.modifiedCount
   } catch (error) {
@@ -151,4 +167,3 @@ function concerns({ writeConcern, comment, bypassDocumentValidation }: Plain): P
 function withoutUndefined(given: Plain): Plain {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 }
-

@@ -70,12 +70,17 @@ export function refuseUnknown(root: Place, update: unknown, schema: AnySchema, p
     const location = follow(root, path)
     if (!location || location.place.fields.length === 0 || schema.path(location.segments.join('.'))) continue
     const names = [...new Set(location.place.fields.map(({ schema: own }) => schemaName(own)))].join(', ')
-    throw new OperationError('UPDATE_REFUSED', `${place}: ${path} is an encrypted field of ${names}. Write it by that model.`)
+    throw new OperationError(
+      'UPDATE_REFUSED',
+      `${place}: ${path} is an encrypted field of ${names}. Write it by that model.`,
+    )
   }
 }
 
 function schemaName(schema: object): string {
-  return String((schema as { discriminatorMapping?: { value?: unknown } }).discriminatorMapping?.value ?? 'another model')
+  return String(
+    (schema as { discriminatorMapping?: { value?: unknown } }).discriminatorMapping?.value ?? 'another model',
+  )
 }
 
 /** The same for a replacement, which is a whole record. */
@@ -104,8 +109,10 @@ function checkPath(root: Place, operator: string, path: string, value: unknown, 
   checkTarget(root, operator, path, place)
   if (operator !== '$rename') return
   for (const each of [path, String(value)]) if (follow(root, each)?.place.keysOf.length) throw keysAssigned(place, each)
-  if (follow(root, path)) throw refused(place, operator, path, 'what is in it is bound to the path. Load the record and save it.')
-  if (follow(root, String(value))) throw refused(place, operator, String(value), 'nothing can be moved there. Choose another name.')
+  if (follow(root, path))
+    throw refused(place, operator, path, 'what is in it is bound to the path. Load the record and save it.')
+  if (follow(root, String(value)))
+    throw refused(place, operator, String(value), 'nothing can be moved there. Choose another name.')
 }
 
 function checkTarget(root: Place, operator: string, path: string, place: string): void {
@@ -117,9 +124,15 @@ function checkTarget(root: Place, operator: string, path: string, place: string)
     throw keysAssigned(place, path)
   }
   if (location.place.fields.length === 0) return
-  if (location.below.length > 0) throw refused(place, operator, path, 'only a whole field can be written. Set the field itself.')
+  if (location.below.length > 0)
+    throw refused(place, operator, path, 'only a whole field can be written. Set the field itself.')
   if (!assigning.has(operator) && operator !== '$unset') {
-    throw refused(place, operator, path, 'the operator cannot work on it. Load the record, change the value and save it.')
+    throw refused(
+      place,
+      operator,
+      path,
+      'the operator cannot work on it. Load the record, change the value and save it.',
+    )
   }
 }
 
@@ -130,7 +143,8 @@ function refuseIdentity(root: Place, path: string, place: string): void {
   let at: Place | undefined = root
   for (const segment of segments.slice(0, -1)) at = step(at, segment)
   const isEncrypted = at !== undefined && [...at.children.values()].some(({ fields }) => fields.length > 0)
-  if (isEncrypted) throw refused(place, '$set', path, 'the fields beside it are bound to it. Replace the subdocument as a whole.')
+  if (isEncrypted)
+    throw refused(place, '$set', path, 'the fields beside it are bound to it. Replace the subdocument as a whole.')
 }
 
 function checkPull(root: Place, path: string, condition: unknown, place: string): void {

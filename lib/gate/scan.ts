@@ -125,7 +125,10 @@ function stepInto(walk: Walk, place: Place, key: string): Place | undefined {
     at = step(at, segment)
     if (at?.keysOf.length) throw keysAssigned(walk.place, key)
     if (at?.fields.length) {
-      throw new OperationError('WRITE_REFUSED', `${walk.place}: ${key} holds dots, and is no path to the encrypted field.`)
+      throw new OperationError(
+        'WRITE_REFUSED',
+        `${walk.place}: ${key} holds dots, and is no path to the encrypted field.`,
+      )
     }
   }
   return undefined

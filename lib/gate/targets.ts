@@ -2,15 +2,15 @@ import { ConfigurationError } from '../errors'
 import { envelopeSubtype, parseReference } from '../format/envelope'
 import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
 import { fullPathOf, partsOf } from '../mongoose/internals'
+import { isPlainObject } from '../mongoose/plain'
 import { identify, idOf, modelNameOf, nameOf } from '../record/identity'
-import { type Job, prepare, seal } from '../record/sealing'
 import { KeyRing } from '../record/ring'
 import { currentTarget, type Target } from '../record/rings'
+import { type Job, prepare, seal } from '../record/sealing'
 import { encryptedPartsOf } from '../record/staging'
-import { isPlainObject } from '../mongoose/plain'
 import { Box } from '../schema/box'
-import { ownerUseOf } from '../schema/uses'
 import type { Use } from '../schema/use'
+import { ownerUseOf } from '../schema/uses'
 import type { Slot } from './scan'
 
 /**
@@ -127,7 +127,8 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
     return { ring, place: ring.identity.place }
   }
   const ownerUse = ownerUseOf(model.schema, use)
-  if (!ownerUse) throw new ConfigurationError('OPTION_INVALID', `${name}: dataKey: 'owner' needs a use of the plugin on the record.`)
+  if (!ownerUse)
+    throw new ConfigurationError('OPTION_INVALID', `${name}: dataKey: 'owner' needs a use of the plugin on the record.`)
   const owner = identify(host, name, id)
   const ring = rawRing(raw, ownerUse, owner.name, () => {
     const keys = reached.stored?.[ownerUse.keyPath]
@@ -138,7 +139,9 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
 
 /** An `_id` as documents have it: the driver may give another type for what is stored than the schema says. */
 function castId(schema: AnySchema, id: unknown): unknown {
-  const type = schema.path('_id') as unknown as { cast(value: unknown, doc: undefined, init: true): unknown } | undefined
+  const type = schema.path('_id') as unknown as
+    | { cast(value: unknown, doc: undefined, init: true): unknown }
+    | undefined
   if (id === undefined || id === null || !type) return id
   try {
     return type.cast(id, undefined, true)
@@ -174,7 +177,12 @@ function rawRing(raw: RawRings, use: Use, name: string, make: () => KeyRing): Ke
 }
 
 /** The document that the functions `context` and `keyId` are asked of: made of what is stored or sent, where there are any. */
-function subjectFor(use: Use, model: AnyModel, { id, stored, content }: Reached, path: readonly string[]): Doc | undefined {
+function subjectFor(
+  use: Use,
+  model: AnyModel,
+  { id, stored, content }: Reached,
+  path: readonly string[],
+): Doc | undefined {
   if (!use.isCustom) return undefined
   const values = { ...(withoutBoxes(content ?? stored) as Plain), _id: id }
   const doc = (model as unknown as { hydrate(values: object): Doc }).hydrate(values)
@@ -183,7 +191,8 @@ function subjectFor(use: Use, model: AnyModel, { id, stored, content }: Reached,
 
 /** The name that goes into the context: of the model whose query or document brought the box, else of one that has the field. */
 function modelNameFor({ owner }: Box, model: AnyModel): string {
-  if (isDocument(owner)) return (modelOf(ownerOf(owner)) as { modelName?: string }).modelName ? modelNameOf(owner) : nameOf(model)
+  if (isDocument(owner))
+    return (modelOf(ownerOf(owner)) as { modelName?: string }).modelName ? modelNameOf(owner) : nameOf(model)
   const asked = typeof owner === 'function' ? owner : (owner as { model?: unknown } | null | undefined)?.model
   return nameOf((asked as object | undefined) ?? model)
 }

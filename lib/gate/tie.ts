@@ -1,9 +1,10 @@
 import type { ClientSession } from 'mongoose'
-import { type Doc, isDocument, type Plain } from '../mongoose/host'
 import { referenceOf } from '../format/entry'
+import { type Doc, isDocument, type Plain } from '../mongoose/host'
 import { transactionOf } from '../record/fetching'
 import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
 import { ringStored } from '../record/rings'
+import { noticeChanges } from '../record/staging'
 import { noteUncommitted } from '../record/transactions'
 import type { Sealed } from './targets'
 
@@ -61,6 +62,8 @@ export function settle(sealed: readonly Sealed[], session: ClientSession | undef
       noteUncommitted(box.owner as Doc, transaction, box, key && { ring: target.ring, key })
     }
   }
+  // Mongoose 8 takes all for saved where only some paths were to be.
+  for (const owner of new Set(sealed.map(({ box }) => box.owner))) if (isDocument(owner)) noticeChanges(owner)
 }
 
 function pendingOf({ pending }: KeyRing, reference: string): OpenKey | undefined {
@@ -72,7 +75,9 @@ function pendingOf({ pending }: KeyRing, reference: string): OpenKey | undefined
  * element: MongoDB lets one array alone decide it.
  */
 function hasKey(ring: KeyRing, keyPath: string, index: number): Plain {
-  return { [`${keyPath}.${index}.commitment`]: ring.use.host.binary(storedCommitment(ring.stored[index]) as Uint8Array) }
+  return {
+    [`${keyPath}.${index}.commitment`]: ring.use.host.binary(storedCommitment(ring.stored[index]) as Uint8Array),
+  }
 }
 
 function hasExactly(ring: KeyRing, keyPath: string): Plain {

@@ -74,7 +74,11 @@ async function updateDocument(gate: Gate, request: Request, plan: Plan, aimed: r
 }
 
 /** Tells a record that was overtaken from one that is gone, or that does not match what the user asked for. */
-async function refuseOvertaken(gate: Gate, { filter, options, method }: Request, sealed: readonly Sealed[]): Promise<void> {
+async function refuseOvertaken(
+  gate: Gate,
+  { filter, options, method }: Request,
+  sealed: readonly Sealed[],
+): Promise<void> {
   const stored = await gate.native.findOne(filter, sessionOnly(options))
   if (!stored) return
   refreshFrom(
@@ -89,7 +93,8 @@ async function attemptUpdate(gate: Gate, request: Request, attempt: number): Pro
   const { filter, options } = request
   const plan = planOf(gate, request)
   const found = await findReached(gate, request, plan)
-  if (!found && !options.upsert) return { result: await request.send(matchingNothing(filter), empty(gate, plan), options) }
+  if (!found && !options.upsert)
+    return { result: await request.send(matchingNothing(filter), empty(gate, plan), options) }
   if (!found) return upsert(gate, request, plan, attempt)
   const raw: RawRings = new Map()
   const sealed = await encryptFor(gate, plan, { id: found._id, stored: found }, raw)
@@ -113,7 +118,9 @@ export function aimFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings):
   for (const slot of plan.slots) if (slot.operator === '$setOnInsert') delete slot.holder[slot.key]
   refuseMissing(gate, slots, reached)
   const content = plan.isReplacement ? { content: plan.update as Plain } : {}
-  const own = plan.isReplacement ? { id: (plan.update as Plain)._id ?? reached.id, stored: undefined, ...content } : reached
+  const own = plan.isReplacement
+    ? { id: (plan.update as Plain)._id ?? reached.id, stored: undefined, ...content }
+    : reached
   return aim(slots, own, raw, gate.models)
 }
 
@@ -166,7 +173,10 @@ async function findReached(gate: Gate, { filter, options }: Request, plan: Plan)
   const { sort, collation, hint, session } = options
   const projection = plan.isReplacement ? { _id: 1 } : needsWhole(gate) ? undefined : projectionFor(plan)
   const settings = { projection, sort, collation, hint, session }
-  return gate.native.findOne(filter, Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)))
+  return gate.native.findOne(
+    filter,
+    Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)),
+  )
 }
 
 /** The `_id`s and wrapped keys of the record, and of the subdocuments that are written to. */

@@ -1,6 +1,6 @@
 import { DecryptCommand, GenerateDataKeyCommand, KMSClient, ReEncryptCommand } from '@aws-sdk/client-kms'
-import { dataKeyLength } from '../format/datakey'
 import { ConfigurationError, KeyProviderError, type KeyProviderErrorCode } from '../errors'
+import { dataKeyLength } from '../format/datakey'
 import type { KeyProvider } from './provider'
 
 /** Options of {@link awsKms}. */

@@ -1,8 +1,8 @@
 import { createHash, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { ConfigurationError, KeyProviderError } from '../errors'
 import { decrypt, encrypt, nonceLength, tagLength } from '../format/cipher'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import { dataKeyLength } from '../format/datakey'
-import { ConfigurationError, KeyProviderError } from '../errors'
 import type { KeyProvider } from './provider'
 
 /** Options of {@link localKms}. */

@@ -107,7 +107,9 @@ export function isDocument(value: unknown): value is Doc {
 
 /** The schema that a document was made with. */
 export function schemaOf(doc: Doc): AnySchema {
-  return (doc.constructor as unknown as { schema?: AnySchema }).schema ?? (doc as unknown as { schema: AnySchema }).schema
+  return (
+    (doc.constructor as unknown as { schema?: AnySchema }).schema ?? (doc as unknown as { schema: AnySchema }).schema
+  )
 }
 
 /** The model of a top-level document. */

@@ -101,7 +101,15 @@ export function beforeCast(model: AnyModel, look: (filter: unknown, update: unkn
  */
 export function convertDocuments(model: AnyModel): void {
   const { prototype } = (model as unknown as { Query: { prototype: Record<string, Method> } }).Query
-  for (const name of ['updateOne', 'updateMany', 'replaceOne', 'findOneAndUpdate', 'findOneAndReplace', 'merge', 'setUpdate']) {
+  for (const name of [
+    'updateOne',
+    'updateMany',
+    'replaceOne',
+    'findOneAndUpdate',
+    'findOneAndReplace',
+    'merge',
+    'setUpdate',
+  ]) {
     const original = prototype[name] as Method
     Object.defineProperty(prototype, name, {
       configurable: true,
@@ -134,4 +142,3 @@ export function whenSet(holder: object, property: string, call: (value: any) => 
     },
   })
 }
-

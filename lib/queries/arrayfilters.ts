@@ -33,8 +33,7 @@ function elementsOf(root: Place, update: unknown): Place[] {
     for (const segment of path.split('.')) {
       at = step(at, segment)
       const [, identifier] = /^\$\[(\w+)\]$/.exec(segment) ?? []
-      // Within an encrypted field there are no elements: the update itself is refused.
-      if (at && at.fields.length === 0 && identifier) elements.children.set(identifier, at)
+      if (at && identifier) elements.children.set(identifier, at)
     }
     return elements.isClear ? [] : [elements]
   })

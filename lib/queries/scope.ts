@@ -34,7 +34,7 @@ export function binding(scope: Scope, variables: Readonly<Record<string, Place |
 export function readPath(scope: Scope, expression: string): Place | undefined {
   const segments = expression.replace(/^\$\$?/, '').split('.')
   let at = expression.startsWith('$$') ? variable(scope, segments.shift() as string) : scope.current
-  if (at === undefined || segments.length === 0) return at
+  if (at === undefined) return undefined
   const location = follow(at, segments)
   if (location?.place.fields.length) {
     throw refused(scope.place, expression.replace(/^\$\$(ROOT\.|CURRENT\.)?|^\$/, ''))

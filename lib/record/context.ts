@@ -11,7 +11,12 @@ import { type Identity, recordName } from './identity'
  */
 
 /** The encryption context of a record: `Record`, and the pairs that the option adds to it or gives in its place. */
-export function contextOf(use: Use, { context }: Generation, identity: Identity, subject: Doc | undefined): EncryptionContext {
+export function contextOf(
+  use: Use,
+  { context }: Generation,
+  identity: Identity,
+  subject: Doc | undefined,
+): EncryptionContext {
   const record = { Record: identity.name }
   if (context === undefined) return record
   const note = (path: string) => {

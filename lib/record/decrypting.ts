@@ -1,7 +1,7 @@
 import { RecordError } from '../errors'
+import { bytesOf } from '../format/entry'
 import { type AnyModel, type Doc, isDocument, type Plain, schemaOf } from '../mongoose/host'
 import { indexedPathOf } from '../mongoose/internals'
-import { bytesOf } from '../format/entry'
 import { usesOf } from '../schema/uses'
 import { nameOf } from './identity'
 import { openDocument, plainFieldsOf } from './opening'
@@ -33,7 +33,10 @@ async function decryptRecord(model: AnyModel, record: unknown): Promise<unknown>
 
 async function decryptLean(model: AnyModel, lean: Plain): Promise<Plain> {
   if (lean._id === undefined || lean._id === null) {
-    throw new RecordError('ID_NOT_SELECTED', `${nameOf(model)}.decrypt(): the lean object has no _id. Select it when loading.`)
+    throw new RecordError(
+      'ID_NOT_SELECTED',
+      `${nameOf(model)}.decrypt(): the lean object has no _id. Select it when loading.`,
+    )
   }
   const doc = (model as unknown as { hydrate(values: Plain): Doc }).hydrate(lean)
   const parts = encryptedPartsOf(doc)
@@ -49,7 +52,10 @@ function checkKeys(model: AnyModel, part: Doc, stored: Plain | undefined): void 
   for (const use of usesOf(schemaOf(part))) {
     if (use.byOwner || !stored || stored[use.keyPath] !== undefined) continue
     if (![...use.fields.keys()].some((name) => bytesOf(stored[name]))) continue
-    throw new RecordError('KEY_NOT_SELECTED', `${nameOf(model)}.decrypt(): ${use.keyPath} was not selected. Select it, too.`)
+    throw new RecordError(
+      'KEY_NOT_SELECTED',
+      `${nameOf(model)}.decrypt(): ${use.keyPath} was not selected. Select it, too.`,
+    )
   }
 }
 

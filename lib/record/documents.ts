@@ -1,5 +1,15 @@
 import { RecordError } from '../errors'
-import { type AnySchema, type Doc, type Host, isDocument, type Method, type Plain, schemaOf, topOf, valuesOf } from '../mongoose/host'
+import {
+  type AnySchema,
+  type Doc,
+  type Host,
+  isDocument,
+  type Method,
+  type Plain,
+  schemaOf,
+  topOf,
+  valuesOf,
+} from '../mongoose/host'
 import { isInternalShape } from '../mongoose/internals'
 import { Box } from '../schema/box'
 import { cleanMarks } from '../schema/holder'
@@ -128,7 +138,8 @@ function setField(own: Method, doc: Doc, path: unknown, value: unknown, rest: un
 
 /** An object of values may name paths below a field, which are no paths of the schema. */
 function setAll(own: Method, doc: Doc, values: unknown, value: unknown, rest: unknown[]): unknown {
-  if (typeof values !== 'object' || values === null || isDocument(values) || value) return own.call(doc, values, value, ...rest)
+  if (typeof values !== 'object' || values === null || isDocument(values) || value)
+    return own.call(doc, values, value, ...rest)
   const below: string[] = []
   const left: string[] = []
   for (const [key, item] of Object.entries(values)) {
@@ -191,7 +202,11 @@ function withoutFields(own: Method, doc: Doc, options: Plain | undefined, json: 
   }
   hiding.add(transform)
   const asked = { ...options, transform }
-  return own.call(doc, options?._calledWithOptions ? { ...asked, _calledWithOptions: { ...called, transform } } : asked, json)
+  return own.call(
+    doc,
+    options?._calledWithOptions ? { ...asked, _calledWithOptions: { ...called, transform } } : asked,
+    json,
+  )
 }
 
 /** Transforms that leave out encrypted fields already; subdocuments inherit that of their owner. */
@@ -204,7 +219,9 @@ function hide(doc: Doc, result: Plain): void {
 }
 
 function schemaTransform(doc: Doc, json: boolean | undefined): Method | undefined {
-  const { _defaultToObjectOptions } = schemaOf(doc) as unknown as { _defaultToObjectOptions(json?: boolean): Plain | undefined }
+  const { _defaultToObjectOptions } = schemaOf(doc) as unknown as {
+    _defaultToObjectOptions(json?: boolean): Plain | undefined
+  }
   const { transform } = _defaultToObjectOptions.call(schemaOf(doc), json) ?? {}
   return typeof transform === 'function' ? transform : undefined
 }

@@ -46,4 +46,3 @@ export interface Transaction {
 export function transactionOf(session: ClientSession | undefined): Transaction | undefined {
   return session?.inTransaction() ? (session as unknown as { transaction: Transaction }).transaction : undefined
 }
-

@@ -1,5 +1,5 @@
-import { decryptEnvelope, encodeAad, parseReference } from '../format/envelope'
 import { DecryptionError, RecordError } from '../errors'
+import { decryptEnvelope, encodeAad, parseReference } from '../format/envelope'
 import { type Doc, isDocument, schemaOf, valuesOf } from '../mongoose/host'
 import { toPlain } from '../mongoose/plain'
 import { Box } from '../schema/box'
@@ -103,7 +103,13 @@ export function placeOf(box: Box): string {
 }
 
 /** What decrypts to the plaintext of an envelope, as it is bound to where it stands. */
-export function decryptFor(target: Target, field: string, envelope: Uint8Array, { key, context }: OpenKey, place: string): Buffer {
+export function decryptFor(
+  target: Target,
+  field: string,
+  envelope: Uint8Array,
+  { key, context }: OpenKey,
+  place: string,
+): Buffer {
   return decryptEnvelope(key, encodeAad(target.ring.prefix(context, target.place), field), envelope, place)
 }
 

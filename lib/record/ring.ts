@@ -1,8 +1,8 @@
+import { DecryptionError, RecordError } from '../errors'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import type { DataKey } from '../format/datakey'
 import { bytesOf, encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from '../format/entry'
 import { encodeAadPrefix } from '../format/envelope'
-import { DecryptionError, RecordError } from '../errors'
 import { type Doc, valuesOf } from '../mongoose/host'
 import { StoredKeys } from '../schema/type'
 import type { Use } from '../schema/use'
@@ -58,7 +58,9 @@ export class KeyRing {
 
   /** Whether the record has the data key with this reference, or is about to. */
   has(reference: string): boolean {
-    return (this.#pending && referenceOf(this.#pending.entry.commitment) === reference) || this.indexOf(reference) !== -1
+    return (
+      (this.#pending && referenceOf(this.#pending.entry.commitment) === reference) || this.indexOf(reference) !== -1
+    )
   }
 
   /** The position of a stored data key; -1 where it is not stored. */
@@ -213,7 +215,12 @@ export class KeyRing {
     const { identity, use, subject } = this
     const stored = this.#stored[this.indexOf(reference)]
     if (stored !== undefined) return parseWrappedKey(stored, identity.name)
-    if (subject && !subject.$isNew && !(valuesOf(subject)[use.keyPath] instanceof StoredKeys) && !subject.isSelected(use.keyPath)) {
+    if (
+      subject &&
+      !subject.$isNew &&
+      !(valuesOf(subject)[use.keyPath] instanceof StoredKeys) &&
+      !subject.isSelected(use.keyPath)
+    ) {
       throw new RecordError(
         'KEY_NOT_SELECTED',
         `${identity.name}: ${use.keyPath} was not selected when the record was loaded. Select it, or the whole record.`,

@@ -2,9 +2,9 @@ import { ConfigurationError, RecordError } from '../errors'
 import { type Doc, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
 import { StoredKeys } from '../schema/type'
-import { ownerUseOf, usesOf } from '../schema/uses'
 import type { Use } from '../schema/use'
-import { type Identity, idOf, identityOf, recordName } from './identity'
+import { ownerUseOf, usesOf } from '../schema/uses'
+import { type Identity, identityOf, idOf, recordName } from './identity'
 import { KeyRing } from './ring'
 
 /** What a value is encrypted under, and bound to. */

@@ -59,11 +59,15 @@ interface Found {
 
 async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<boolean> {
   const fresh = (modelOf(owner) as unknown as { hydrate(values: Plain): Doc }).hydrate(stored)
-  const found = partsToRotate(doc, owner, fresh).flatMap((part) => envelopesOf(part, part === fresh ? stored : valueAt(stored, part)))
+  const found = partsToRotate(doc, owner, fresh).flatMap((part) =>
+    envelopesOf(part, part === fresh ? stored : valueAt(stored, part)),
+  )
   if (found.length === 0) return true
   const plaintexts = await Promise.all(found.map(open))
   const drawn = new Map<KeyRing, OpenKey>()
-  await Promise.all([...new Set(found.map(({ target }) => target.ring))].map(async (ring) => void drawn.set(ring, await ring.draw())))
+  await Promise.all(
+    [...new Set(found.map(({ target }) => target.ring))].map(async (ring) => void drawn.set(ring, await ring.draw())),
+  )
   const written: Plain = {}
   const conditions: Plain[] = []
   for (const [index, { path, field, target, envelope }] of found.entries()) {
@@ -111,9 +115,14 @@ function partsToRotate(doc: Doc, owner: Doc, fresh: Doc): Doc[] {
       `${recordName(doc)}: its data key is that of the record that holds it. Rotate that.`,
     )
   }
-  const own = parts.filter((part) => part !== fresh && String(idOf(part)) === String(idOf(doc)) && indexedPathOf(part) === indexedPathOf(doc))
+  const own = parts.filter(
+    (part) => part !== fresh && String(idOf(part)) === String(idOf(doc)) && indexedPathOf(part) === indexedPathOf(doc),
+  )
   if (own.length > 0) return own
-  throw new RecordError('RECORD_CHANGED', `${recordName(doc)}: the subdocument is stored no more, or at another place. Load the record.`)
+  throw new RecordError(
+    'RECORD_CHANGED',
+    `${recordName(doc)}: the subdocument is stored no more, or at another place. Load the record.`,
+  )
 }
 
 function envelopesOf(part: Doc, raw: unknown): Found[] {
@@ -164,7 +173,10 @@ async function write(owner: Doc, written: Plain, conditions: readonly Plain[], s
 /** The user's document knows the new key as well, so that its values stay within reach. */
 function learn(owner: Doc, fresh: Doc, ring: KeyRing, key: OpenKey): void {
   const part = ring.subject as Doc
-  const own = part === fresh ? owner : encryptedPartsOf(owner).find((each) => each !== owner && indexedPathOf(each) === indexedPathOf(part))
+  const own =
+    part === fresh
+      ? owner
+      : encryptedPartsOf(owner).find((each) => each !== owner && indexedPathOf(each) === indexedPathOf(part))
   if (own && String(idOf(own)) === String(idOf(part))) currentTarget(own, ring.use).ring.learn(key)
 }
 

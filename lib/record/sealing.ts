@@ -1,5 +1,5 @@
-import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
 import { RecordError } from '../errors'
+import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
 import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import { openBox, placeOf } from './opening'
@@ -63,7 +63,8 @@ export function seal(job: Job, writers: Writers): Uint8Array {
   const envelope = encryptEnvelope(key.key, aad, plaintext)
   plaintext.fill(0)
   // A box that stands in another document, or in an update for many records, is not what is stored here.
-  if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target)) box.sealed(envelope, target)
+  if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target))
+    box.sealed(envelope, target)
   return envelope
 }
 

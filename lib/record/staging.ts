@@ -3,8 +3,8 @@ import { type Doc, isDocument, ownerOf, schemaOf, valuesOf } from '../mongoose/h
 import { isSaving, partsOf } from '../mongoose/internals'
 import { Box } from '../schema/box'
 import { StoredKeys } from '../schema/type'
-import { usesOf } from '../schema/uses'
 import type { Use } from '../schema/use'
+import { usesOf } from '../schema/uses'
 import { fetchStored } from './fetching'
 import { recordName } from './identity'
 import { boxesOf } from './opening'
@@ -62,7 +62,9 @@ export function settleOwner(part: Doc, box: Box): void {
 async function jobsOf(part: Doc, use: Use): Promise<Job[]> {
   const boxes = boxesOf(part).filter((box) => box.use === use)
   const isWritten = (box: Box) => part.$isNew || isChanged(part, box.field.name)
-  const touched = boxes.filter((box) => isWritten(box) && !(part.$isNew && box.isEmpty && !isChanged(part, box.field.name)))
+  const touched = boxes.filter(
+    (box) => isWritten(box) && !(part.$isNew && box.isEmpty && !isChanged(part, box.field.name)),
+  )
   if (touched.length === 0 && !mayHaveMoved(part, use)) return []
   await loadKeys(part, use)
   const target = currentTarget(part, use)
@@ -120,4 +122,3 @@ async function loadKeys(part: Doc, use: Use): Promise<void> {
   const keys = stored?.[keyPath]
   if (keys !== undefined && keys !== null) valuesOf(part)[keyPath] = new StoredKeys(keys)
 }
-

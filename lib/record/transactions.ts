@@ -1,6 +1,6 @@
 import { bytesOf, referenceOf } from '../format/entry'
 import { type Doc, valuesOf } from '../mongoose/host'
-import { Box } from '../schema/box'
+import type { Box } from '../schema/box'
 import { fetchStored, type Transaction } from './fetching'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 

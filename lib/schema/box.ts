@@ -1,8 +1,8 @@
 import { inspect } from 'node:util'
 import { OperationError } from '../errors'
 import type { Doc } from '../mongoose/host'
-import type { Field } from './fields'
 import { markSaved } from '../mongoose/internals'
+import type { Field } from './fields'
 import { heldValue, hold, type Origin, storedValue } from './holder'
 import type { Use } from './use'
 
@@ -172,7 +172,10 @@ export class Box {
   /** The open value in the shape in which Mongoose would have stored it. */
   stored(): unknown {
     if (this.#holder) return storedValue(this.field, this.#holder)
-    const { toObject, _bsontype } = Object(this.#value) as { toObject?: (options: object) => unknown; _bsontype?: string }
+    const { toObject, _bsontype } = Object(this.#value) as {
+      toObject?: (options: object) => unknown
+      _bsontype?: string
+    }
     const isBytes = Buffer.isBuffer(this.#value) && _bsontype === undefined && toObject !== undefined
     return isBytes ? toObject.call(this.#value, { transform: false, virtuals: false }) : this.#value
   }

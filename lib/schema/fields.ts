@@ -1,6 +1,6 @@
 import type { SchemaType } from 'mongoose'
 import { ConfigurationError } from '../errors'
-import { type AnySchema, type Doc, eachSchemaType, type Host, topOf } from '../mongoose/host'
+import { type AnySchema, type Doc, eachSchemaType, type Host } from '../mongoose/host'
 import { Binding } from './binding'
 
 /** One encrypted field, as the schema was built with it. */

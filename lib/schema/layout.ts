@@ -96,7 +96,9 @@ export function isEncrypted(schema: AnySchema, seen: Set<AnySchema> = new Set())
   if (seen.has(schema)) return false
   seen.add(schema)
   const types = Object.values(schema.paths) as SchemaType[]
-  return types.some((type) => holdsEncrypted(type, seen)) || discriminatorsOf(schema).some((own) => isEncrypted(own, seen))
+  return (
+    types.some((type) => holdsEncrypted(type, seen)) || discriminatorsOf(schema).some((own) => isEncrypted(own, seen))
+  )
 }
 
 /** The schemas of a schema's discriminators. Mongoose knows of them before their models are complete. */
@@ -138,10 +140,16 @@ function addSchema(root: Place, schema: AnySchema, model: AnyModel, seen: Readon
   for (const own of discriminatorsOf(schema)) addSchema(root, own, model, within)
 }
 
-function addType(place: Place, type: SchemaType, of: Pick<FieldHere, 'model' | 'schema'>, seen: ReadonlySet<AnySchema>): void {
+function addType(
+  place: Place,
+  type: SchemaType,
+  of: Pick<FieldHere, 'model' | 'schema'>,
+  seen: ReadonlySet<AnySchema>,
+): void {
   const encrypted = encryptedFieldOf(type)
   const use = keysUseOf(type)
-  if (encrypted && !place.fields.some(({ field }) => field === encrypted.field)) place.fields.push({ ...encrypted, ...of })
+  if (encrypted && !place.fields.some(({ field }) => field === encrypted.field))
+    place.fields.push({ ...encrypted, ...of })
   if (use && !place.keysOf.includes(use)) place.keysOf.push(use)
   if (encrypted || use) return
   const { schema, $__schemaType: value } = type as Nesting

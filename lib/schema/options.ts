@@ -6,7 +6,12 @@ import type { KeyProvider } from '../kms/provider'
 /** A KMS key: a key id, ARN, alias or alias ARN, or a function of the record that gives one. */
 export type KeyIdOption<Doc = any> = string | ((record: Doc) => string)
 
-/** Gives the encryption context of a record: what KMS logs and what IAM can put conditions on. */
+/**
+ * Gives the encryption context of a record: what KMS logs and what IAM can put conditions on. Its pairs are added to
+ * `{ Record: '<base model name>/<_id>' }`; a `Record` among them takes the place of that one.
+ *
+ * @example (record) => ({ Tenant: record.tenant }) // { Record: 'User/65f0…', Tenant: 'acme' }
+ */
 export type ContextOption<Doc = any> = (record: Doc) => EncryptionContext
 
 /** An earlier generation of key and context: its records are still read, and no longer written. */
@@ -16,10 +21,24 @@ export interface PreviousVersion<Doc = any> {
 }
 
 /**
- * When a record is opened. `'onAccess'`: the virtual of a locked record returns a promise, and awaiting it opens the
- * record. `'onLoad'`: find hooks open the records first, and virtuals are plain values.
+ * When a record is opened. `'onAccess'`: the getter of a locked field returns a promise, and awaiting it opens the
+ * record. `'onLoad'`: finds open the records first, and getters give plain values.
  */
 export type DecryptOption = 'onAccess' | 'onLoad'
+
+/**
+ * Under which data key the fields of a subdocument are encrypted. `'owner'`: under the data key of the record that
+ * holds it, so that one opening of that record opens the subdocuments with it.
+ */
+export type DataKeyOption = 'owner'
+
+/** Other names for what the plugin adds, where the application has methods or statics of those names already. */
+export interface MethodsOption<Decrypt extends string = string, RotateKmsKey extends string = string> {
+  /** The name of the document method and of the static `decrypt`. */
+  readonly decrypt?: Decrypt
+  /** The name of the document method `rotateKmsKey`. */
+  readonly rotateKmsKey?: RotateKmsKey
+}
 
 /**
  * The encrypted fields: an ordinary Mongoose schema definition, or an array of names, each a `String`. `Name` is there
@@ -30,18 +49,27 @@ export type FieldsOption<Name extends string = string> =
   | readonly Name[]
 
 /** The options of `schema.plugin(kmsEncrypted, options)`. */
-export interface KmsEncryptedOptions<Fields = FieldsOption, Mode extends DecryptOption = DecryptOption, Doc = any> {
+export interface KmsEncryptedOptions<
+  Fields = FieldsOption,
+  Mode extends DecryptOption = DecryptOption,
+  Doc = any,
+  Decrypt extends string = string,
+  RotateKmsKey extends string = string,
+> {
   /** The KMS key that wraps the data keys. Required unless the provider has one of its own. */
   readonly keyId?: KeyIdOption<Doc> | undefined
   /** Default: `awsKms()`. */
   readonly provider?: KeyProvider
   /** An ordinary Mongoose schema definition of the encrypted fields, or an array of names, each a `String`. */
   readonly fields: Fields
-  /** Default: `{ Record: '<base model name>/<_id>' }`. */
+  /** Pairs of the encryption context besides the default, `{ Record: '<base model name>/<_id>' }`, or in its place. */
   readonly context?: ContextOption<Doc>
   /** Default: `'onAccess'`. */
   readonly decrypt?: Mode
-  /** Names a second, third… data key on the same schema; its path is `encrypted_kms_key_<name>`. */
+  /**
+   * Names a second, third… data key on the same schema; its path is `encrypted_kms_key_<name>`. With
+   * `dataKey: 'owner'`, which of the owner's data keys is meant.
+   */
   readonly name?: string
   /** The current generation of key and context, a positive integer. Default 1. */
   readonly version?: number
@@ -49,8 +77,14 @@ export interface KmsEncryptedOptions<Fields = FieldsOption, Mode extends Decrypt
   readonly previousVersions?: Readonly<Record<number, PreviousVersion<Doc>>>
   /** Where the wrapped keys are stored. Default: `encrypted_kms_key`. */
   readonly keyPath?: string
-  /** Where the ciphertext of a field is stored. Default: `encrypted_<field>`. */
-  readonly ciphertextPath?: (field: string) => string
   /** Keeps opened data keys across records and requests. Off by default: a cached read leaves no line in CloudTrail. */
   readonly cache?: CacheOptions
+  /**
+   * `'owner'`, for the schema of a subdocument: its fields are encrypted under the data key of the record that holds
+   * it, that is under a use of this plugin on the owner's schema. Key, provider, context, generations, cache and key
+   * path are the owner's then and cannot be given. By default every subdocument has a data key of its own.
+   */
+  readonly dataKey?: DataKeyOption
+  /** Other names for the document methods `decrypt` and `rotateKmsKey` and for the static `decrypt`. */
+  readonly methods?: MethodsOption<Decrypt, RotateKmsKey>
 }

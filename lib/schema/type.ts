@@ -166,7 +166,11 @@ function defineFieldType(host: Host): TypeClass {
       if (typeof immutable === 'function' && !immutable.call(doc, doc)) return false
       const isSame = prior instanceof Box && prior.isOpen && prior.stored() === value
       if (strictModeOf(doc) === 'throw' && !isSame) {
-        const Strict = MongooseError.StrictModeError as unknown as new (path: string, text: string, is: boolean) => Error
+        const Strict = MongooseError.StrictModeError as unknown as new (
+          path: string,
+          text: string,
+          is: boolean,
+        ) => Error
         throw new Strict(this.path, `Path \`${this.path}\` is immutable and strict mode is set to throw.`, true)
       }
       return true
@@ -210,7 +214,8 @@ function defineFieldType(host: Host): TypeClass {
       const { field, use } = this.encrypted
       if (value instanceof Box && !value.isOpen) return
       const holder = holderOf(field, value, scope)
-      if (!holder) return validateInner(field.inner as Inner, value instanceof Box ? value.value() : value, scope, options)
+      if (!holder)
+        return validateInner(field.inner as Inner, value instanceof Box ? value.value() : value, scope, options)
       const paths = use.access.pathsToValidate(scope, field.name)
       try {
         await holder.validate(paths as never)

@@ -1,5 +1,17 @@
-import type { Document, HydratedDocument, Model, ObtainDocumentType } from 'mongoose'
-import type { DecryptOption, FieldsOption, KmsEncryptedOptions } from './options'
+import type {
+  BufferToBinary,
+  Default__v,
+  Document,
+  FlattenMaps,
+  HydratedDocument,
+  mongo,
+  ObtainDocumentType,
+  QueryWithHelpers,
+  Require_id,
+  TreatAsPrimitives,
+  Types,
+} from 'mongoose'
+import type { DecryptOption, FieldsOption, KmsEncryptedOptions, MethodsOption } from './options'
 
 declare const pluginBrand: unique symbol
 
@@ -33,10 +45,17 @@ export type EncryptedFields<Fields, Mode extends DecryptOption = 'onAccess'> = [
   ? PlainFields<Fields>
   : { [Field in keyof PlainFields<Fields>]: PlainFields<Fields>[Field] | Promise<PlainFields<Fields>[Field]> }
 
-/** What a document has besides its fields. `Plain` are the plain values of all encrypted fields of the schema. */
-export interface EncryptedMethods<Plain> {
+/**
+ * What the type of a document or subdocument knows of the plain values of its encrypted fields. There is no such
+ * property. It is optional, so that intersections (of a discriminator with its base) have the fields of both. Its name
+ * is a string, and all that is used here but not exported a type alias, so that applications can emit declarations.
+ */
+type EncryptedValues<Values> = { readonly '~plain'?: Values }
+
+/** What a document or subdocument has besides its fields. */
+export interface EncryptedMethods {
   /** Opens the record, unless it is open, and gives the plain values of all encrypted fields. */
-  decrypt(): Promise<Plain>
+  decrypt(): Promise<Plain<this>>
   /**
    * Gives the record a new data key: every stored field is encrypted anew under it, in one write that is made only if
    * none of them changed meanwhile. Unsaved changes stay as they are.
@@ -44,66 +63,164 @@ export interface EncryptedMethods<Plain> {
   rotateKmsKey(): Promise<void>
 }
 
+/** What the plugin adds to a model. */
+export interface EncryptedStatics {
+  /** Opens many records, a bounded number of them at once: documents, or lean objects with their key and envelopes. */
+  decrypt<Entry extends object>(records: readonly Entry[]): Promise<Decrypted<Entry, PlainOfModel<this>>[]>
+  /** Opens one record. */
+  decrypt<Entry extends object>(record: Entry): Promise<Decrypted<Entry, PlainOfModel<this>>>
+}
+
 /**
  * All that the plugin adds to a document, for where TypeScript cannot follow `schema.plugin()`: with NestJS, or where a
  * document or model type is written by hand.
  *
+ * `Names` is the option `methods`, where it is used.
+ *
  * @example type UserDocument = HydratedDocument<User, Encrypted<typeof fields>>
  */
-export type Encrypted<Fields, Mode extends DecryptOption = 'onAccess'> = EncryptedFields<Fields, Mode> &
-  EncryptedMethods<PlainFields<Fields>>
+export type Encrypted<
+  Fields,
+  Mode extends DecryptOption = 'onAccess',
+  Names extends MethodsOption = Record<never, never>,
+> = EncryptedFields<Fields, Mode> &
+  EncryptedValues<PlainFields<Fields>> &
+  Methods<
+    Names extends { readonly decrypt: infer Name extends string } ? Name : 'decrypt',
+    Names extends { readonly rotateKmsKey: infer Name extends string } ? Name : 'rotateKmsKey'
+  >
 
-/** What `Model.decrypt()` makes of one record: of a document its encrypted fields, of a lean object itself with them. */
-export type Decrypted<Entry, Plain> = Entry extends Document<any> ? Plain : Merged<Entry, Plain>
+/** What `Model.decrypt()` makes of a record: of a document its encrypted fields, of a lean object itself with them. */
+export type Decrypted<Entry, Values> = Entry extends Document<any> ? Values : Merged<Entry, Values>
 
-/**
- * What the plugin adds to a model: `decrypt()`, and more overloads of what writes new records. Mongoose 9 refuses unknown
- * keys there, so it has to be told of the encrypted ones.
- *
- * `Raw` is the document as it is stored, `Plain` the encrypted fields, `Doc` the hydrated document.
- */
-export interface EncryptedStatics<Raw, Plain, Doc> extends Pick<AsIfPlain<Raw, Plain, Doc>, Creating> {
-  /** Opens many records, a bounded number of them at once: documents, or lean objects with their key and ciphertexts. */
-  decrypt<Entry extends object>(records: readonly Entry[]): Promise<Decrypted<Entry, Plain>[]>
-  /** Opens one record. */
-  decrypt<Entry extends object>(record: Entry): Promise<Decrypted<Entry, Plain>>
+/** The plain values of all encrypted fields of a document. */
+type Plain<Doc> = Doc extends { readonly '~plain'?: infer Values } ? Flat<NonNullable<Values>> : unknown
+
+type PlainOfModel<Model> = Model extends { hydrate(stored: any): infer Doc } ? Plain<Doc> : unknown
+
+/** The methods under the names asked for. Names that are only known when the program runs are as if not given. */
+type Methods<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] extends ['decrypt', 'rotateKmsKey']
+  ? EncryptedMethods
+  : string extends Decrypt | Rotate
+    ? EncryptedMethods
+    : { [Name in Decrypt]: <This>(this: This) => Promise<Plain<This>> } & {
+        [Name in Rotate]: EncryptedMethods['rotateKmsKey']
+      }
+
+type Statics<Decrypt extends string> = 'decrypt' extends Decrypt
+  ? EncryptedStatics
+  : { [Name in Decrypt]: RenamedStatic }
+
+/** `EncryptedStatics['decrypt']`, where `this` is no longer the model but the interface that declares it. */
+type RenamedStatic = {
+  <This, Entry extends object>(this: This, records: readonly Entry[]): Promise<Decrypted<Entry, PlainOfModel<This>>[]>
+  <This, Entry extends object>(this: This, record: Entry): Promise<Decrypted<Entry, PlainOfModel<This>>>
 }
 
-/** The model as if its encrypted fields were ordinary paths. */
-type AsIfPlain<Raw, Plain, Doc> = Model<Merged<Raw, Plain>, unknown, unknown, unknown, Doc>
+/**
+ * `Schema<…>`'s parameter `DocType` with the plugin. Mongoose makes everything of it: what a model takes and gives, and
+ * what a parent's schema knows of a subdocument. So it is both, what can be given and what is read. Elements of arrays
+ * are `Subdocument & DocType`, where only what is read is left, with its methods; a single nested subdocument is
+ * `DocType` itself, of which plain objects can be assigned. What is stored is neither: see `Stored`.
+ */
+type AddToRaw<Raw, Fields, Mode extends DecryptOption, Methods> =
+  IsAny<Raw> extends true
+    ? Raw
+    :
+        | (RawWith<Exclude<Raw, Read>, Raw, PlainFields<Fields>, PlainFields<Fields>> &
+            Given & { readonly [Name in keyof Methods]?: undefined })
+        | (RawWith<Extract<Raw, Read>, Raw, PlainFields<Fields>, EncryptedFields<Fields, Mode>> & Read & Methods)
 
-/** `insertMany()` accepts any keys; `insertOne()` is not in every Mongoose 8. */
-type Creating = Extract<keyof Model<unknown>, 'create' | 'insertOne'>
+/** One of the two with further fields; the first use of the plugin on a schema finds neither. */
+type RawWith<Half, Raw, Values, Fields> = Without<[Half] extends [never] ? Raw : Half, keyof Values> &
+  Fields &
+  EncryptedValues<Values>
 
-/** `Schema<…>`'s parameter `TInstanceMethods` with the plugin: Mongoose adds all of it to documents, not only methods. */
-type AddToMethods<Methods, Fields, Mode extends DecryptOption> = Without<Methods, keyof EncryptedMethods<unknown>> &
+/** Has no intersection with Mongoose's `Subdocument`, nor with `Read`. */
+type Given = { readonly $isSingleNested?: undefined; readonly '~kind'?: undefined }
+
+type Read = { readonly '~kind': 'read' }
+
+/** `Schema<…>`'s parameter `TInstanceMethods` with the plugin: Mongoose adds all of it to documents, methods or not. */
+type AddToMethods<InstanceMethods, Fields, Mode extends DecryptOption, Methods> = InstanceMethods &
   EncryptedFields<Fields, Mode> &
-  EncryptedMethods<AllPlain<Methods, Fields>>
-
-/** `Schema<…>`'s parameter `TStaticMethods` with the plugin. What an earlier use of it added is replaced. */
-type AddToStatics<Statics, Raw, Plain, Doc> = (Statics extends EncryptedStatics<any, any, any>
-  ? Omit<Statics, keyof EncryptedStatics<any, any, any>>
-  : Statics) &
-  EncryptedStatics<Raw, Plain, Doc>
+  EncryptedValues<PlainFields<Fields>> &
+  Methods
 
 /**
- * `Schema<…>`'s parameter `THydratedDocumentType` with the plugin. Intersections keep `this` in a document's methods
- * whole, `Omit` would not. So where an explicit document interface has declared a field itself, the document is built
- * anew, as Mongoose does it.
+ * `Schema<…>`'s parameter `TStaticMethods` with the plugin. Mongoose 8 keeps in statics what `this` was when they were
+ * declared, a model without the encrypted fields, and a model with them is none of these.
  */
-type AddToDocument<Doc, Raw, Methods, QueryHelpers, Virtuals, Fields, Mode extends DecryptOption> = [
-  keyof PlainFields<Fields> & keyof Doc,
-] extends [never]
-  ? (Doc extends infer Rest & EncryptedMethods<EarlierPlain<Methods>> ? Rest : Doc) &
-      EncryptedFields<Fields, Mode> &
-      EncryptedMethods<AllPlain<Methods, Fields>>
-  : HydratedDocument<Raw, Virtuals & AddToMethods<Methods, Fields, Mode>, QueryHelpers>
+type AddToStatics<StaticMethods, Statics> = (StaticMethods extends EncryptedStatics
+  ? StaticMethods
+  : { [Name in keyof StaticMethods]: OmitThisParameter<StaticMethods[Name]> }) &
+  Statics
 
-/** The plain values of these fields and of those that earlier uses of the plugin on the schema have added. */
-type AllPlain<Methods, Fields> =
-  Methods extends EncryptedMethods<infer Earlier> ? Flat<Earlier & PlainFields<Fields>> : PlainFields<Fields>
+/**
+ * What is stored of a document: of an encrypted field its envelope, or what is stored as it is. A field may be missing
+ * though it is required, for it may not have been selected.
+ */
+type Stored<T> =
+  IsAny<T> extends true
+    ? T
+    : '~plain' extends keyof T
+      ? StoredFields<Exclude<T, Read>, Plain<T>>
+      : { [Key in keyof T]: StoredValue<T[Key]> }
 
-type EarlierPlain<Methods> = Methods extends EncryptedMethods<infer Earlier> ? Earlier : never
+type StoredFields<T, Values> = {
+  [Key in keyof T as Exclude<Key, keyof Values | keyof Given | '~plain'>]: StoredValue<T[Key]>
+} & { [Field in keyof Values]?: mongo.Binary | null }
+
+/** Leaves alone, and so exactly as it is, whatever has nothing encrypted in it. */
+type StoredValue<T> =
+  IsEncrypted<T> extends false
+    ? T
+    : T extends Types.DocumentArray<infer Item>
+      ? Types.DocumentArray<Stored<Item>>
+      : T extends Map<infer Key, infer Item>
+        ? Map<Key, StoredValue<Item>>
+        : T extends TreatAsPrimitives
+          ? T
+          : Stored<T>
+
+/** Whether a document type has encrypted fields, of its own or in what it holds, down to the third level. */
+type IsEncrypted<T, Below extends unknown[] = [1, 2]> =
+  IsAny<T> extends true
+    ? false
+    : true extends (T extends TreatAsPrimitives | Promise<any> ? false : IsEncryptedObject<T, Below>)
+      ? true
+      : false
+
+type IsEncryptedObject<T, Below extends unknown[]> = '~plain' extends keyof T
+  ? true
+  : T extends Types.DocumentArray<infer Item>
+    ? IsEncrypted<Item, Below>
+    : T extends Map<any, infer Item>
+      ? IsEncrypted<Item, Below>
+      : Below extends [any, ...infer Rest]
+        ? { [Key in keyof T]-?: IsEncrypted<T[Key], Rest> }[keyof T]
+        : false
+
+/**
+ * The stored type of a query with what it knows of encrypted fields. Where there is an explicit document interface,
+ * Mongoose 9 takes that for the stored type, and it knows nothing of them; the hydrated document does.
+ */
+type RawOfQuery<Raw, Doc> =
+  IsAny<Doc> extends true ? Raw : '~plain' extends keyof Doc ? Raw & EncryptedValues<Plain<Doc>> : Raw
+
+/** What a query gives after `lean()`, as Mongoose has it, but of what is stored. */
+type Lean<Raw, Result, Operation> = Operation extends
+  | 'find'
+  | 'findOne'
+  | 'findOneAndUpdate'
+  | 'findOneAndReplace'
+  | 'findOneAndDelete'
+  ? Result extends any[]
+    ? LeanObject<Raw>[]
+    : LeanObject<Raw>
+  : Result
+
+type LeanObject<Raw> = Default__v<Require_id<BufferToBinary<FlattenMaps<Stored<Raw>>>>>
 
 /**
  * The methods or statics of a schema. Mongoose 9 looks for them in the type of the schema's options, but only while
@@ -114,6 +231,8 @@ type Declared<Parameter, Options, Key extends 'methods' | 'statics'> = [keyof Pa
     ? Value
     : Parameter
   : Parameter
+
+type IsAny<T> = 0 extends 1 & T ? true : false
 
 /** `B` over `A`. */
 type Merged<A, B> = Omit<A, keyof B> & B
@@ -132,6 +251,25 @@ type MutableArrays<Fields> = {
 }
 
 declare module 'mongoose' {
+  // Names the first five of the class's type parameters, which Mongoose 8 and 9 share.
+  interface Query<ResultType, DocType, THelpers, RawDocType, QueryOp> {
+    /** Sets the lean option. The encrypted fields are in the results as they are stored: as envelopes. */
+    // All it needs comes from `this`: if it used the parameters of the class, queries would no longer be comparable
+    // with each other as they are in Mongoose. Where nothing is encrypted it does not apply, and Mongoose's own does.
+    lean<Result, Doc, Helpers, Raw, Operation>(
+      this: IsEncrypted<RawOfQuery<Raw, Doc>> extends true ? Query<Result, Doc, Helpers, Raw, Operation> : never,
+      value?: true | Readonly<Record<string, any>>,
+    ): QueryWithHelpers<
+      Result extends null
+        ? Lean<RawOfQuery<Raw, Doc>, Result, Operation> | null
+        : Lean<RawOfQuery<Raw, Doc>, Result, Operation>,
+      Doc,
+      Helpers,
+      Raw,
+      Operation
+    >
+  }
+
   // Names the first nine of the class's type parameters, which Mongoose 8 and 9 share.
   interface Schema<
     RawDocType,
@@ -150,30 +288,36 @@ declare module 'mongoose' {
      *
      * @throws {ConfigurationError} when an option cannot be used as it is
      */
-    // `Doc` is a parameter only so that schemas stay comparable with each other: it is what `context` and `keyId` get.
+    // `Doc` and `Raw` are no choice of the caller's. `Doc`, which `context` and `keyId` get, is a parameter so that
+    // schemas stay comparable with each other. `Raw` is one because TypeScript cannot see that a computed type keeps
+    // Mongoose's constraint on `DocType`, but accepts what is looked up in a parameter whose property may be any.
     plugin<
       Name extends string,
       Fields extends FieldsOption<Name>,
       Mode extends DecryptOption = 'onAccess',
       Doc = THydratedDocumentType,
+      Decrypt extends string = 'decrypt',
+      Rotate extends string = 'rotateKmsKey',
+      Raw extends { type: any } = { type: AddToRaw<DocType, Fields, Mode, Methods<Decrypt, Rotate>> },
     >(
       fn: KmsEncryptedPlugin,
-      options: KmsEncryptedOptions<Fields, Mode, Doc>,
+      options: KmsEncryptedOptions<Fields, Mode, Doc, Decrypt, Rotate>,
     ): Schema<
       RawDocType,
       TModelType,
-      AddToMethods<Declared<TInstanceMethods, TSchemaOptions, 'methods'>, Fields, Mode>,
+      AddToMethods<Declared<TInstanceMethods, TSchemaOptions, 'methods'>, Fields, Mode, Methods<Decrypt, Rotate>>,
       TQueryHelpers,
       TVirtuals,
-      AddToStatics<
-        Declared<TStaticMethods, TSchemaOptions, 'statics'>,
-        DocType,
-        AllPlain<TInstanceMethods, Fields>,
-        AddToDocument<THydratedDocumentType, DocType, TInstanceMethods, TQueryHelpers, TVirtuals, Fields, Mode>
-      >,
+      AddToStatics<Declared<TStaticMethods, TSchemaOptions, 'statics'>, Statics<Decrypt>>,
       TSchemaOptions,
-      DocType,
-      AddToDocument<THydratedDocumentType, DocType, TInstanceMethods, TQueryHelpers, TVirtuals, Fields, Mode>
+      Raw['type'],
+      HydratedDocument<
+        Raw['type'],
+        TVirtuals &
+          AddToMethods<Declared<TInstanceMethods, TSchemaOptions, 'methods'>, Fields, Mode, Methods<Decrypt, Rotate>>,
+        TQueryHelpers,
+        TVirtuals
+      >
     >
   }
 }

@@ -2,7 +2,7 @@ import { ConfigurationError } from '../errors'
 import { awsKms } from '../kms/aws'
 import { KeyManager } from '../kms/manager'
 import type { KeyProvider } from '../kms/provider'
-import { type AnySchema, type Doc, type Host, hostOf } from '../mongoose/host'
+import { type AnySchema, type Host, hostOf } from '../mongoose/host'
 import type { Box } from './box'
 import { compileFields, type Field, isDocumentProperty, isPath } from './fields'
 import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
@@ -111,7 +111,9 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     keyPath,
     version,
     generations,
-    isCustom: [...generations.values()].some(({ keyId, context }) => context !== undefined || typeof keyId === 'function'),
+    isCustom: [...generations.values()].some(
+      ({ keyId, context }) => context !== undefined || typeof keyId === 'function',
+    ),
     contextDependencies: new Set<string>(),
     dependencies: new Set<string>(),
     methods,
@@ -130,7 +132,10 @@ function checkDataKey(options: KmsEncryptedOptions): boolean {
   if (dataKey !== 'owner') throw invalid('dataKey', `Expected 'owner', or nothing, got ${String(dataKey)}.`)
   const meaningless = ownersAlone.find((option) => options[option] !== undefined)
   if (meaningless !== undefined) {
-    throw invalid(meaningless, "With dataKey: 'owner' it is the owner's that counts. Give it where the plugin is used on the owner.")
+    throw invalid(
+      meaningless,
+      "With dataKey: 'owner' it is the owner's that counts. Give it where the plugin is used on the owner.",
+    )
   }
   return true
 }

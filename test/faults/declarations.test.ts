@@ -3,6 +3,7 @@ import {
   built,
   contactSchema,
   expectReads,
+  expectSealed,
   misconfigured,
   named,
   plugin,
@@ -25,7 +26,6 @@ describe('fault 1: a field that is declared again in the clear', () => {
     ['schema.add({ email: String })', (schema) => schema.add({ email: String })],
     ['schema.add() with options', (schema) => schema.add({ email: { type: String, lowercase: true } })],
     ['schema.add() of another type', (schema) => schema.add({ email: Schema.Types.Mixed })],
-    ['schema.add() of a nested object', (schema) => schema.add({ email: { home: String } })],
     ['schema.add(anotherSchema)', (schema) => schema.add(new Schema({ email: String }))],
     ['schema.path(name, type)', (schema) => schema.path('email', String)],
     ['schema.path(name, { type })', (schema) => schema.path('email', { type: String })],
@@ -46,6 +46,7 @@ describe('fault 1: a field that is declared again in the clear', () => {
     ['a dotted path by schema.add()', (schema) => schema.add({ 'address.city': String })],
     ['a dotted path by schema.path()', (schema) => schema.path('address.city', String)],
     ['a path below a field', (schema) => schema.add({ 'email.home': String })],
+    ['a nested object in place of a text', (schema) => schema.add({ email: { home: String } })],
   ])('is refused below a field, by Mongoose or by us, or changes nothing: %s', async (_name, declare) => {
     const schema = encrypted()
     let User: any
@@ -148,13 +149,20 @@ describe('fault 11: a schema that was compiled before', () => {
     const given = built(() => contact.plugin(plugin, { provider, fields: ['phone'] }), /compiled|model/i)
     if (!given) return
     const phone = secret('+44 111 1111')
+    /** By get(), for Mongoose gives documents that were compiled before no property for a new path. */
+    const expectStored = async (name: string) => {
+      const stored = (await raw(Owner)).find((record) => record.name === name)
+      const { one, contacts } = await Owner.findOne({ name })
+      for (const each of [stored.one, ...(stored.contacts ?? [])]) expectSealed(each, 'phone')
+      for (const each of [one, ...contacts]) expect(await each.get('phone')).toBe(phone)
+    }
     await safely(
       () => Owner.create({ name: 'Ada', contacts: [{ phone }], one: { phone } }),
-      () => expectReads(Owner, { name: 'Ada' }, { 'contacts.0.phone': phone, 'one.phone': phone }),
+      () => expectStored('Ada'),
     )
     await safely(
       () => Owner.updateOne({ name: 'Eve' }, { one: { phone } }, { upsert: true, strict: false }),
-      () => expectReads(Owner, { name: 'Eve' }, { 'one.phone': phone }),
+      () => expectStored('Eve'),
     )
   })
 

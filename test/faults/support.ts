@@ -207,7 +207,8 @@ export async function safely<T>(
     if (!refusal)
       throw new Error(`It did not work, and the error is not one of this library: ${error}`, { cause: error })
     expect(refusal.message.length).toBeGreaterThan(20)
-    expect(await everything()).toBe(before)
+    const said = String(refusal)
+    expect({ said, stored: await everything() }).toEqual({ said, stored: before })
     return refusal
   }
   await worked(result)

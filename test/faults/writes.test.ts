@@ -248,18 +248,17 @@ describe('fault 10: strict: false, by ways that know of no encryption', () => {
     const encrypting = new Schema<any>({}).plugin(plugin, { provider, fields: ['email'] })
     const Child = Base.discriminator(named('Child'), encrypting)
     const Sibling = Base.discriminator(named('Sibling'), new Schema<any>({ grade: Number }))
-    await Sibling.create({ name: 'Ada', grade: 1 })
     for (const settings of [{ overwriteDiscriminatorKey: true }, { overwriteDiscriminatorKey: true, strict: false }]) {
       for (const write of ['updateOne', 'findOneAndUpdate', 'updateMany']) {
         for (const By of [Sibling, Base]) {
+          await Base.deleteMany({})
+          await Sibling.create({ name: 'Ada', grade: 1 })
           const email = next()
-          const update = { kind: Child.modelName, email }
           await safely(
-            () => By[write]({ name: 'Ada' }, update, settings),
+            () => By[write]({ name: 'Ada' }, { kind: Child.modelName, email }, settings),
             async () => {
               const [stored] = await raw(Base)
-              // A sibling may not find a record that is of its kind no more.
-              if (By === Base || stored.email) await expectReads(Child, { name: 'Ada' }, { email })
+              if (stored.kind === Child.modelName) await expectReads(Child, { name: 'Ada' }, { email })
             },
           )
         }

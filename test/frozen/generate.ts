@@ -63,6 +63,8 @@ const shapes = [
   },
 ]
 
+const tenants = options.map(({ phone: _phone, ...record }) => record)
+
 async function main(format: string): Promise<void> {
   const mongo = await startMongo()
   const connection = await mongoose.createConnection(mongo.uri, { dbName: 'frozen' }).asPromise()
@@ -70,6 +72,7 @@ async function main(format: string): Promise<void> {
   await freeze(`options.${format}.version1`, frozenModels.options(connection, 1) as Model<any>, options)
   await freeze(`options.${format}.version2`, frozenModels.options(connection, 2) as Model<any>, options)
   await freeze(`shapes.${format}`, frozenModels.shapes(connection) as Model<any>, shapes)
+  await freeze(`tenants.${format}`, frozenModels.tenants(connection) as Model<any>, tenants)
   await connection.dropDatabase()
   await connection.close()
   await mongo.stop()

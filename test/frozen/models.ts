@@ -31,7 +31,7 @@ function everyType(connection: Connection) {
 
 const anyId = { _id: Schema.Types.Mixed, tenant: String }
 
-/** Two data keys, contexts and paths of their own, a second version, and an `_id` of any type. */
+/** Two data keys, contexts and a key path of their own, a second version, and an `_id` of any type. */
 function everyOption(connection: Connection, version: 1 | 2 = 2) {
   const first = { context: (record: { _id: unknown }) => ({ Record: `First/${record._id}` }) }
   const second = {
@@ -50,7 +50,6 @@ function everyOption(connection: Connection, version: 1 | 2 = 2) {
     provider,
     name: 'phone',
     keyPath: 'phone_key',
-    ciphertextPath: (field) => `${field}_ciphertext`,
     fields: ['phone'],
   })
   return connection.model('FrozenOptions', schema, 'frozen_options', { overwriteModels: true })
@@ -67,7 +66,15 @@ function everyShape(connection: Connection) {
   return connection.model('FrozenShapes', schema, 'frozen_shapes')
 }
 
-export const frozenModels = { types: everyType, options: everyOption, shapes: everyShape }
+/** A context whose function names no record, so that the library does. */
+function everyTenant(connection: Connection) {
+  const schema = new Schema(anyId)
+  const context = ({ tenant }: { tenant?: string | null }) => ({ Tenant: String(tenant) })
+  schema.plugin(kmsEncrypted, { provider, fields: ['email'], context })
+  return connection.model('FrozenTenants', schema, 'frozen_tenants')
+}
+
+export const frozenModels = { types: everyType, options: everyOption, shapes: everyShape, tenants: everyTenant }
 
 /** The decrypted fields of a record, and of its subdocuments where it has any. */
 export async function valuesOf(record: any): Promise<Record<string, any>> {

@@ -1,9 +1,10 @@
 import { writeSync } from 'node:fs'
 import { openLab, type Target } from './lab'
+import { Found, Parted } from './outcome'
 import { drawSequence, logOf, type Sequence } from './sequence'
 import { shrink } from './shrink'
 import { Tally } from './tally'
-import { Found, Parted, Trial } from './trial'
+import { Trial } from './trial'
 import { type Failure, refusalOf, signatureOf } from './verdict'
 
 /** What the program that started this one says. */

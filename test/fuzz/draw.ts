@@ -83,12 +83,17 @@ export class Draw {
       code`{ a: undefined, b: ${text} }`,
       code`new RegExp(${text})`,
       text,
-      // Those of other records: as they are held, as they are read, as they are stored.
+      // Those of other records: as they are held, and as they are read.
       `doc(${other})?._doc.${name}`,
       `doc(${other})?.${name}`,
       `await doc(${other})?.${name}`,
-      `raw(${other})?.${name}`,
     ])
+  }
+
+  /** Where a field is stored; in an array, that of any element. */
+  path({ name, within }: Field): string {
+    if (!within) return name
+    return within === 'byName' ? `byName.a.${name}` : `${within}.${name}`
   }
 
   /** `_id` and number go together, so that filters by either meet the same records. */
@@ -112,7 +117,7 @@ export class Draw {
     if (chosen === 'id' || isOwnId) return `{ _id: id(${record}) }`
     if (chosen === 'all') return '{}'
     const field = this.field()
-    const path = field.within ? `${field.within}.${field.name}` : field.name
+    const path = this.path(field)
     const value = this.value(field, 0.1)
     const equal = object([[path, value]])
     return this.random.pick<Code>([
@@ -148,7 +153,7 @@ export class Draw {
   entry(field: Field, oddity = 0.12): Entry {
     // Paths into maps are for `set()`: Mongoose itself drops them elsewhere.
     const below = this.random.chance(0.08) && field.kind !== 'meta' ? this.kindOf(field).below?.(this) : undefined
-    return below ? [`${field.name}.${below[0]}`, below[1]] : [field.name, this.value(field, oddity)]
+    return below ? [`${this.path(field)}.${below[0]}`, below[1]] : [this.path(field), this.value(field, oddity)]
   }
 
   /** One of the documents that a path holds. */

@@ -69,19 +69,29 @@ export class Forms {
 /** What a record of the base model holds in a field of the child: neither twin has a document that could read it. */
 export const unreadable = 'in no schema of this record'
 
+export interface Difference {
+  readonly kind: 'missing' | 'extra' | 'other'
+  readonly text: string
+}
+
 /** Says how two forms differ, at the first path where they do. */
-export function difference(twin: unknown, encrypted: unknown, path = ''): { path: string; text: string } | undefined {
+export function difference(twin: unknown, encrypted: unknown, path = ''): Difference | undefined {
   if (isObject(twin) && isObject(encrypted)) {
+    // Whatever way a subdocument comes in, it gets an `_id` here: its key is bound to it.
+    if (path !== '' && twin._id === undefined && encrypted._id === 'id, generated') return difference({ ...twin, _id: encrypted._id }, encrypted, path)
     for (const key of new Set([...Object.keys(twin), ...Object.keys(encrypted)])) {
       const found = difference(twin[key], encrypted[key], path === '' ? key : `${path}.${key}`)
       if (found) return found
     }
     return undefined
   }
+  if (Array.isArray(twin) && Array.isArray(encrypted) && twin.length === encrypted.length) {
+    return difference({ ...twin }, { ...encrypted }, path)
+  }
   if (encrypted === unreadable || JSON.stringify(twin) === JSON.stringify(encrypted)) return undefined
   const kind = encrypted === undefined ? 'missing' : twin === undefined ? 'extra' : 'other'
   return {
-    path,
+    kind,
     text: `${path || 'it'} is ${kind}: the twin has ${shorten(twin)}, the encrypted record ${shorten(encrypted)}`,
   }
 }

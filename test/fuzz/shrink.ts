@@ -17,7 +17,7 @@ export async function shrink(
   let tries = 0
   for (let found = true; found; ) {
     found = false
-    for (const candidate of candidates(best.sequence)) {
+    for (const candidate of candidates(best.sequence, !['sent', 'shown'].includes(failure.oracle))) {
       if (++tries > maxTries || Date.now() > end) return best
       const again = await fails(candidate)
       if (!again || signatureOf(again) !== signature) continue
@@ -29,12 +29,13 @@ export async function shrink(
   return best
 }
 
-function* candidates(sequence: Sequence): Generator<Sequence> {
+function* candidates(sequence: Sequence, canChange: boolean): Generator<Sequence> {
   const { steps, definition } = sequence
   for (let index = steps.length - 2; index >= 0; index--) {
     yield { ...sequence, steps: steps.filter((_, each) => each !== index) }
   }
-  for (const less of smaller(statements(definition.map((each) => each)))) {
+  // What is no longer encrypted may be sent.
+  for (const less of canChange ? smaller(statements([...definition])) : []) {
     if (typeof less === 'string' || !('items' in less)) continue
     yield { ...sequence, definition: less.items }
   }

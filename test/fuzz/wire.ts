@@ -44,7 +44,8 @@ export class Wire {
 
   #inValue(value: unknown, path: string): string | undefined {
     const place = this.#placeOf(path)
-    if (place === 'at') return isAllowed(value) ? undefined : path
+    if (place === 'at')
+      return isAllowed(value) ? undefined : `${path} (${typeof value}: ${Object.keys(Object(value)).join(', ')})`
     if (place === 'below') return path
     if (Array.isArray(value)) return first(value.map((item) => () => this.#inValue(item, path)))
     if (!isPlain(value)) return undefined
@@ -61,13 +62,15 @@ export class Wire {
     if (!isPlain(update)) return undefined
     if (!Object.keys(update).some((key) => key.startsWith('$'))) return this.#inValue(update, '')
     return first(
-      Object.entries(update).flatMap(([operator, changes]) =>
-        Object.entries(isPlain(changes) ? changes : {}).map(
+      Object.entries(update).flatMap(([operator, changes]) => {
+        // Not an update that a server would take, and yet it was sent.
+        if (!operator.startsWith('$')) return [() => this.#inValue(changes, operator)]
+        return Object.entries(isPlain(changes) ? changes : {}).map(
           ([path, value]) =>
             () =>
               this.#inChange(operator, path, value),
-        ),
-      ),
+        )
+      }),
     )
   }
 

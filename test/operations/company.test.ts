@@ -23,7 +23,7 @@ mongoose.plugin(setMemo as never)
 
 /** Sets a field with whatever is written, in hooks that run after those of the library. */
 function setMemo(schema: Schema<any>): void {
-  if (!schema.path('memo') && schema.options.strict !== false) return
+  if (!schema.path('memo')) return
   schema.pre('save', async function () {
     this.set('memo', memo)
   })
@@ -50,7 +50,7 @@ function setOn(doc: any): void {
 function setInOperation({ insertOne, replaceOne, updateOne }: any): void {
   if (insertOne) setOn(insertOne.document)
   if (replaceOne) setOn(replaceOne.replacement)
-  if (updateOne && !Array.isArray(updateOne.update)) updateOne.update.$set = { ...updateOne.update.$set, memo }
+  if (updateOne && !Array.isArray(updateOne.update)) updateOne.update = { ...updateOne.update, $set: { ...updateOne.update.$set, memo } }
 }
 
 /** A hook of a static, which Mongoose 8 gives a callback before the arguments. */
@@ -94,8 +94,13 @@ for (const { title, rows } of table) {
   })
 }
 
-/** What is read by a plain model is what is stored. */
-const reading = ['Reading fields', 'Projections', 'Sorting, grouping and joining']
+/** A property that is no path of the schema is nothing that Mongoose stores. */
+const isProperty = /^document\.\w+ = /
+/** A document that a plain model has loaded holds what is stored, whatever of it is written. */
+const isLoaded = /overwrite|by a loaded document/
+const isFor = ({ name }: { name: string }) => !isProperty.test(name) && !isLoaded.test(name)
+/** What is read by a plain model is what is stored, and it may put that back. */
+const reading = ['Reading fields', 'Projections', 'Sorting, grouping and joining', 'Putting ciphertext back']
 
 describe.each([
   ['that was there before', plainBefore],
@@ -103,7 +108,7 @@ describe.each([
 ])('a plain model of the same collection, %s', (_name, by) => {
   for (const { title, rows } of table.filter((section) => !reading.includes(section.title))) {
     describe(title, () => {
-      for (const row of rows.filter(isThere)) {
+      for (const row of rows.filter(isThere).filter(isFor)) {
         test.each(kinds)(`${row.name}, %s`, (kind) => check({ ...setting, by }, row, kind, {}))
       }
     })

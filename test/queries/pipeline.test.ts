@@ -330,7 +330,7 @@ const refusals: [string, unknown[], string][] = [
   ['after $documents', [{ $documents: [{ a: 1 }] }, { $unionWith: 'others' }, asked('secret')], 'secret'],
   ['$merge, when matched', [{ $merge: { into: 'x', whenMatched: [{ $set: { a: '$$new.email' } }] } }], 'new.email'],
   ['$merge, a variable', [{ $merge: { into: 'x', let: { e: '$email' }, whenMatched: [] } }], 'email'],
-  ['a box', [{ $limit: Box.open(field, use, undefined, value) }], ''],
+  ['a box', [{ $sort: { name: Box.open(field, use, undefined, value) } }], '$sort.name'],
 ]
 
 test.each(refusals)('refused: %s', (_name, pipeline, path) => {

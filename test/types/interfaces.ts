@@ -37,8 +37,7 @@ interface Declaring {
   dob?: Date
 }
 
-// The interface has the fields already. On documents the plugin's types win; on lean objects the interface's stay,
-// although no plain value is stored, until the fields are taken out of the interface.
+// The interface has the fields already. The plugin's types win, but where the interface is given to `model()`, too.
 export async function interfaceThatDeclaresTheFields() {
   const declaring = new Schema<Declaring>({ name: { type: String, required: true } }).plugin(kmsEncrypted, {
     fields: { email: { type: String, required: true }, dob: Date },

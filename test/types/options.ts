@@ -45,9 +45,10 @@ export function everyOption(provider: KeyProvider) {
     name: 'a',
     version: 1,
     keyPath: 'keys',
-    ciphertextPath: (field) => `${field}_ciphertext`,
     cache: { maxAgeMs: 1, maxEntries: 1 },
+    methods: { decrypt: 'open', rotateKmsKey: 'rotate' },
   })
+  new Schema({}).plugin(kmsEncrypted, { fields, decrypt: 'onLoad', name: 'a', dataKey: 'owner' })
   new Schema({}).plugin(kmsEncrypted, { provider, keyId: 'alias/a', fields })
   const environment: { KMS_KEY_ID?: string } = {}
   new Schema({}).plugin(kmsEncrypted, { keyId: environment.KMS_KEY_ID, fields })
@@ -79,6 +80,14 @@ export function refused() {
   schema.plugin(kmsEncrypted, { fields, context: (doc) => ({ Record: doc.unknown }) })
   // @ts-expect-error
   schema.plugin(kmsEncrypted, { fields, version: '1' })
+  // @ts-expect-error it is stored at the field's own path
+  schema.plugin(kmsEncrypted, { fields, ciphertextPath: (field: string) => field })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, dataKey: 'parent' })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, methods: { encrypt: 'seal' } })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, methods: { decrypt: () => 'open' } })
   // @ts-expect-error
   schema.plugin(kmsEncrypted, { fields, provider: localKms })
   // @ts-expect-error

@@ -1,5 +1,5 @@
 // Several plugins on one schema, and what else a schema may have.
-import { type Document, type HydratedDocument, model, Schema } from 'mongoose'
+import { type Document, type HydratedDocument, type HydratedDocumentFromSchema, model, Schema } from 'mongoose'
 import { kmsEncrypted } from 'mongoose-kms-encrypted'
 import { expectType } from './expect'
 
@@ -145,4 +145,19 @@ export function asParameters() {
   takesDocument(new User())
   const takesHydrated = (doc: HydratedDocument<{ name: string }>) => doc.name
   takesHydrated(new User())
+}
+
+export function hooksGiveTheDocumentsOfTheSchema() {
+  type UserDocument = HydratedDocumentFromSchema<typeof schema>
+  const takes = (user: UserDocument) => user.email
+  schema.pre('save', function () {
+    takes(this)
+  })
+  schema.post('save', (user) => void takes(user))
+  const explicit = new Schema<{ name: string }>({ name: String }).plugin(kmsEncrypted, { fields: ['email'] })
+  const takesExplicit = (user: HydratedDocumentFromSchema<typeof explicit>) => user.email
+  explicit.pre('save', function () {
+    takesExplicit(this)
+  })
+  takesExplicit(new (model('Explicit', explicit))())
 }

@@ -56,6 +56,8 @@ async function compile(cell: Cell, files: string[]): Promise<string[]> {
     types: ['node'],
     noUncheckedIndexedAccess: true,
     noEmit: true,
+    // Applications that emit declarations must be able to name, or write out, all that is inferred.
+    declaration: true,
     skipLibCheck: cell.skipLibCheck,
     paths: {
       // The file, not the folder: resolution of ES modules would silently pass over a folder.

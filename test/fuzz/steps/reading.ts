@@ -4,8 +4,7 @@ import { change, type Drawn } from './creating'
 import { update } from './updating'
 
 function selected(draw: Draw): Code {
-  const { name, within } = draw.field()
-  const path = within ? `${within}.${name}` : name
+  const path = draw.path(draw.field())
   return draw.random.pick<Code>([
     `'${path}'`,
     `'-${path}'`,
@@ -47,7 +46,7 @@ export const reading: Readonly<Record<string, Drawn>> = {
       '.ne(null)',
       code`.in([${draw.value(field)}])`,
     ])
-    return code`return found(await Model.where('${field.within ? `${field.within}.` : ''}${field.name}')${condition}.find().sort('n'))`
+    return code`return found(await Model.where('${draw.path(field)}')${condition}.find().sort('n'))`
   },
   aggregate: (draw) => {
     const { name } = draw.field()
@@ -70,7 +69,7 @@ export const reading: Readonly<Record<string, Drawn>> = {
   'Model.collection, written': (draw) => {
     const field = draw.field()
     const value = draw.kindOf(field).value(draw)
-    const path = field.within ? `${field.within}.${field.name}` : field.name
+    const path = field.within === 'contacts' ? `contacts.0.${field.name}` : draw.path(field)
     return code`await Model.collection.${draw.random.pick<Code>([
       code`insertOne(${draw.body({ oddity: 0 })})`,
       code`insertMany([${draw.body({ oddity: 0 })}])`,

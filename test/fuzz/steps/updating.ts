@@ -3,9 +3,9 @@ import type { Draw } from '../draw'
 import type { Drawn } from './creating'
 
 /** An update document: plain values, or operators, on the record and below. */
-export function update(draw: Draw): Code {
+export function update(draw: Draw, mayBePipeline = true): Code {
   const { random } = draw
-  if (random.chance(0.06)) return array([object([['$set', object([draw.entry(draw.field())])]])])
+  if (mayBePipeline && random.chance(0.06)) return array([object([['$set', object([draw.entry(draw.field())])]])])
   const shown = random.weighted({ plain: 2, set: 5, several: 2, operator: 2 })
   if (shown === 'plain') return draw.body({ id: false })
   if (shown === 'set') return object([['$set', values(draw)]])
@@ -109,7 +109,7 @@ export const updating: Readonly<Record<string, Drawn>> = {
     const set = (field: typeof one) =>
       code`Model.updateOne({ n: ${String(record)} }, ${object([[field.name, draw.value(field, 0.05)]])})`
     const record = draw.record()
-    return code`await Promise.all(${array([set(one), set(other)])})`
+    return code`await settled(${array([set(one), set(other)])})`
   },
   findOneAndDelete: (draw) => code`return found(await Model.findOneAndDelete(${draw.filter()}))`,
   deleteOne: (draw) => code`return written(await Model.deleteOne(${draw.filter()}))`,

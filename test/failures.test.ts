@@ -1,7 +1,7 @@
 import mongoose, { Schema } from 'mongoose'
 import { countingKms } from './counting'
 import { type EmbeddedServer, startEmbedded } from './mongo/embedded'
-import { modelOf } from './support'
+import { modelOf, serialised } from './support'
 
 let server: EmbeddedServer
 const connection = mongoose.createConnection()
@@ -47,7 +47,8 @@ function stateOf(user: any) {
       .modifiedPaths()
       .filter((path: string) => path !== 'name')
       .sort(),
-    stored: [user.email, user.encrypted_kms_key].map((sealed) => sealed?.toBSON()),
+    stored: serialised(user),
+    keys: user.encrypted_kms_key?.toBSON(),
     where: user.$where,
   }
 }

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import mongoose, { type Model } from 'mongoose'
 import { frozenModels, valuesOf } from './frozen/models'
-import { useDatabase } from './support'
+import { rawCollection, useDatabase } from './support'
 
 const { EJSON, UUID } = mongoose.mongo.BSON
 const { connection } = useDatabase()
@@ -19,7 +19,7 @@ test.each(files)('the records of %s decrypt as they did when they were written',
   const expected = JSON.parse(text) as { values: object }[]
   const model = frozenModels[file.split('.')[0] as keyof typeof frozenModels](connection) as Model<any>
 
-  await model.collection.insertMany(frozen.map(({ stored }) => stored) as never)
+  await rawCollection(model).insertMany(frozen.map(({ stored }) => stored))
   for (const [index, { stored }] of frozen.entries()) {
     const record = await model.findById(stored._id).orFail()
     expect(canonical(await valuesOf(record))).toEqual(expected[index]?.values)
@@ -27,6 +27,17 @@ test.each(files)('the records of %s decrypt as they did when they were written',
     const { subdocuments: _, ...own } = (expected[index]?.values ?? {}) as Record<string, unknown>
     expect(canonical(await (model as any).decrypt(lean))).toMatchObject(own)
   }
+})
+
+test.each(files)('the records of %s can be put back as a backup', async (file) => {
+  const frozen = EJSON.parse(readFileSync(join(folder, file), 'utf8'), { relaxed: false }) as {
+    stored: { _id: unknown }
+  }[]
+  const model = frozenModels[file.split('.')[0] as keyof typeof frozenModels](connection) as Model<any>
+  const stored = frozen.map((each) => each.stored)
+  await model.collection.insertMany(stored as never)
+  expect(await rawCollection(model).find().toArray()).toEqual(EJSON.deserialize(EJSON.serialize(stored)))
+  for (const { _id } of stored) await (await model.findById(_id).orFail()).decrypt()
 })
 
 /** Mongoose 8 gives a UUID as text, Mongoose 9 as the BSON type. */

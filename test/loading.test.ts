@@ -1,6 +1,6 @@
 import { Schema } from 'mongoose'
 import { countingKms } from './counting'
-import { modelOf, secret, useDatabase } from './support'
+import { modelOf, rawCollection, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
 const kms = countingKms()
@@ -174,7 +174,7 @@ describe("decrypt: 'onLoad'", () => {
     )
     const { email: one } = (await raw(Eager.collection.name))[0]!
     one.buffer[20] ^= 1
-    await Eager.collection.updateOne({ _id: users[1]._id }, { $set: { email: one } })
+    await rawCollection(Eager).updateOne({ _id: users[1]._id }, { $set: { email: one } })
     const found = await Eager.find().sort('_id')
     expect(found[0].email).toBe('one@b')
     expect(found[2].email).toBe('three@b')

@@ -2,7 +2,7 @@ import mongoose, { type Connection, Schema } from 'mongoose'
 import { type KmsEncryptedOptions, kmsEncrypted, localKms } from '../lib'
 import { type EmbeddedServer, startEmbedded } from './mongo/embedded'
 import type { FaultMatch } from './mongo/embedded/faults'
-import { secret, sweep } from './support'
+import { rawCollection, secret, sweep } from './support'
 
 /** The encrypted fields of the records that are raced for, all strings. */
 export const fields = ['email', 'phone', 'note'] as const
@@ -34,6 +34,8 @@ let models = 0
  */
 export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): RaceTrack {
   const connection = mongoose.createConnection()
+  /** That of the second process, which has collections of its own. */
+  const other = mongoose.createConnection()
   const written = new Set<string>()
   const raced = new Set<any>()
   let server: EmbeddedServer
@@ -41,6 +43,7 @@ export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): R
   beforeAll(async () => {
     server = await startEmbedded()
     await connection.openUri(server.uri, { dbName: 'races', ...connectionOptions })
+    await other.openUri(server.uri, { dbName: 'races', ...connectionOptions })
   })
   afterEach(async () => {
     server.faults.clear()
@@ -48,7 +51,7 @@ export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): R
       await sweep(connection)
       for (const model of raced) {
         await checkRecords(model, written)
-        await model.collection.deleteMany({})
+        await rawCollection(model).deleteMany({})
       }
     } finally {
       raced.clear()
@@ -58,6 +61,7 @@ export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): R
   })
   afterAll(async () => {
     await connection.close()
+    await other.close()
     await server.stop()
   })
 
@@ -76,7 +80,7 @@ export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): R
         context: (doc: { _id: unknown }) => ({ Record: String(doc._id) }),
         ...options,
       })
-      const model = connection.model<any>(`Racer${++models}`, definition)
+      const model = (like ? other : connection).model<any>(`Racer${++models}`, definition)
       if (like) raced.delete(like)
       raced.add(model)
       return model
@@ -101,12 +105,12 @@ export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): R
       hold.release()
       return running
     },
-    raw: (model) => model.collection.find({}).toArray(),
+    raw: (model) => rawCollection(model).find({}).toArray(),
   }
 }
 
 async function checkRecords(model: any, written: ReadonlySet<string>): Promise<void> {
-  for (const stored of await model.collection.find({}).toArray()) {
+  for (const stored of await rawCollection(model).find({}).toArray()) {
     const references = new Set((stored.encrypted_kms_key ?? []).map((entry: any) => hex(entry.commitment).slice(0, 8)))
     for (const field of fields) {
       const envelope = stored[field]

@@ -1,7 +1,7 @@
-import mongoose, { Schema } from 'mongoose'
+import { Schema } from 'mongoose'
 import { awsKms, KeyProviderError } from '../lib'
 import { type KmsStandIn, startKms } from './kms'
-import { modelOf, secret, useDatabase } from './support'
+import { modelOf, secret, serialised, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
 
@@ -148,15 +148,6 @@ function stateOf(user: any) {
     stored: serialised(user),
     keys: user.encrypted_kms_key?.toBSON(),
     where: user.$where,
-  }
-}
-
-/** What would be sent: an error while a value is not encrypted. */
-function serialised(user: any): string {
-  try {
-    return Buffer.from(mongoose.mongo.BSON.serialize(user.toBSON())).toString('hex')
-  } catch (error) {
-    return (error as Error).message
   }
 }
 

@@ -86,6 +86,15 @@ function searchBytes(serialised: Uint8Array, place: string): void {
   }
 }
 
+/** What would be sent of a document: an error while a value is not encrypted. */
+export function serialised(document: any): string {
+  try {
+    return Buffer.from(BSON.serialize(document.toBSON())).toString('hex')
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
 let models = 0
 
 /** A model of a name of its own, with the fields encrypted under `localKms`. */

@@ -122,8 +122,10 @@ function run(script: string, argv: readonly string[], stdio: ('ignore' | 'pipe' 
 function report({ counts, failures }: Run, verdict: Awaited<ReturnType<typeof verify>>): void {
   for (const [what, count] of [...counts].sort(([one], [other]) => one.localeCompare(other)))
     console.log(`${String(count).padStart(8)}  ${what}`)
-  const { records, fields, mostKeys, problems } = verdict
-  console.log(`at the end: ${records} records, ${fields} fields, at most ${mostKeys} data keys on a record`)
+  const { records, fields, notes, mostKeys, problems } = verdict
+  console.log(
+    `at the end: ${records} records, ${fields} fields, ${notes} notes, at most ${mostKeys} data keys on a record`,
+  )
   for (const problem of [...failures, ...problems]) console.log(`PROBLEM ${problem}`)
   console.log(failures.length + problems.length === 0 ? 'nothing was lost' : 'the records are DAMAGED')
   if (failures.length + problems.length > 0) process.exitCode = 1

@@ -4,7 +4,7 @@ import { DecryptionError } from '../lib'
 import { DataKey } from '../lib/format/datakey'
 import { parseWrappedKey } from '../lib/format/entry'
 import { decryptEnvelope, encodeAad, parseReference } from '../lib/format/envelope'
-import { modelOf, useDatabase } from './support'
+import { modelOf, rawCollection, useDatabase } from './support'
 import { shown } from './twins'
 
 const { connection, raw } = useDatabase()
@@ -113,8 +113,7 @@ describe.each(types)('%s', (_name, type, values, arbitrary) => {
   async function roundTrip(given: unknown[]) {
     const users = await User.insertMany(given.map((value) => ({ value })))
     const documents = await raw(User.collection.name)
-    for (const document of documents)
-      expect(document.value).toMatchObject({ _bsontype: 'Binary', sub_type: 0x80 })
+    for (const document of documents) expect(document.value).toMatchObject({ _bsontype: 'Binary', sub_type: 0x80 })
     const found = await User.find().sort('_id')
     const opened = await User.decrypt(found)
     for (const [index, value] of given.entries()) {
@@ -229,18 +228,13 @@ test('a bit that is flipped anywhere in what is stored is a DecryptionError', as
       const bytes = Buffer.from(places[place].buffer)
       bytes[index % bytes.length]! ^= 1 << bit
       const changed = new Binary(bytes, places[place].sub_type)
-      const path = [
-        'email',
-        'note',
-        'encrypted_kms_key.0.wrapped',
-        'encrypted_kms_key.0.commitment',
-      ]
-      await User.collection.updateOne({ _id }, { $set: { [path[place]!]: changed } })
+      const path = ['email', 'note', 'encrypted_kms_key.0.wrapped', 'encrypted_kms_key.0.commitment']
+      await rawCollection(User).updateOne({ _id }, { $set: { [path[place]!]: changed } })
       const user = await User.findById(_id)
       await expect(user.decrypt()).rejects.toBeInstanceOf(DecryptionError)
       const intact = place === 0 ? 'note' : 'email'
       if (place < 2) expect(await user[intact]).toEqual(place === 0 ? { a: 1 } : 'ada@example.org')
-      await User.collection.replaceOne({ _id }, document)
+      await rawCollection(User).replaceOne({ _id }, document)
     }),
     { numRuns: 100 },
   )

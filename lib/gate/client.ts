@@ -1,6 +1,6 @@
 import type { Connection } from 'mongoose'
 import type { AnyModel, Plain } from '../mongoose/host'
-import { whenSet } from '../mongoose/internals'
+import { whenSet } from '../mongoose/model'
 import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
 import { type Gate, gateOf } from './gate'
 import { prepareInOrder } from './insert'

@@ -1,6 +1,5 @@
 import { RecordError } from '../errors'
-import type { Plain } from '../mongoose/host'
-import { topOf } from '../mongoose/host'
+import { type Plain, topOf } from '../mongoose/host'
 import { contextOf, learnDependencies } from '../record/context'
 import { identify, nameOf } from '../record/identity'
 import type { Use } from '../schema/use'

@@ -1,13 +1,14 @@
 import { OperationError } from '../errors'
-import { type AnyModel, type Host, hostOf, type Plain } from '../mongoose/host'
-import { beforeCast, convertDocuments, whenSet } from '../mongoose/internals'
+import { type AnyModel, type AnySchema, type Host, hostOf, type Plain } from '../mongoose/host'
+import { beforeCast, convertDocuments, whenSet } from '../mongoose/model'
+import { childSchemasOf, discriminatorsOf } from '../mongoose/schema'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkPath, checkSort, translateFilter } from '../queries/filter'
 import { translatePipeline } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
 import { learnDependencies } from '../record/context'
 import { nameOf } from '../record/identity'
-import { discriminatorsOf, fieldsBelow, layoutOf, type Place } from '../schema/layout'
+import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
 import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import { bulkWrite } from './bulk'
@@ -46,7 +47,7 @@ export class Gate {
   get layout(): Place {
     // Discriminators, of subdocuments too, come to a schema after its model was compiled.
     let shape = ''
-    for (const { schema } of this.models) shape += shapeOf(schema as never, new Set())
+    for (const { schema } of this.models) shape += shapeOf(schema, new Set())
     if (shape !== this.#shape) {
       this.#shape = shape
       this.#layout = layoutOf(this.models)
@@ -217,11 +218,10 @@ export function gateModel(model: AnyModel): void {
 }
 
 /** Tells one state of a schema and what it holds from another: by its paths and discriminators. */
-function shapeOf(schema: never, seen: Set<object>): string {
+function shapeOf(schema: AnySchema, seen: Set<AnySchema>): string {
   if (seen.has(schema)) return ''
   seen.add(schema)
-  const { paths, childSchemas } = schema as { paths: object; childSchemas: { schema: never }[] }
   const own = discriminatorsOf(schema)
-  const parts = [...own, ...childSchemas.map((child) => child.schema)].map((each) => shapeOf(each as never, seen))
-  return `${Object.keys(paths).length}:${own.length}(${parts.join(',')})`
+  const parts = [...own, ...childSchemasOf(schema)].map((each) => shapeOf(each, seen))
+  return `${Object.keys(schema.paths).length}:${own.length}(${parts.join(',')})`
 }

@@ -1,6 +1,7 @@
 import { OperationError } from '../errors'
 import type { AnySchema, Plain } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
+import { discriminatorOf } from '../mongoose/schema'
 import { checkExpression, translateFilter } from '../queries/filter'
 import { follow, type Place, step } from '../schema/layout'
 import { keysAssigned, type Slot, scanDocument, scanOperand } from './scan'
@@ -77,10 +78,8 @@ export function refuseUnknown(root: Place, update: unknown, schema: AnySchema, p
   }
 }
 
-function schemaName(schema: object): string {
-  return String(
-    (schema as { discriminatorMapping?: { value?: unknown } }).discriminatorMapping?.value ?? 'another model',
-  )
+function schemaName(schema: AnySchema): string {
+  return String(discriminatorOf(schema)?.value ?? 'another model')
 }
 
 /** The same for a replacement, which is a whole record. */

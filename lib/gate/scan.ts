@@ -1,8 +1,9 @@
 import { OperationError, RecordError } from '../errors'
 import { bytesOf, parseWrappedKey } from '../format/entry'
 import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
+import { invalidationsOf } from '../mongoose/document'
 import { isDocument, type Plain } from '../mongoose/host'
-import { invalidationsOf } from '../mongoose/internals'
+import { discriminatorOf } from '../mongoose/schema'
 import { Box } from '../schema/box'
 import { type Place, step } from '../schema/layout'
 import { StoredKeys } from '../schema/type'
@@ -186,7 +187,7 @@ function fieldFor(walk: Walk, { fields }: Place) {
   if (fields.length === 1) return fields[0]!
   const key = isObject(walk.root) ? walk.root : {}
   const own = fields.find(({ model }) => {
-    const { discriminatorMapping: mapping } = model.schema as { discriminatorMapping?: { key: string; value: unknown } }
+    const mapping = discriminatorOf(model.schema)
     return mapping !== undefined && key[mapping.key] === mapping.value
   })
   const chosen = own ?? fields.find(({ use }) => use === fields[0]!.use && fields.every((each) => each.use === use))

@@ -1,7 +1,7 @@
 import { ConfigurationError } from '../errors'
 import { envelopeSubtype, parseReference } from '../format/envelope'
+import { fullPathOf, partsOf } from '../mongoose/document'
 import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
-import { fullPathOf, partsOf } from '../mongoose/internals'
 import { isPlainObject } from '../mongoose/plain'
 import { identify, idOf, modelNameOf, nameOf } from '../record/identity'
 import { KeyRing } from '../record/ring'

@@ -1,4 +1,4 @@
-import type { Document, Model, Mongoose, Schema, SchemaType } from 'mongoose'
+import type { Document, Model, Mongoose, Schema } from 'mongoose'
 import { ConfigurationError } from '../errors'
 import type { MakeBinary } from '../format/entry'
 
@@ -73,29 +73,6 @@ function makeHost(mongoose: Mongoose): Host {
     deserialize: (bytes) => BSON.deserialize(bytes),
     binary: (bytes, subtype) => new BSON.Binary(bytes, subtype),
   } satisfies Host)
-}
-
-/** Visits every schema type of a schema, those of its subdocuments, array elements and map values included. */
-export function eachSchemaType(schema: AnySchema, visit: (path: string, type: SchemaType) => void, prefix = ''): void {
-  schema.eachPath((path, type) => visitSchemaType(`${prefix}${path}`, type, visit))
-}
-
-function visitSchemaType(path: string, type: SchemaType, visit: (path: string, type: SchemaType) => void): void {
-  visit(path, type)
-  const { schema } = type as SchemaType & { schema?: AnySchema }
-  if (schema) {
-    eachSchemaType(schema, visit, `${path}.`)
-    return
-  }
-  // Map values are paths of their own, `map.$*`; array elements are not.
-  const element = elementOf(type)
-  if (element) visitSchemaType(`${path}.$`, element, visit)
-}
-
-/** The schema type of an array's elements. Mongoose 8 has it on every array, 9 by a method. */
-export function elementOf(type: SchemaType): SchemaType | undefined {
-  if (type.instance !== 'Array') return undefined
-  return (type as SchemaType & { getEmbeddedSchemaType?(): SchemaType | undefined }).getEmbeddedSchemaType?.()
 }
 
 /** Whether a value is a document or subdocument of any Mongoose. */

@@ -1,7 +1,7 @@
 import { ConfigurationError, RecordError } from '../errors'
 import { checkContext, type EncryptionContext } from '../format/context'
+import { isFunctionDefault } from '../mongoose/document'
 import { type AnyModel, type Doc, schemaOf, topOf, valuesOf } from '../mongoose/host'
-import { isFunctionDefault } from '../mongoose/internals'
 import type { Generation, Use } from '../schema/use'
 import { type Identity, recordName } from './identity'
 

@@ -1,7 +1,7 @@
 import { RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
+import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, isDocument, type Plain, schemaOf } from '../mongoose/host'
-import { indexedPathOf } from '../mongoose/internals'
 import { usesOf } from '../schema/uses'
 import { nameOf } from './identity'
 import { openDocument, plainFieldsOf } from './opening'

@@ -1,4 +1,5 @@
 import { RecordError } from '../errors'
+import { type Dirty, isInternalShape, rawValueAt, revisedDirty, withTransform } from '../mongoose/document'
 import {
   type AnySchema,
   type Doc,
@@ -10,7 +11,6 @@ import {
   topOf,
   valuesOf,
 } from '../mongoose/host'
-import { isInternalShape } from '../mongoose/internals'
 import { Box } from '../schema/box'
 import { cleanMarks } from '../schema/holder'
 import { encryptedFieldOf, keysUseOf, refuseOdd } from '../schema/type'
@@ -53,20 +53,8 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
 
 /** Has a save take a change within an encrypted value for one of the field. For whatever holds encrypted subdocuments, too. */
 export function addDirty(host: Host, schema: AnySchema): void {
-  const { $__dirty } = host.mongoose.Document.prototype as unknown as Record<string, Method>
-  schema.method(
-    '$__dirty',
-    function dirty(this: Doc) {
-      return wholeFields(this, $__dirty!.call(this) as Dirty[])
-    } as never,
-    { suppressWarning: true } as never,
-  )
-}
-
-interface Dirty {
-  readonly path: string
-  readonly value: unknown
-  readonly schema: unknown
+  const { name, method } = revisedDirty(host.mongoose.Document.prototype as never, wholeFields)
+  schema.method(name, method as never, { suppressWarning: true } as never)
 }
 
 function wholeFields(doc: Doc, dirty: Dirty[]): Dirty[] {
@@ -74,7 +62,7 @@ function wholeFields(doc: Doc, dirty: Dirty[]): Dirty[] {
   for (const item of dirty) {
     const path = item && fieldPathAbove(doc, item.path)
     if (path === undefined) whole.set(item.path, item)
-    else if (!whole.has(path)) whole.set(path, { path, value: valueAt(doc, path), schema: schemaOf(doc).path(path) })
+    else if (!whole.has(path)) whole.set(path, { path, value: rawValueAt(doc, path), schema: schemaOf(doc).path(path) })
   }
   return [...whole.values()]
 }
@@ -86,10 +74,6 @@ function fieldPathAbove(doc: Doc, path: string): string | undefined {
     if (encryptedFieldOf(schemaOf(doc).path(above))) return above
   }
   return undefined
-}
-
-function valueAt(doc: Doc, path: string): unknown {
-  return (doc as unknown as { $__getValue(path: string): unknown }).$__getValue(path)
 }
 
 /** What a path below an encrypted field leads to, where the field is open; a locked one has nothing to give at once. */
@@ -190,23 +174,17 @@ function setIn(value: Plain, [segment, ...rest]: string[], part: unknown): Plain
 }
 
 /** Leaves out what is encrypted before any transform of the user's runs. */
-function withoutFields(own: Method, doc: Doc, options: Plain | undefined, json: boolean | undefined): unknown {
-  if (isInternalShape(options)) return own.call(doc, options, json)
-  const called = (options?._calledWithOptions ?? options ?? {}) as Plain
-  const inline = called.transform
-  if (typeof inline === 'function' && hiding.has(inline)) return own.call(doc, options, json)
-  const transform = (current: Doc, result: Plain, given: unknown) => {
-    hide(current, result)
-    const theirs = typeof inline === 'function' ? inline : inline === false ? undefined : schemaTransform(current, json)
-    return theirs?.(current, result, given)
-  }
-  hiding.add(transform)
-  const asked = { ...options, transform }
-  return own.call(
-    doc,
-    options?._calledWithOptions ? { ...asked, _calledWithOptions: { ...called, transform } } : asked,
-    json,
-  )
+function withoutFields(own: Method, doc: Doc, given: Plain | undefined, json: boolean | undefined): unknown {
+  if (isInternalShape(given)) return own.call(doc, given, json)
+  const { inherited, options } = withTransform(given, json, (theirs) => {
+    const transform = (current: Doc, result: Plain, asked: unknown) => {
+      hide(current, result)
+      return theirs(current)?.(current, result, asked)
+    }
+    hiding.add(transform)
+    return transform as Method
+  })
+  return own.call(doc, typeof inherited === 'function' && hiding.has(inherited) ? given : options, json)
 }
 
 /** Transforms that leave out encrypted fields already; subdocuments inherit that of their owner. */
@@ -216,14 +194,6 @@ function hide(doc: Doc, result: Plain): void {
   const schema = schemaOf(doc)
   for (const { field } of fieldsOf(schema)) delete result[field.name]
   for (const { keyPath, byOwner } of usesOf(schema)) if (!byOwner) delete result[keyPath]
-}
-
-function schemaTransform(doc: Doc, json: boolean | undefined): Method | undefined {
-  const { _defaultToObjectOptions } = schemaOf(doc) as unknown as {
-    _defaultToObjectOptions(json?: boolean): Plain | undefined
-  }
-  const { transform } = _defaultToObjectOptions.call(schemaOf(doc), json) ?? {}
-  return typeof transform === 'function' ? transform : undefined
 }
 
 /** A clone has boxes of its own: Mongoose copies what it knows, and keeps other objects as they are. */

@@ -1,6 +1,6 @@
 import type { ClientSession } from 'mongoose'
 import { type Doc, modelOf, ownerOf, schemaOf } from '../mongoose/host'
-import { ambientSession } from '../mongoose/internals'
+import { ambientSession } from '../mongoose/model'
 import { idOf } from './identity'
 
 /** The session that a document is saved in: its own, or that of the transaction around. */

@@ -1,5 +1,5 @@
+import { fullPathOf } from '../mongoose/document'
 import { type Doc, type Host, modelOf, ownerOf } from '../mongoose/host'
-import { fullPathOf } from '../mongoose/internals'
 
 /** Which record it is: what key and ciphertext are bound to. */
 export interface Identity {

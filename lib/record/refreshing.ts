@@ -1,6 +1,6 @@
 import { bytesOf } from '../format/entry'
+import { indexedPathOf } from '../mongoose/document'
 import { type Doc, isDocument, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
-import { indexedPathOf } from '../mongoose/internals'
 import { Box } from '../schema/box'
 import { usesOf } from '../schema/uses'
 import { idOf } from './identity'

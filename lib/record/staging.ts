@@ -1,6 +1,6 @@
 import { RecordError } from '../errors'
+import { isSaving, partsOf } from '../mongoose/document'
 import { type Doc, isDocument, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
-import { isSaving, partsOf } from '../mongoose/internals'
 import { Box } from '../schema/box'
 import { StoredKeys } from '../schema/type'
 import type { Use } from '../schema/use'

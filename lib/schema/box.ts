@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { OperationError } from '../errors'
+import { markSaved } from '../mongoose/document'
 import type { Doc } from '../mongoose/host'
-import { markSaved } from '../mongoose/internals'
 import type { Field } from './fields'
 import { heldValue, hold, type Origin, storedValue } from './holder'
 import type { Use } from './use'

@@ -1,6 +1,7 @@
 import type { SchemaType } from 'mongoose'
 import { ConfigurationError } from '../errors'
-import { type AnySchema, type Doc, eachSchemaType, type Host } from '../mongoose/host'
+import type { AnySchema, Doc, Host } from '../mongoose/host'
+import { eachSchemaType, type Inner } from '../mongoose/schema'
 import { Binding } from './binding'
 
 /** One encrypted field, as the schema was built with it. */
@@ -21,18 +22,6 @@ export interface Field {
   readonly Holder: () => HolderClass
   /** Lets functions of the definition of a complex field see the record as `this`. */
   readonly binding: Binding
-}
-
-/** What is used of a wrapped schema type, beside its public members. */
-export interface Inner extends SchemaType {
-  cast(value: unknown, doc?: unknown, init?: boolean, prior?: unknown, options?: unknown): any
-  applySetters(value: unknown, scope: unknown, init?: boolean, prior?: unknown, options?: unknown): any
-  _applySetters(value: unknown, scope: unknown, init?: boolean, prior?: unknown, options?: unknown): any
-  applyGetters(value: unknown, scope: unknown): any
-  getDefault(scope: unknown, init?: boolean, options?: unknown, setting?: unknown): any
-  doValidate(value: unknown, ...rest: unknown[]): any
-  doValidateSync(value: unknown, scope: unknown, options?: unknown): Error | null | undefined
-  checkRequired(value: unknown, scope?: unknown): boolean
 }
 
 /** The document class that holds values of one complex field. */

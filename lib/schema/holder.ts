@@ -1,3 +1,4 @@
+import { restoreDefaults } from '../mongoose/document'
 import { type Doc, isDocument } from '../mongoose/host'
 import type { Field } from './fields'
 import { storedShape } from './fields'
@@ -21,7 +22,7 @@ export function hold(field: Field, record: unknown, origin: Origin, value?: unkn
   const holder = new (field.Holder())(undefined, undefined, { defaults: false })
   if (isDocument(record)) field.binding.own(holder, record)
   // The defaults left out are its own: subdocuments in arrays would take the setting over.
-  delete (holder as unknown as { $__: { defaults?: boolean } }).$__.defaults
+  restoreDefaults(holder)
   const { applyDefaults } = holder.constructor as unknown as { applyDefaults(doc: Doc): Doc }
   applyDefaults.call(holder.constructor, holder)
   const wasNew = isDocument(record) ? record.$isNew : true

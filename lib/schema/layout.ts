@@ -1,5 +1,6 @@
 import type { SchemaType } from 'mongoose'
-import { type AnyModel, type AnySchema, elementOf } from '../mongoose/host'
+import type { AnyModel, AnySchema } from '../mongoose/host'
+import { discriminatorsOf, elementOf, subschemaOf, valueTypeOf } from '../mongoose/schema'
 import type { Field } from './fields'
 import { encryptedFieldOf, keysUseOf } from './type'
 import type { Use } from './use'
@@ -101,16 +102,10 @@ export function isEncrypted(schema: AnySchema, seen: Set<AnySchema> = new Set())
   )
 }
 
-/** The schemas of a schema's discriminators. Mongoose knows of them before their models are complete. */
-export function discriminatorsOf(schema: AnySchema): AnySchema[] {
-  return Object.values((schema as { discriminators?: Record<string, AnySchema> }).discriminators ?? {})
-}
-
-type Nesting = SchemaType & { readonly schema?: AnySchema; readonly $__schemaType?: SchemaType }
-
 function holdsEncrypted(type: SchemaType, seen: Set<AnySchema>): boolean {
   if (encryptedFieldOf(type) || keysUseOf(type)) return true
-  const { schema, $__schemaType: value } = type as Nesting
+  const schema = subschemaOf(type)
+  const value = valueTypeOf(type)
   if (schema && isEncrypted(schema, seen)) return true
   const inner = value ?? elementOf(type)
   return inner !== undefined && holdsEncrypted(inner, seen)
@@ -152,7 +147,8 @@ function addType(
     place.fields.push({ ...encrypted, ...of })
   if (use && !place.keysOf.includes(use)) place.keysOf.push(use)
   if (encrypted || use) return
-  const { schema, $__schemaType: value } = type as Nesting
+  const schema = subschemaOf(type)
+  const value = valueTypeOf(type)
   const element = elementOf(type)
   if (type.instance === 'Array' || type.instance === 'DocumentArray') place.isArray = true
   if (schema) addSchema(place, schema, of.model, seen)

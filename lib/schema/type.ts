@@ -2,11 +2,12 @@ import type { SchemaType } from 'mongoose'
 import { RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
+import { invalidationsOf, isImmutableSetting, strictModeOf } from '../mongoose/document'
 import { type Doc, type Host, isDocument, valuesOf } from '../mongoose/host'
-import { invalidationsOf, isImmutableSetting, strictModeOf } from '../mongoose/internals'
 import { isPlainObject } from '../mongoose/plain'
+import { applySettersOf, castNullish, type Inner } from '../mongoose/schema'
 import { Box } from './box'
-import type { Field, Inner } from './fields'
+import type { Field } from './fields'
 import { cleanMarks, hold, storedValue } from './holder'
 import type { Use } from './use'
 
@@ -126,7 +127,7 @@ function defineFieldType(host: Host): TypeClass {
       if (isDocument(scope) && this.keepsPrior(scope, value, prior, options)) return prior
       if (!isDocument(scope) && bytesOf(value) && looksLikeEnvelope(bytesOf(value)!)) return value
       const before = prior instanceof Box && prior.isOpen && !field.complex ? prior.value() : undefined
-      const set = field.complex ? value : field.inner!._applySetters(value, scope, init, before, options)
+      const set = field.complex ? value : applySettersOf(field.inner!, value, scope, before, options)
       if (set === null || set === undefined) return nullish(field, set, scope, prior, options)
       return this.cast(set, scope, false, prior, options)
     }
@@ -341,9 +342,8 @@ function hasDefault(field: Field): boolean {
 
 function nullish(field: Field, value: unknown, scope: any, prior: unknown, options: unknown): unknown {
   if (field.complex || !field.inner) return value
-  const inner = field.inner as Inner & { _castNullish?(value: unknown): unknown }
-  const cast = inner._castNullish ? inner._castNullish(value) : value
-  return cast === null || cast === undefined ? cast : inner.cast(cast, scope, false, prior, options)
+  const cast = castNullish(field.inner, value)
+  return cast === null || cast === undefined ? cast : field.inner.cast(cast, scope, false, prior, options)
 }
 
 /**

@@ -1,7 +1,7 @@
 import { ConfigurationError } from '../errors'
 import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
+import { discriminatorsOf } from '../mongoose/schema'
 import type { Field } from './fields'
-import { discriminatorsOf } from './layout'
 import { encryptedFieldOf, keysUseOf } from './type'
 import type { Use } from './use'
 

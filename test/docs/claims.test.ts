@@ -1,7 +1,7 @@
 import { Schema } from 'mongoose'
 import { awsKms, channels, type KeyEvent, kmsEncrypted } from '../../lib'
 import { type Access, type KmsStandIn, startKms } from '../kms'
-import { secret, useDatabase } from '../support'
+import { rawCollection, secret, useDatabase } from '../support'
 import { blocksOf, readPage, sectionOf } from './page'
 
 // What the README says about behaviour, where no example shows it.
@@ -87,7 +87,7 @@ describe('IAM', () => {
     const ada = await User.create({ email: secret('ada@example.org') })
     const eve = await User.create({ email: secret('eve@example.org') })
     const { email, encrypted_kms_key } = (await raw('users'))[0] as any
-    await User.collection.updateOne({ _id: eve._id }, { $set: { email, encrypted_kms_key } })
+    await rawCollection(User).updateOne({ _id: eve._id }, { $set: { email, encrypted_kms_key } })
     const user = await User.findById(eve._id).orFail()
     await expect(user.decrypt()).rejects.toMatchObject({ code: 'KMS_WRONG_CONTEXT' })
     expect(await (await User.findById(ada._id).orFail()).email).toBe('ada@example.org')
@@ -152,7 +152,7 @@ describe('what is protected, and what is not', () => {
     const [{ email }] = (await raw('users')) as any
     user.email = secret('new@example.org')
     await user.save()
-    await User.collection.updateOne({ _id: user._id }, { $set: { email } })
+    await rawCollection(User).updateOne({ _id: user._id }, { $set: { email } })
     expect(await (await User.findById(user._id).orFail()).email).toBe('old@example.org')
   })
 
@@ -160,7 +160,7 @@ describe('what is protected, and what is not', () => {
     const User = userModel()
     await User.create({ email: secret('ada@example.org'), phone: secret('+44 20 7946 0000') })
     const [{ phone }] = (await raw('users')) as any
-    await User.collection.updateOne({}, { $set: { email: phone } })
+    await rawCollection(User).updateOne({}, { $set: { email: phone } })
     const user = await User.findOne().orFail()
     await expect(user.email.then()).rejects.toMatchObject({ code: 'ENVELOPE_REJECTED' })
     expect(await user.phone).toBe('+44 20 7946 0000')

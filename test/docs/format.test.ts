@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createHash, hkdfSync } from 'node:cry
 import { crc32 } from 'node:zlib'
 import mongoose, { Schema } from 'mongoose'
 import { kmsEncrypted, localKms } from '../../lib'
-import { useDatabase } from '../support'
+import { rawCollection, useDatabase } from '../support'
 import { type Block, blocksOf, readPage, sectionOf } from './page'
 
 // Recomputes the worked example from the page, by the page, and without anything of the library.
@@ -118,7 +118,7 @@ schema.plugin(kmsEncrypted as any, { provider: localKms({ secret: given('secret'
 
 test('the library decrypts the worked example', async () => {
   const User = connection.model<any>('User', schema)
-  await User.collection.insertOne(record as never)
+  await rawCollection(User).insertOne(record)
   const user = await User.findById(id).orFail()
   expect(await user.email).toBe('ada@example.org')
 })

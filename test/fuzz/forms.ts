@@ -78,7 +78,8 @@ export interface Difference {
 export function difference(twin: unknown, encrypted: unknown, path = ''): Difference | undefined {
   if (isObject(twin) && isObject(encrypted)) {
     // Whatever way a subdocument comes in, it gets an `_id` here: its key is bound to it.
-    if (path !== '' && twin._id === undefined && encrypted._id === 'id, generated') return difference({ ...twin, _id: encrypted._id }, encrypted, path)
+    if (path !== '' && twin._id === undefined && encrypted._id === 'id, generated')
+      return difference({ ...twin, _id: encrypted._id }, encrypted, path)
     for (const key of new Set([...Object.keys(twin), ...Object.keys(encrypted)])) {
       const found = difference(twin[key], encrypted[key], path === '' ? key : `${path}.${key}`)
       if (found) return found

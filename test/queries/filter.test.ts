@@ -207,6 +207,10 @@ const allowed: [string, unknown][] = [
   ],
   ['lists', { $and: [{ name: 'Ada' }, { $or: [{ email: null }, new Filter({ name: 'x' })] }], $nor: [{ name: 'x' }] }],
   ['$expr', { $expr: { $gt: ['$name', 'x'] } }],
+  [
+    'in lists',
+    { $and: [{ email: { $exists: true } }], $or: [{ email: { $ne: null } }], $nor: [{ email: { $type: 5 } }] },
+  ],
   ['$text and $comment', { $text: { $search: 'email' }, $comment: 'email' }],
   ['$where', { $where: 'this.name === 1' }],
   [
@@ -299,5 +303,11 @@ test('paths', () => {
   }
   for (const path of ['name', 'contacts', 'contacts.label', 'encrypted_kms_key.keyId', 'phone']) {
     expect(checkPath(root, path, place)).toBeUndefined()
+  }
+})
+
+test('a box says that it is one', () => {
+  for (const filter of [{ email: box() }, { name: box() }, { $or: [box()] }]) {
+    expect(refusal(() => translateFilter(root, filter, place))).toContain('was given the value of an encrypted field')
   }
 })

@@ -1,11 +1,11 @@
-import { type FieldName, fields, pick, pickId, type Random } from './record'
+import { type FieldName, fields, pick, pickId, type Random, type SignedName, text } from './record'
 
 /** What a writer works with. */
 export interface Work {
   readonly Tortured: any
   readonly random: Random
   /** Makes a new value for a field of a record. */
-  value(id: number, field: FieldName): string
+  value(id: number, field: SignedName): string
   /** Makes a write, and makes it again as long as it is refused because the record changed. */
   insist(write: () => Promise<unknown>): Promise<void>
   /** Documents that were loaded some time ago. */
@@ -63,6 +63,48 @@ export const operations: Readonly<Record<string, (work: Work) => Promise<void>>>
     const record = await load(work)
     if (record) await work.insist(() => record.rotateKmsKey())
   },
+  /** Within one process, on one document object. */
+  async saveAndRotate(work) {
+    const record = await load(work)
+    if (!record) return
+    Object.assign(record, someValues(work, record._id))
+    const outcomes = await Promise.allSettled([
+      work.insist(() => record.save()),
+      work.insist(() => record.rotateKmsKey()),
+      record.email?.then?.(() => {}),
+    ])
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  },
+  async saveNote(work) {
+    const record = await load(work)
+    if (!record?.notes) return
+    const note = pick(work.random, [undefined, ...record.notes])
+    if (note) note.text = work.value(record._id, text)
+    else record.notes.push({ label: 'saved', text: work.value(record._id, text) })
+    await work.insist(() => record.save())
+  },
+  async pushNote(work) {
+    const id = pickId(work.random)
+    const note = { label: 'pushed', text: work.value(id, text) }
+    await work.insist(async () =>
+      work.Tortured.updateOne({ _id: id }, { $push: { notes: { $each: [note], $slice: -4 } } }),
+    )
+  },
+  async updateNote(work) {
+    const id = pickId(work.random)
+    const update = { 'notes.0.text': work.value(id, text), 'notes.0.label': 'updated' }
+    await work.insist(async () => work.Tortured.updateOne({ _id: id, 'notes.0': { $exists: true } }, update))
+  },
+  async rotateNote(work) {
+    const record = await load(work)
+    const note = record?.notes?.length > 0 && pick(work.random, [...record.notes])
+    if (note) await note.rotateKmsKey()
+  },
+  async pullNote(work) {
+    const record = await load(work)
+    if (!(record?.notes?.length > 0)) return
+    await work.Tortured.updateOne({ _id: record._id }, { $pull: { notes: { _id: record.notes[0]._id } } })
+  },
   async clear(work) {
     const id = pickId(work.random)
     const field = pick(work.random, fields)
@@ -90,7 +132,13 @@ export const weights: Readonly<Record<keyof typeof operations, number>> = {
   replaceOne: 5,
   bulkWrite: 8,
   bulkSave: 6,
-  rotateKmsKey: 12,
+  rotateKmsKey: 8,
+  saveAndRotate: 8,
+  saveNote: 12,
+  pushNote: 6,
+  updateNote: 8,
+  rotateNote: 6,
+  pullNote: 2,
   clear: 3,
   delete: 2,
   recreate: 6,

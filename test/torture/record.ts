@@ -10,6 +10,10 @@ const mongoose: Mongoose = load(process.env.MONGOOSE === '8' ? 'mongoose-8' : 'm
 export const fields = ['email', 'phone', 'note'] as const
 export type FieldName = (typeof fields)[number]
 
+/** The encrypted field of the subdocuments in `notes`, each of which has a data key of its own. */
+export const text = 'text'
+export type SignedName = FieldName | typeof text
+
 /** The `_id`s that all writers fight for. */
 export const ids = Array.from({ length: 50 }, (_, index) => index + 1)
 
@@ -48,16 +52,16 @@ export function pickId(random: Random): number {
 }
 
 /** A value that names its writer and is signed for one field of one record: nothing else passes for it there. */
-export function sign(shared: Shared, id: number, field: FieldName, writer: string): string {
+export function sign(shared: Shared, id: number, field: SignedName, writer: string): string {
   return `${marker}/${writer}/${signatureOf(shared, id, field, writer)}`
 }
 
-export function isSigned(shared: Shared, id: number, field: FieldName, value: unknown): boolean {
+export function isSigned(shared: Shared, id: number, field: SignedName, value: unknown): boolean {
   const [start, writer, signature, ...rest] = String(value).split('/')
   return start === marker && rest.length === 0 && signature === signatureOf(shared, id, field, writer as string)
 }
 
-function signatureOf({ secret }: Shared, id: number, field: FieldName, writer: string): string {
+function signatureOf({ secret }: Shared, id: number, field: SignedName, writer: string): string {
   return createHmac('sha256', secret)
     .update(JSON.stringify([id, field, writer]))
     .digest('hex')
@@ -69,9 +73,12 @@ export async function connect(shared: Shared, failing: number, random: Random, o
   const connection = await mongoose
     .createConnection(shared.uri, { dbName: 'torture', maxPoolSize: 5, serverSelectionTimeoutMS: 20_000 })
     .asPromise()
-  const schema = new mongoose.Schema<any>({ _id: Number, name: String, count: Number })
+  const provider = failingKms(shared.secret, failing, random, onFailure)
+  const note = new mongoose.Schema<any>({ label: String })
+  note.plugin(kmsEncrypted as any, { provider, fields: { text: String } })
+  const schema = new mongoose.Schema<any>({ _id: Number, name: String, count: Number, notes: [note] })
   schema.plugin(kmsEncrypted as any, {
-    provider: failingKms(shared.secret, failing, random, onFailure),
+    provider,
     fields: { email: String, phone: String, note: String },
   })
   return { connection, Tortured: connection.model<any>('Tortured', schema) as any }

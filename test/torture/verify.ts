@@ -1,9 +1,11 @@
-import { connect, fields, isSigned, marker, type Shared } from './record'
+import { connect, fields, isSigned, marker, type Shared, text } from './record'
 
 /** What was found in the database at the end. */
 export interface Verdict {
   readonly records: number
   readonly fields: number
+  /** Subdocuments with an encrypted field. */
+  readonly notes: number
   /** The most data keys that a record has. */
   readonly mostKeys: number
   /** Empty when all is well. */
@@ -15,6 +17,7 @@ export async function verify(shared: Shared): Promise<Verdict> {
   const { connection, Tortured } = await connect(shared, 0, Math.random)
   const problems: string[] = []
   let count = 0
+  let notes = 0
   let mostKeys = 0
   for (const { name } of await connection.db!.listCollections().toArray()) {
     for await (const bytes of connection.db!.collection(name).find({}, { raw: true })) {
@@ -26,7 +29,8 @@ export async function verify(shared: Shared): Promise<Verdict> {
     const keys: unknown[] = raw.encrypted_kms_key ?? []
     mostKeys = Math.max(mostKeys, keys.length)
     const references = new Set(keys.map((entry: any) => hex(entry.commitment).slice(0, 8)))
-    const open = await (await Tortured.findById(raw._id)).decrypt().catch((error: Error) => {
+    const record = await Tortured.findById(raw._id)
+    const open = await record.decrypt().catch((error: Error) => {
       problems.push(`record ${raw._id} does not decrypt: ${error.message}`)
       return {}
     })
@@ -37,9 +41,18 @@ export async function verify(shared: Shared): Promise<Verdict> {
       if (!references.has(hex(envelope).slice(2, 10))) problems.push(`record ${raw._id}: the key of ${field} is gone`)
       if (!isSigned(shared, raw._id, field, open[field])) problems.push(`record ${raw._id}: nobody wrote ${field}`)
     }
+    for (const [index, note] of (raw.notes ?? []).entries()) {
+      notes++
+      const place = `record ${raw._id}, note ${index}`
+      const own = new Set((note.encrypted_kms_key ?? []).map((entry: any) => hex(entry.commitment).slice(0, 8)))
+      mostKeys = Math.max(mostKeys, own.size)
+      if (!own.has(hex(note.text).slice(2, 10))) problems.push(`${place}: its key is gone`)
+      const value = await Promise.resolve(record.notes[index].text).catch((error: Error) => error.message)
+      if (!isSigned(shared, raw._id, text, value)) problems.push(`${place}: nobody wrote "${value}"`)
+    }
   }
   await connection.close()
-  return { records: stored.length, fields: count, mostKeys, problems }
+  return { records: stored.length, fields: count, notes, mostKeys, problems }
 }
 
 /** Looks for the marker as text, in hexadecimal, and in base64 at each of the three places it can begin. */

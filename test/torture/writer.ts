@@ -1,5 +1,5 @@
 import { operations, type Work, weights } from './operations'
-import { connect, fields, isSigned, pickId, randomOf, type Shared, sign } from './record'
+import { connect, fields, isSigned, pickId, randomOf, type Shared, sign, text } from './record'
 
 /** What a writer tells the program that started it: counts since the last message, or what must not have happened. */
 export interface Message {
@@ -13,6 +13,7 @@ const expected: Readonly<Record<string, string>> = {
   KMS_THROTTLED: 'failed for the KMS',
   11000: 'refused as a duplicate',
   DocumentNotFoundError: 'found the record deleted',
+  VersionError: 'refused as of an older version',
   MongooseBulkSaveIncompleteError: 'found a record of several deleted',
   UPDATE_REFUSED: 'refused as undecided',
 }
@@ -97,6 +98,9 @@ async function readOne(shared: Shared, Tortured: any, id: number): Promise<void>
   for (const field of fields) {
     if (open[field] !== undefined && open[field] !== null && !isSigned(shared, id, field, open[field]))
       throw new Error(`record ${id}: nobody wrote what is in ${field}`)
+  }
+  for (const note of record.notes) {
+    if (!isSigned(shared, id, text, await note.text)) throw new Error(`record ${id}: nobody wrote what is in a note`)
   }
 }
 

@@ -1,4 +1,4 @@
-import { array, type Code, code, object, statements } from '../code'
+import { type Code, code, object, statements } from '../code'
 import type { Draw } from '../draw'
 import { change, type Drawn } from './creating'
 import { update } from './updating'

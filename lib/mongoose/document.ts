@@ -1,8 +1,8 @@
-import { type AnyModel, type Doc, isDocument, type Method, type Plain, schemaOf } from './host'
+import { type Doc, type Method, type Plain, schemaOf } from './host'
 
 /**
- * Every private member of Mongoose that this library uses, each in one function. Line numbers would age; each says what it is
- * there for, and what a test would notice if it changed.
+ * Private members of Mongoose's documents, each in one function that says what it is there for, and which tests would notice if it
+ * changed. Line numbers would age.
  */
 
 /** The errors that a document has collected, by their paths. `$__` in all versions; `casting.test` would miss cast errors. */
@@ -27,6 +27,11 @@ export function fullPathOf(subdocument: Doc): string {
   return $__fullPath.call(subdocument, undefined, true)
 }
 
+/** The same with positions, as paths of updates have them. `$__fullPath`. */
+export function indexedPathOf(subdocument: Doc): string {
+  return (subdocument as unknown as { $__fullPath(): string }).$__fullPath()
+}
+
 /** A document and all its subdocuments. `$getAllSubdocs`; the saves of `subdocuments.test` would send nothing. */
 export function partsOf(doc: Doc): Doc[] {
   return [doc, ...(doc as unknown as { $getAllSubdocs(): Doc[] }).$getAllSubdocs()]
@@ -38,22 +43,9 @@ export function isFunctionDefault(doc: Doc, path: string): boolean {
   return typeof type?.defaultValue === 'function'
 }
 
-/** The session of `mongoose.transaction()`, where it is passed on by the asynchronous context; `races.transactions.test`. */
-export function ambientSession(model: AnyModel): unknown {
-  const { transactionAsyncLocalStorage } = model.base as unknown as {
-    transactionAsyncLocalStorage?: { getStore(): { session?: unknown } | undefined }
-  }
-  return transactionAsyncLocalStorage?.getStore()?.session
-}
-
 /** Whether a document's own `save()` is under way. `$__.saving`; a `bulkSave()` of what is not valid would ask the KMS. */
 export function isSaving(doc: Doc): boolean {
   return Boolean((doc as unknown as { $__: { saving?: unknown } }).$__.saving)
-}
-
-/** The same with positions, as paths of updates have them. `$__fullPath`. */
-export function indexedPathOf(subdocument: Doc): string {
-  return (subdocument as unknown as { $__fullPath(): string }).$__fullPath()
 }
 
 /** Notes that a document is stored as it is now. `$__reset`, `$isNew`; a `bulkSave()` that failed would insert it twice. */
@@ -80,65 +72,61 @@ function hasOwnOptions(options: Plain): boolean {
   return Object.keys(own).some((key) => !key.startsWith('_'))
 }
 
-/** Lets a filter be looked at before Mongoose casts it, and strips what it does not know. `Model.Query`; `filters` of the operations. */
-export function beforeCast(model: AnyModel, look: (filter: unknown, update: unknown, operation: string) => void): void {
-  const { prototype } = (model as unknown as { Query: { prototype: { cast: Method } } }).Query
-  const { cast } = prototype
-  Object.defineProperty(prototype, 'cast', {
-    configurable: true,
-    writable: true,
-    value: function castChecked(this: any, of: unknown, filter?: unknown, ...rest: unknown[]) {
-      // With a filter of its own it is asked of a part of the projection.
-      if (filter === undefined || filter === null) look(this.getFilter(), this.getUpdate(), this.op ?? 'find')
-      return cast.call(this, of, filter, ...rest)
-    },
-  })
+/** What a save takes for changed, with its path. `$__dirty`; `changes.test` would find a part of an encrypted value sent. */
+export interface Dirty {
+  readonly path: string
+  readonly value: unknown
+  readonly schema: unknown
 }
 
-/**
- * Has documents that are given as the content of a write taken for what is to be stored of them. Mongoose turns them into objects as an
- * application would, if a hook looks at the update, and what is shown to applications is without the encrypted fields.
- */
-export function convertDocuments(model: AnyModel): void {
-  const { prototype } = (model as unknown as { Query: { prototype: Record<string, Method> } }).Query
-  for (const name of [
-    'updateOne',
-    'updateMany',
-    'replaceOne',
-    'findOneAndUpdate',
-    'findOneAndReplace',
-    'merge',
-    'setUpdate',
-  ]) {
-    const original = prototype[name] as Method
-    Object.defineProperty(prototype, name, {
-      configurable: true,
-      writable: true,
-      value: function convert(this: any, ...args: unknown[]) {
-        return original.apply(this, args.map(asStored))
-      },
-    })
+/** A method `$__dirty` that has `revise` look over what Mongoose's own gives. */
+export function revisedDirty(
+  prototype: Record<string, Method>,
+  revise: (doc: Doc, dirty: Dirty[]) => Dirty[],
+): { name: string; method: Method } {
+  const { $__dirty } = prototype
+  return {
+    name: '$__dirty',
+    method: function dirty(this: Doc) {
+      return revise(this, $__dirty!.call(this))
+    },
   }
 }
 
-function asStored(value: unknown): unknown {
-  return isDocument(value) ? (value as unknown as { toBSON(): unknown }).toBSON() : value
+/** The value at a path, without getters, through subdocuments and arrays. `$__getValue`; `changes.test`. */
+export function rawValueAt(doc: Doc, path: string): unknown {
+  return (doc as unknown as { $__getValue(path: string): unknown }).$__getValue(path)
+}
+
+/** Has a document whose constructor left out its defaults give defaults to what is put into it. `$__.defaults`; `casting.test`. */
+export function restoreDefaults(doc: Doc): void {
+  delete (doc as unknown as { $__: { defaults?: boolean } }).$__.defaults
 }
 
 /**
- * Has a function called with what a property is, and with whatever it is set to later. `Model.collection`, which `useConnection()`
- * sets, and `connection.client`, which connecting sets; neither tells anybody.
+ * Options of `$toObject()` with another transform, which subdocuments inherit. `_calledWithOptions` holds what the user called with, and
+ * `_defaultToObjectOptions` what the schema says; `access.test` would find fields in what is serialised.
+ *
+ * @param transformBy is given the transform that the user's options or the schema ask for, for the document at hand
  */
-export function whenSet(holder: object, property: string, call: (value: any) => void): void {
-  let value = (holder as Plain)[property]
-  if (value) call(value)
-  Object.defineProperty(holder, property, {
-    configurable: true,
-    enumerable: true,
-    get: () => value,
-    set: (given: unknown) => {
-      value = given
-      if (given) call(given)
-    },
+export function withTransform(
+  options: Plain | undefined,
+  json: boolean | undefined,
+  transformBy: (theirs: (doc: Doc) => Method | undefined) => Method,
+): { readonly inherited: unknown; readonly options: Plain } {
+  const called = (options?._calledWithOptions ?? options ?? {}) as Plain
+  const inline = called.transform
+  const transform = transformBy((doc) => {
+    if (typeof inline === 'function') return inline
+    return inline === false ? undefined : schemaTransform(doc, json)
   })
+  const asked = { ...options, transform }
+  const nested = options?._calledWithOptions ? { ...asked, _calledWithOptions: { ...called, transform } } : asked
+  return { inherited: inline, options: nested }
+}
+
+function schemaTransform(doc: Doc, json: boolean | undefined): Method | undefined {
+  const schema = schemaOf(doc) as unknown as { _defaultToObjectOptions(json?: boolean): Plain | undefined }
+  const { transform } = schema._defaultToObjectOptions(json) ?? {}
+  return typeof transform === 'function' ? transform : undefined
 }

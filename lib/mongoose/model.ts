@@ -1,0 +1,77 @@
+import { type AnyModel, isDocument, type Method, type Plain } from './host'
+
+/**
+ * Private members of Mongoose's models, queries and connections, each in one function that says what it is there for, and which tests
+ * would notice if it changed.
+ */
+
+/** The session of `mongoose.transaction()`, where it is passed on by the asynchronous context; `races.transactions.test`. */
+export function ambientSession(model: AnyModel): unknown {
+  const { transactionAsyncLocalStorage } = model.base as unknown as {
+    transactionAsyncLocalStorage?: { getStore(): { session?: unknown } | undefined }
+  }
+  return transactionAsyncLocalStorage?.getStore()?.session
+}
+
+/** Lets a filter be looked at before Mongoose casts it, and strips what it does not know. `Model.Query`; `filters` of the operations. */
+export function beforeCast(model: AnyModel, look: (filter: unknown, update: unknown, operation: string) => void): void {
+  const { prototype } = (model as unknown as { Query: { prototype: { cast: Method } } }).Query
+  const { cast } = prototype
+  Object.defineProperty(prototype, 'cast', {
+    configurable: true,
+    writable: true,
+    value: function castChecked(this: any, of: unknown, filter?: unknown, ...rest: unknown[]) {
+      // With a filter of its own it is asked of a part of the projection.
+      if (filter === undefined || filter === null) look(this.getFilter(), this.getUpdate(), this.op ?? 'find')
+      return cast.call(this, of, filter, ...rest)
+    },
+  })
+}
+
+/**
+ * Has documents that are given as the content of a write taken for what is to be stored of them. Mongoose turns them into objects as an
+ * application would, if a hook looks at the update, and what is shown to applications is without the encrypted fields.
+ */
+export function convertDocuments(model: AnyModel): void {
+  const { prototype } = (model as unknown as { Query: { prototype: Record<string, Method> } }).Query
+  for (const name of [
+    'updateOne',
+    'updateMany',
+    'replaceOne',
+    'findOneAndUpdate',
+    'findOneAndReplace',
+    'merge',
+    'setUpdate',
+  ]) {
+    const original = prototype[name] as Method
+    Object.defineProperty(prototype, name, {
+      configurable: true,
+      writable: true,
+      value: function convert(this: any, ...args: unknown[]) {
+        return original.apply(this, args.map(asStored))
+      },
+    })
+  }
+}
+
+function asStored(value: unknown): unknown {
+  return isDocument(value) ? (value as unknown as { toBSON(): unknown }).toBSON() : value
+}
+
+/**
+ * Has a function called with what a property is, and with whatever it is set to later. `Model.collection`, which `useConnection()`
+ * sets, and `connection.client`, which connecting sets; neither tells anybody.
+ */
+export function whenSet(holder: object, property: string, call: (value: any) => void): void {
+  let value = (holder as Plain)[property]
+  if (value) call(value)
+  Object.defineProperty(holder, property, {
+    configurable: true,
+    enumerable: true,
+    get: () => value,
+    set: (given: unknown) => {
+      value = given
+      if (given) call(given)
+    },
+  })
+}

@@ -1,0 +1,78 @@
+import type { SchemaType } from 'mongoose'
+import type { AnySchema } from './host'
+
+/**
+ * How schemas hold other schemas, and the private members of schemas and schema types that this library uses, each in one function that
+ * says what it is there for, and which tests would notice if it changed.
+ */
+
+/** Visits every schema type of a schema, those of its subdocuments, array elements and map values included. */
+export function eachSchemaType(schema: AnySchema, visit: (path: string, type: SchemaType) => void, prefix = ''): void {
+  schema.eachPath((path, type) => visitSchemaType(`${prefix}${path}`, type, visit))
+}
+
+function visitSchemaType(path: string, type: SchemaType, visit: (path: string, type: SchemaType) => void): void {
+  visit(path, type)
+  const { schema } = type as SchemaType & { schema?: AnySchema }
+  if (schema) {
+    eachSchemaType(schema, visit, `${path}.`)
+    return
+  }
+  // Map values are paths of their own, `map.$*`; array elements are not.
+  const element = elementOf(type)
+  if (element) visitSchemaType(`${path}.$`, element, visit)
+}
+
+/** The schema type of an array's elements. Mongoose 8 has it on every array, 9 by a method. */
+export function elementOf(type: SchemaType): SchemaType | undefined {
+  if (type.instance !== 'Array') return undefined
+  return (type as SchemaType & { getEmbeddedSchemaType?(): SchemaType | undefined }).getEmbeddedSchemaType?.()
+}
+
+/** The schema of the subdocuments that a path holds. Public on paths of subdocuments, and not in the types. */
+export function subschemaOf(type: SchemaType): AnySchema | undefined {
+  return (type as SchemaType & { schema?: AnySchema }).schema
+}
+
+/** The schema type of a map's values. `$__schemaType`; `subdocuments.test` would store a map in the clear, or be refused. */
+export function valueTypeOf(type: SchemaType): SchemaType | undefined {
+  return (type as SchemaType & { $__schemaType?: SchemaType }).$__schemaType
+}
+
+/** The schemas of a schema's discriminators. Mongoose knows of them before their models are complete. `shapes.test`. */
+export function discriminatorsOf(schema: AnySchema): AnySchema[] {
+  return Object.values((schema as { discriminators?: Record<string, AnySchema> }).discriminators ?? {})
+}
+
+/** Key and value by which documents say that they are of a discriminator. `discriminatorMapping`; `shapes.test`. */
+export function discriminatorOf(schema: AnySchema): { readonly key: string; readonly value: unknown } | undefined {
+  return (schema as { discriminatorMapping?: { key: string; value: unknown } }).discriminatorMapping
+}
+
+/** The schemas of what a schema holds, at whatever depth. `childSchemas`; `embedded-discriminators.test`. */
+export function childSchemasOf(schema: AnySchema): AnySchema[] {
+  return schema.childSchemas.map((child) => child.schema as AnySchema)
+}
+
+/** What is used of a wrapped schema type, beside its public members. */
+export interface Inner extends SchemaType {
+  cast(value: unknown, doc?: unknown, init?: boolean, prior?: unknown, options?: unknown): any
+  applySetters(value: unknown, scope: unknown, init?: boolean, prior?: unknown, options?: unknown): any
+  applyGetters(value: unknown, scope: unknown): any
+  getDefault(scope: unknown, init?: boolean, options?: unknown, setting?: unknown): any
+  doValidate(value: unknown, ...rest: unknown[]): any
+  doValidateSync(value: unknown, scope: unknown, options?: unknown): Error | null | undefined
+  checkRequired(value: unknown, scope?: unknown): boolean
+}
+
+/** Runs the setters of a type without its cast. `_applySetters`; `casting.test` would miss `lowercase` and the like. */
+export function applySettersOf(type: Inner, value: unknown, scope: unknown, prior: unknown, options: unknown): unknown {
+  const { _applySetters } = type as Inner & { _applySetters(...args: unknown[]): unknown }
+  return _applySetters.call(type, value, scope, false, prior, options)
+}
+
+/** What a type makes of null and undefined. `_castNullish`, which Mongoose 8 does not have on every type; `casting.test`. */
+export function castNullish(type: Inner, value: unknown): unknown {
+  const { _castNullish } = type as Inner & { _castNullish?(value: unknown): unknown }
+  return _castNullish ? _castNullish.call(type, value) : value
+}

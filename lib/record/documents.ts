@@ -179,7 +179,7 @@ function withoutFields(own: Method, doc: Doc, given: Plain | undefined, json: bo
   const { inherited, options } = withTransform(given, json, (theirs) => {
     const transform = (current: Doc, result: Plain, asked: unknown) => {
       hide(current, result)
-      return theirs(current)?.(current, result, asked)
+      return theirs(current)?.call(current, current, result, asked)
     }
     hiding.add(transform)
     return transform as Method

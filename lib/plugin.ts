@@ -1,8 +1,9 @@
 import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
-import { gateModel, gateOf } from './gate/gate'
+import { gateModel, gateOf } from './gate/passes'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
+import { always } from './mongoose/schema'
 import { decryptDocument, decryptRecords } from './record/decrypting'
 import { addDirty, extendDocuments } from './record/documents'
 import { openOnLoad, readBox } from './record/opening'
@@ -166,13 +167,6 @@ function documentsOf(result: unknown): Doc[] {
   if (isDocument(result)) return [result]
   const value = (result as { value?: unknown } | null | undefined)?.value
   return isDocument(value) ? [value] : []
-}
-
-const builtIn = Symbol.for('mongoose:built-in-middleware')
-
-/** Hooks of Mongoose itself carry this mark and run even where a call says `{ middleware: false }`; so do ours. */
-function always<F extends (...args: any[]) => unknown>(hook: F): F {
-  return Object.assign(hook, { [builtIn]: true })
 }
 
 const coveredHosts = new WeakSet<Host>()

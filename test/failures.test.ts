@@ -43,10 +43,7 @@ function stateOf(user: any) {
     values: [user.email, [...user.tags], user.dob],
     isNew: user.isNew,
     // Of a new record, Mongoose forgets what was modified: all of it is written anyway.
-    modified: user
-      .modifiedPaths()
-      .filter((path: string) => path !== 'name')
-      .sort(),
+    modified: user.isNew ? 'all' : user.modifiedPaths().sort(),
     stored: serialised(user),
     keys: user.encrypted_kms_key?.toBSON(),
     where: user.$where,

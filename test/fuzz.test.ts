@@ -32,8 +32,10 @@ describe('the fuzz run itself', () => {
   test.each(Object.entries(mutants))(
     'finds a twin that %s',
     async (name, { found }) => {
-      const report = await fuzz({ uri, seed, seconds: 40, target: name, isEasilyContent: true })
-      if (report.findings.size !== 1 || !oraclesOf(report).includes(found)) throw new Error(textOf(report, seed))
+      const report = await fuzz({ uri, seed, seconds: 40, target: name, stopsAtFirst: true })
+      // The whole report tells more than a list of names.
+      if (!oraclesOf(report).every((oracle) => found.includes(oracle))) throw new Error(textOf(report, seed))
+      expect(report.findings.size).toBe(1)
     },
     60_000,
   )

@@ -10,9 +10,10 @@ import { idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { beginInsertion, insertedIn, prepareInOrder } from './insert'
+import type { Request } from './request'
 import { type Aimed, aim, fill, type RawRings, ringName, type Sealed } from './targets'
 import { settle } from './tie'
-import { aimBound, aimFor, planOf, projectionFor, type Request, withKeys } from './update'
+import { aimBound, aimFor, planOf, projectionFor, withKeys } from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
 interface Prepared {

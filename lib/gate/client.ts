@@ -2,8 +2,9 @@ import type { Connection } from 'mongoose'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { whenSet } from '../mongoose/model'
 import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
-import { type Gate, gateOf } from './gate'
+import type { Gate } from './gate'
 import { prepareInOrder } from './insert'
+import { gateOf } from './passes'
 
 const covered = new WeakSet<object>()
 

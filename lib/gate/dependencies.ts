@@ -6,7 +6,7 @@ import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import type { Gate } from './gate'
 import type { Plan } from './plan'
-import type { Request } from './update'
+import type { Request } from './request'
 
 /**
  * Keeps what encryption contexts depend on from being changed under the ciphertexts that are bound to it. Where the options are

@@ -6,9 +6,10 @@ import { tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { prepareInOrder } from './insert'
+import type { Request } from './request'
 import type { Sealed } from './targets'
 import { settle } from './tie'
-import { encryptFor, planOf, projectionFor, type Request, updateOne, withKeys } from './update'
+import { encryptFor, planOf, projectionFor, updateOne, withKeys } from './update'
 
 /** How many records are read, encrypted and written together. */
 const batchSize = 100

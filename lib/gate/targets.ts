@@ -3,6 +3,7 @@ import { envelopeSubtype, parseReference } from '../format/envelope'
 import { fullPathOf, partsOf } from '../mongoose/document'
 import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
+import { defaultOf } from '../mongoose/schema'
 import { identify, idOf, modelNameOf, nameOf } from '../record/identity'
 import { KeyRing } from '../record/ring'
 import { currentTarget, type Target } from '../record/rings'
@@ -154,7 +155,7 @@ function castId(schema: AnySchema, id: unknown): unknown {
 function giveId(schema: AnySchema, holder: Plain): void {
   const type = schema.path('_id')
   if (!type || holder._id !== undefined) return
-  holder._id = (type as unknown as { getDefault(scope: object, init: boolean): unknown }).getDefault({}, false)
+  holder._id = defaultOf(type)
 }
 
 /** The name of a ring among those of an operation. */

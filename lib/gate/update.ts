@@ -6,18 +6,9 @@ import { equalities, idOfFilter, matchingNothing, tiedFilter } from './condition
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { type Plan, type PlannedSlot, planReplacement, planUpdate } from './plan'
+import type { Request } from './request'
 import { type Aimed, aim, fill, type RawRings, type Reached, type Sealed } from './targets'
 import { settle, tie } from './tie'
-
-/** A write of one record as it was asked for. */
-export interface Request {
-  readonly method: string
-  readonly filter: Plain
-  readonly update: unknown
-  readonly options: Plain
-  /** Sends it, by the driver's own method. */
-  readonly send: (filter: Plain, update: unknown, options: Plain) => Promise<any>
-}
 
 /** How often a write starts anew when another comes between its reading and its writing. */
 const maxAttempts = 5

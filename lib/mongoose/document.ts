@@ -54,6 +54,9 @@ export function markSaved(doc: Doc): void {
   ;(doc as unknown as { $__reset(): void }).$__reset()
 }
 
+/** The method that `toObject()`, `toJSON()`, `inspect()` and what Mongoose sends come from; `access.test`. */
+export const serialiser = '$toObject'
+
 /** Whether an option of `$toObject()` says that Mongoose itself asks, for what it sends to the database or copies. */
 export function isInternalShape(options: unknown): boolean {
   const { _calledWithOptions: called, ...given } = (options ?? {}) as Plain

@@ -65,6 +65,72 @@ export interface Inner extends SchemaType {
   checkRequired(value: unknown, scope?: unknown): boolean
 }
 
+/** The default of a type, for an object that is no document. `getDefault`; lean inserts of `subdocuments.test`. */
+export function defaultOf(type: SchemaType): unknown {
+  return (type as Inner).getDefault({}, false)
+}
+
+type AnyFunction = (...args: any[]) => unknown
+
+/**
+ * Puts other functions in the place of those of a type: setters, getters, defaults and validators, which Mongoose calls for the document
+ * at hand. `$immutableSetter`, `defaultValue`, `originalRequiredValue`; `casting.test` and `validation.test` look at each.
+ *
+ * @param bound makes the other function of one
+ * @param ownerOf gives the document that the functions are to see
+ */
+export function bindFunctions(
+  type: SchemaType,
+  bound: (fn: AnyFunction) => AnyFunction,
+  ownerOf: (scope: object) => object,
+): void {
+  const internals = type as SchemaType & {
+    setters: AnyFunction[]
+    getters: AnyFunction[]
+    $immutableSetter?: AnyFunction
+    defaultValue?: unknown
+    originalRequiredValue?: unknown
+  }
+  // What keeps an immutable value is a setter as well, one that must see the held values. Mongoose may add it twice.
+  const { immutable } = type.options ?? {}
+  const keeper = internals.$immutableSetter?.toString()
+  internals.setters = internals.setters.filter((setter) => setter.toString() !== keeper).map(bound)
+  if (typeof immutable === 'function') {
+    type.options.immutable = (scope: object) => immutable.call(ownerOf(scope), ownerOf(scope))
+  }
+  if (immutable) type.immutable(true)
+  internals.getters = internals.getters.map(bound)
+  const { defaultValue, originalRequiredValue } = internals
+  if (typeof defaultValue === 'function' && defaultValue === type.options?.default) {
+    const own = bound(defaultValue as AnyFunction)
+    // Mongoose passes the document as the argument too.
+    internals.defaultValue = (scope: object) => own.call(scope, ownerOf(scope))
+  }
+  // Over a copy, because `required()` puts its validator into the list.
+  for (const validator of [...type.validators] as Array<{ type?: string; validator?: AnyFunction }>) {
+    if (validator.type === 'required') {
+      if (typeof originalRequiredValue !== 'function') continue
+      const isRequired = bound(originalRequiredValue as AnyFunction)
+      type.required(false).required({ ...validator, isRequired } as never)
+    } else if (validator.validator) validator.validator = bound(validator.validator)
+  }
+}
+
+/** Whether a path is one of a nested object, which has no schema type. `schema.nested`; `fields.test`. */
+export function isNestedPath(schema: AnySchema, path: string): boolean {
+  return Object.hasOwn((schema as unknown as { nested: object }).nested, path)
+}
+
+/** Names of properties that documents have from Mongoose, and that are not on the prototype of models. */
+export const documentProperties = ['_id', '_doc', 'db', 'schema', 'collection', 'discriminators'] as const
+
+const builtIn = Symbol.for('mongoose:built-in-middleware')
+
+/** Marks a hook as Mongoose marks its own, so that it runs even where a call says `{ middleware: false }`. `refusals.test`. */
+export function always<F extends (...args: any[]) => unknown>(hook: F): F {
+  return Object.assign(hook, { [builtIn]: true })
+}
+
 /** Runs the setters of a type without its cast. `_applySetters`; `casting.test` would miss `lowercase` and the like. */
 export function applySettersOf(type: Inner, value: unknown, scope: unknown, prior: unknown, options: unknown): unknown {
   const { _applySetters } = type as Inner & { _applySetters(...args: unknown[]): unknown }

@@ -1,5 +1,5 @@
 import { RecordError } from '../errors'
-import { type Dirty, isInternalShape, rawValueAt, revisedDirty, withTransform } from '../mongoose/document'
+import { type Dirty, isInternalShape, rawValueAt, revisedDirty, serialiser, withTransform } from '../mongoose/document'
 import {
   type AnySchema,
   type Doc,
@@ -37,8 +37,8 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
       return setField(own[name]!, this, path, value, rest)
     })
   }
-  add('$toObject', function $toObject(this: Doc, options?: Plain, json?: boolean) {
-    return withoutFields(own.$toObject!, this, options, json)
+  add(serialiser, function serialise(this: Doc, options?: Plain, json?: boolean) {
+    return withoutFields(own[serialiser]!, this, options, json)
   })
   add('unmarkModified', function unmarkModified(this: Doc, path: string) {
     const box = valuesOf(this)[path]

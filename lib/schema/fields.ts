@@ -1,7 +1,7 @@
 import type { SchemaType } from 'mongoose'
 import { ConfigurationError } from '../errors'
 import type { AnySchema, Doc, Host } from '../mongoose/host'
-import { eachSchemaType, type Inner } from '../mongoose/schema'
+import { documentProperties, eachSchemaType, type Inner, isNestedPath } from '../mongoose/schema'
 import { Binding } from './binding'
 
 /** One encrypted field, as the schema was built with it. */
@@ -35,7 +35,7 @@ const roundTripping = new Set(
 )
 
 /** Names of what this library adds to documents, of the key that it binds everything to, and of what Mongoose adds. */
-const reservedNames = new Set('decrypt rotateKmsKey _id _doc db schema collection discriminators'.split(' '))
+const reservedNames = new Set<string>(['decrypt', 'rotateKmsKey', ...documentProperties])
 
 /** Types whose values change in place without Mongoose noticing. */
 const mutableTypes = new Set(['Date', 'Buffer', 'Mixed'])
@@ -168,7 +168,7 @@ function checkName(host: Host, schema: AnySchema, name: string): void {
 
 /** Whether a schema has a path of this name, be it a nested one. */
 export function isPath(schema: AnySchema, name: string): boolean {
-  return Boolean(schema.path(name)) || Object.hasOwn((schema as unknown as { nested: object }).nested, name)
+  return Boolean(schema.path(name)) || isNestedPath(schema, name)
 }
 
 /** Whether documents of a schema have, or will have once it is compiled, a property of this name that is no path yet. */

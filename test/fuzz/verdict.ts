@@ -83,6 +83,8 @@ export function saysTheSame(plain: any, ours: any): boolean {
   if (nameOf(plain) === nameOf(ours)) return true
   // A crash of Mongoose's own casts, which a field of this library reports as an error of the value.
   if (plain?.name === 'TypeError' && ['CastError', 'ValidationError'].includes(ours?.name)) return true
+  // What Mongoose throws of a nested object at once is found by the validation of the field here.
+  if (plain?.name === 'ObjectExpectedError' && ours?.name === 'ValidationError') return true
   if (plain?.name === 'StrictModeError' && /StrictModeError/.test(ours?.message)) return true
   // Where nothing is versioned, a record that is gone is just not found.
   return plain?.name === 'VersionError' && ours?.name === 'DocumentNotFoundError'

@@ -1,0 +1,208 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+
+// How lib/ is laid out, and that CONTRIBUTING.md tells it as it is.
+const root = join(__dirname, '..')
+const rooms = ['gate', 'queries', 'record', 'schema', 'mongoose', 'kms', 'format']
+
+/** The sources by their paths from lib/, without comments. */
+const sources = new Map(
+  readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts'))
+    .map((path) => [path.replaceAll('\\', '/'), readFileSync(join(root, 'lib', path), 'utf8')] as const)
+    .map(([path, text]) => [path, withoutComments(text)] as const),
+)
+
+/** Blank in place of comments, so that lines keep their numbers. */
+function withoutComments(text: string): string {
+  const blank = (comment: string) => comment.replaceAll(/[^\n]/g, ' ')
+  return text.replaceAll(/\/\*.*?\*\//gs, blank).replaceAll(/(?<=^|\s)\/\/ .*$/gm, blank)
+}
+
+/** The lines that match, as `file:line: text`. */
+function linesThat(matches: (path: string, line: string) => boolean): string[] {
+  return [...sources].flatMap(([path, text]) =>
+    text
+      .split('\n')
+      .map((line, index) => ({ line, place: `lib/${path}:${index + 1}: ${line.trim()}` }))
+      .filter(({ line }) => matches(path, line))
+      .map(({ place }) => place),
+  )
+}
+
+const contributing = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8')
+
+describe('CONTRIBUTING.md', () => {
+  /** The steps of a walk: lines such as ``2. `record/staging.ts` `stage` ``. */
+  function stepsOf(heading: string): { file: string; name: string }[] {
+    const section = contributing.split(/^### /m).find((part) => part.startsWith(`${heading}\n`)) ?? ''
+    return [...section.matchAll(/^\d+\. (.*)$/gm)].map(([, step]) => {
+      const [, file, name] = /^`([\w/]+\.ts)` `([\w.]+)`/.exec(step as string) ?? []
+      if (!file || !name) throw new Error(`A step begins with its file and function, got: ${step}`)
+      return { file, name }
+    })
+  }
+
+  test.each(['Save', 'Access'])('the walk "%s" names files and functions that there are', (heading) => {
+    const steps = stepsOf(heading)
+    expect(steps.length).toBeGreaterThan(5)
+    expect(new Set(steps.map(({ file }) => dirname(file))).size).toBeGreaterThan(4)
+    for (const { file, name } of steps) {
+      const [owner, member] = name.includes('.') ? name.split('.') : [undefined, name]
+      const text = sources.get(file) ?? ''
+      const definition = new RegExp(`(\\bfunction|^ +(static |async |get )*)\\s?${member}(<[^>]*>)?\\(`, 'm')
+      expect([file, name, definition.test(text)]).toEqual([file, name, true])
+      if (owner) expect([file, owner, new RegExp(`class ${owner}\\b`).test(text)]).toEqual([file, owner, true])
+    }
+  })
+
+  test('the map has every room, in the order of imports', () => {
+    const rows = [...contributing.matchAll(/^\| `(\w+)\/` \|/gm)].map(([, room]) => room)
+    expect(rows).toEqual(rooms)
+    const folders = [...sources.keys()].map((path) => dirname(path)).filter((folder) => folder !== '.')
+    expect([...new Set(folders)].sort()).toEqual([...rooms].sort())
+  })
+
+  test('every file of lib/ that it names is there', () => {
+    const named = [...contributing.matchAll(/`((?:\w+\/)?\w+\.ts)`/g)].map(([, path]) => path as string)
+    expect(named.length).toBeGreaterThan(10)
+    for (const path of named) expect([path, sources.has(path)]).toEqual([path, true])
+  })
+})
+
+describe('imports', () => {
+  const order = ['index.ts', 'plugin.ts', ...rooms, 'errors.ts']
+  const rank = (path: string) => order.indexOf(path.includes('/') ? dirname(path) : path)
+
+  /** What a file imports of lib/, types included. */
+  function importsOf(path: string): string[] {
+    const text = sources.get(path) as string
+    const names = [...text.matchAll(/^(?:import|export|\})[^\n]*? from '(\.[^']*)'$/gm)].map(([, name]) => name as string)
+    const inline = [...text.matchAll(/\b(?:import|require)\('(\.[^']*)'\)/g)].map(([, name]) => name as string)
+    return [...names, ...inline].map((name) => `${normalize(join(dirname(path), name)).replaceAll('\\', '/')}.ts`)
+  }
+
+  test('are found', () => {
+    const found = [...sources.keys()].flatMap(importsOf)
+    expect(found.length).toBeGreaterThan(150)
+    for (const path of found) expect([path, sources.has(path)]).toEqual([path, true])
+  })
+
+  test('point down the list of rooms', () => {
+    const upward = [...sources.keys()].flatMap((path) =>
+      importsOf(path)
+        .filter((other) => rank(other) < rank(path) || rank(path) === -1)
+        .map((other) => `lib/${path} imports lib/${other}`),
+    )
+    expect(upward).toEqual([])
+  })
+
+  test('never lead back to where they began', () => {
+    const cycles: string[] = []
+    const done = new Set<string>()
+    const follow = (path: string, way: readonly string[]): void => {
+      if (way.includes(path)) cycles.push([...way.slice(way.indexOf(path)), path].join(' > '))
+      if (way.includes(path) || done.has(path)) return
+      for (const other of importsOf(path)) follow(other, [...way, path])
+      done.add(path)
+    }
+    for (const path of sources.keys()) follow(path, [])
+    expect(cycles).toEqual([])
+  })
+})
+
+describe('what is private to Mongoose', () => {
+  const inRoom = [...sources].filter(([path]) => path.startsWith('mongoose/')).map(([, text]) => text)
+  /** Not a member of Mongoose's, or known to all who read documents. */
+  const harmless = new Set(['_id', '_bsontype'])
+  /** What begins as Mongoose's private members do, and is used in lib/mongoose. */
+  const marked = inRoom.flatMap((text) => text.match(/\$__\w*|(?<![\w$])_[a-z]\w*/g) ?? [])
+  /** Names that tell nothing of being private: Mongoose neither documents nor declares them, or calls them internal. */
+  const unmarked = [
+    '$embeddedSchemaType',
+    '$getAllSubdocs',
+    '$immutable',
+    '$immutableSetter',
+    '$toObject',
+    'castForQuery',
+    'childSchemas',
+    'defaultValue',
+    'discriminatorMapping',
+    'doValidate',
+    'doValidateSync',
+    'getDefault',
+    'mongoose:built-in-middleware',
+    'nested',
+    'originalRequiredValue',
+    'parentSchema',
+    'requiredValidator',
+    'singleNestedPaths',
+    'strictMode',
+    'subpaths',
+    'transactionAsyncLocalStorage',
+    'validationError',
+  ]
+  const names = new Set(
+    [...marked, ...unmarked, '$__', '_castConditions', '_castNullish', '_doc'].filter((name) => !harmless.has(name)),
+  )
+  /** Whoever makes a schema type of its own has these. */
+  const ofSchemaTypes = [
+    '$immutable',
+    'castForQuery',
+    'defaultValue',
+    'doValidate',
+    'doValidateSync',
+    'getDefault',
+    'originalRequiredValue',
+    'parentSchema',
+    'requiredValidator',
+  ]
+
+  /** As a member: after a dot, in quotes, as a key, or taken out of an object; not as a word of a message. */
+  function isNamed(name: string, line: string): boolean {
+    const plain = name.replaceAll('$', '\\$')
+    if (/^[$_]/.test(name) || /[A-Z:]/.test(name)) return new RegExp(`(?<![\\w$])${plain}(?![\\w$])`).test(line)
+    return new RegExp(`\\.${plain}(?![\\w$])|'${plain}'|(?<![\\w$] )(?<![\\w$])${plain}\\??:`).test(line)
+  }
+
+  test('is known by name', () => {
+    for (const name of ['$__fullPath', '_applySetters', '_calledWithOptions', '_defaultToObjectOptions', '$__schemaType'])
+      expect(names).toContain(name)
+    // A name that begins so elsewhere, and is none of this library's own parameters, belongs on the list or into lib/mongoose.
+    const others = linesThat(
+      (path, line) => !path.startsWith('mongoose/') && /\$__|\._(?!id\b|bsontype\b)[a-z]/.test(line),
+    )
+    expect(others).toEqual([])
+  })
+
+  test('is named in lib/mongoose alone', () => {
+    const named = [...names].flatMap((name) =>
+      linesThat((path, line) => {
+        if (path.startsWith('mongoose/') || !isNamed(name, line)) return false
+        // Parameters that are not used begin with an underscore as well.
+        if (/^_/.test(name) && !new RegExp(`[.'\\s]${name}['\\s.]`).test(line)) return false
+        return !(path === 'schema/type.ts' && ofSchemaTypes.includes(name))
+      }),
+    )
+    expect([...new Set(named)]).toEqual([])
+  })
+})
+
+test('nothing is written to the console', () => {
+  expect(linesThat((_path, line) => /\bconsole\b/.test(line))).toEqual([])
+})
+
+test('no module keeps a variable that changes, but for what is made once', () => {
+  const once = [
+    // The secret of localKms and the provider for all schemas that name none: one for the life of the process.
+    /^lib\/kms\/local\.ts:\d+: let processSecret: Buffer \| undefined$/,
+    /^lib\/schema\/use\.ts:\d+: let defaultProvider: KeyProvider \| undefined$/,
+  ]
+  const found = linesThat((_path, line) => /^(export )?(let|var)\b/.test(line))
+  expect(found.filter((place) => !once.some((known) => known.test(place)))).toEqual([])
+  for (const name of ['processSecret', 'defaultProvider']) {
+    expect(linesThat((_path, line) => new RegExp(`\\b${name}\\s*(\\?\\?)?=[^=]`).test(line))).toEqual([
+      expect.stringContaining(`${name} ??= `),
+    ])
+  }
+})

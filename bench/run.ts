@@ -123,7 +123,7 @@ async function measureSize(): Promise<void> {
   console.log(`plain ${calculateObjectSize(plain)}, encrypted ${calculateObjectSize(encrypted)}, of which`)
   for (const [field, value] of Object.entries(record)) {
     const bson = calculateObjectSize({ v: value })
-    const envelope = encrypted[`encrypted_${field}`].length()
+    const envelope = encrypted[field].length()
     console.log(`  ${field.padEnd(8)} envelope ${envelope}, that is ${envelope - bson} more than BSON of { v: value }`)
   }
   const { encrypted_kms_key } = encrypted

@@ -29,8 +29,8 @@ void run(async () => {
     '\nThe ciphertext and wrapped key of another are copied to this record. The KMS refuses, and that is a line too:',
   )
   const grace = (await User.collection.findOne({ name: 'Grace' }))!
-  const { encrypted_email, encrypted_kms_key } = grace
-  await User.collection.updateOne({ name: 'Mary' }, { $set: { encrypted_email, encrypted_kms_key } })
+  const { email, encrypted_kms_key } = grace
+  await User.collection.updateOne({ name: 'Mary' }, { $set: { email, encrypted_kms_key } })
   const mary = await User.findOne({ name: 'Mary' }).orFail()
   try {
     await mary.email

@@ -3,7 +3,7 @@
 //     npm run example two-keys
 import { join } from 'node:path'
 
-const examples = ['quickstart', 'on-load', 'two-keys', 'audit-log', 'tenants']
+const examples = ['quickstart', 'on-load', 'two-keys', 'audit-log', 'tenants', 'notes']
 const name = process.argv[2] ?? ''
 
 if (examples.includes(name)) void import(join(__dirname, `${name}.ts`))

@@ -1,5 +1,5 @@
-// A key for each tenant: the key and the encryption context are functions of the record. Without its key, all records
-// of a tenant are unreadable, and those of nobody else.
+// A key for each tenant: the key, and a pair of the encryption context beside the record, are functions of the record.
+// Without its key, all records of a tenant are unreadable, and those of nobody else.
 //
 //     npm run example tenants
 //
@@ -20,7 +20,7 @@ void (async () => {
   const userSchema = new Schema({ tenant: { type: String, required: true, immutable: true } }).plugin(kmsEncrypted, {
     provider: awsKms({ client: kms.client() }),
     keyId: (user) => `alias/tenant-${user.tenant}`,
-    context: (user) => ({ Tenant: user.tenant, Record: `User/${user._id}` }),
+    context: (user) => ({ Tenant: user.tenant }),
     fields: { email: { type: String, required: true } },
   })
   const User = model('User', userSchema)

@@ -14,14 +14,14 @@ const patientSchema = new Schema({ ward: Number })
     keyId,
     provider,
     fields: { phone: { type: String, required: true } },
-    context: (patient) => ({ Record: `Patient/${patient._id}`, Purpose: 'contact' }),
+    context: () => ({ Purpose: 'contact' }),
   })
   .plugin(kmsEncrypted, {
     name: 'diagnosis',
     keyId: process.env.KMS_DIAGNOSIS_KEY_ID || keyId,
     provider: keyId ? provider : localKms({ secret: Buffer.alloc(32, 'another key') }),
     fields: { diagnosis: { type: String, required: true } },
-    context: (patient) => ({ Record: `Patient/${patient._id}`, Purpose: 'treatment' }),
+    context: () => ({ Purpose: 'treatment' }),
   })
 const Patient = model('Patient', patientSchema)
 

@@ -53,25 +53,36 @@ export type ErrorCode =
 export abstract class KmsEncryptedError<Code extends ErrorCode = ErrorCode> extends Error {
   /** Stable, for programs; the message is for people and may change. */
   readonly code: Code
+  /** Given, for a minifier takes away the names of classes. */
+  abstract override readonly name: string
 
   constructor(code: Code, message: string, options?: ErrorOptions) {
     super(message, options)
     this.code = code
-    this.name = new.target.name
   }
 }
 
 /** The plugin or a key provider was set up wrongly. Thrown when the schema is built, or where a function option is called. */
-export class ConfigurationError extends KmsEncryptedError<ConfigurationErrorCode> {}
+export class ConfigurationError extends KmsEncryptedError<ConfigurationErrorCode> {
+  override readonly name = 'ConfigurationError'
+}
 
 /** The KMS did not generate or unwrap a data key. `cause` is the error of the KMS client. */
-export class KeyProviderError extends KmsEncryptedError<KeyProviderErrorCode> {}
+export class KeyProviderError extends KmsEncryptedError<KeyProviderErrorCode> {
+  override readonly name = 'KeyProviderError'
+}
 
 /** Stored bytes are damaged, foreign, or were written for another field, record or context. */
-export class DecryptionError extends KmsEncryptedError<DecryptionErrorCode> {}
+export class DecryptionError extends KmsEncryptedError<DecryptionErrorCode> {
+  override readonly name = 'DecryptionError'
+}
 
 /** The record is not in a state for what was asked of it. */
-export class RecordError extends KmsEncryptedError<RecordErrorCode> {}
+export class RecordError extends KmsEncryptedError<RecordErrorCode> {
+  override readonly name = 'RecordError'
+}
 
 /** A query or write names an encrypted field in a way that cannot be honoured. Nothing was sent. */
-export class OperationError extends KmsEncryptedError<OperationErrorCode> {}
+export class OperationError extends KmsEncryptedError<OperationErrorCode> {
+  override readonly name = 'OperationError'
+}

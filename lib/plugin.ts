@@ -3,9 +3,10 @@ import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { gateModel, gateOf } from './gate/passes'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
+import { afterExec } from './mongoose/model'
 import { always } from './mongoose/schema'
 import { decryptDocument, decryptRecords } from './record/decrypting'
-import { addDirty, extendDocuments } from './record/documents'
+import { addDirty, addSetters, extendDocuments } from './record/documents'
 import { openOnLoad, readBox } from './record/opening'
 import { rememberContexts } from './record/rings'
 import { rotate } from './record/rotation'
@@ -69,22 +70,34 @@ function addMethods(schema: AnySchema, use: Use): void {
   }
   for (const [name, method] of Object.entries(methods)) {
     refuseTaken(schema.methods[name as never], name, 'method')
-    own.add(method)
-    schema.method(name, method as never)
+    schema.method(name, ours(method) as never)
   }
   refuseTaken(schema.statics[decrypt as never], decrypt, 'static')
   schema.static(decrypt, decryptAll as never)
 }
 
-function decryptAll(this: AnyModel, records: unknown): Promise<unknown> {
-  return decryptRecords(this, records)
+/** Functions of this library, to be told from those of the application; and by any copy of it. */
+const own = new WeakSet<object>()
+const brand = Symbol.for('mongoose-kms-encrypted')
+
+function ours<F extends object>(method: F): F {
+  own.add(method)
+  return Object.defineProperty(method, brand, { value: true })
 }
 
-/** Functions of this library, to be told from those of the application. */
-const own = new WeakSet<object>([decryptAll])
+const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown): Promise<unknown> {
+  return decryptRecords(this, records)
+})
 
 function refuseTaken(method: unknown, name: string, kind: string): void {
   if (method === undefined || own.has(method as object)) return
+  if ((method as { [brand]?: boolean })[brand]) {
+    throw new ConfigurationError(
+      'OPTION_INVALID',
+      `kmsEncrypted: two copies of mongoose-kms-encrypted are used on one schema. Look for a second installation (npm ls), or for code that ` +
+        'is loaded anew while schemas are kept.',
+    )
+  }
   throw new ConfigurationError(
     'OPTION_INVALID',
     `kmsEncrypted: the schema has a ${kind} ${name} of its own. Give that of the plugin another name by the option methods: ` +
@@ -141,6 +154,7 @@ function finishSchema(schema: AnySchema): void {
   addSaveHooks(schema, () => true)
   if (usesOf(schema).length > 0) return
   addDirty(hostOf(schema), schema)
+  addSetters(hostOf(schema), schema)
   addLoadHooks(schema)
   if (schema.statics.decrypt === undefined) schema.static('decrypt', decryptAll as never)
 }
@@ -159,6 +173,15 @@ function addLoadHooks(schema: AnySchema): void {
       }) as never,
     )
   }
+}
+
+const loadingBases = new WeakSet<AnyModel>()
+
+/** A base model was compiled before its discriminator, and has none of its hooks. */
+function openAfterLoading(base: AnyModel): void {
+  if (loadingBases.has(base)) return
+  loadingBases.add(base)
+  afterExec(base, (result) => Promise.all(documentsOf(result).flatMap(encryptedPartsOf).map(openOnLoad)))
 }
 
 /** The documents among what a query gives: an array, one document, raw metadata around one, null, or lean objects. */
@@ -204,6 +227,7 @@ function coverModel(model: AnyModel): void {
   coverConnection(model.db)
   gateModel(model)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
+  if (base && usesOf(model.schema).some((use) => use.decrypt === 'onLoad')) openAfterLoading(base)
   if (base && !('decrypt' in base)) Object.defineProperty(base, 'decrypt', { value: decryptAll, configurable: true })
   if (usesOf(model.schema).length > 0) coverValidation(model)
 }

@@ -76,7 +76,7 @@ describe('a context', () => {
         return provider.generateDataKey(request)
       },
     }
-    for (const pairs of [{ Tenant: 'acme' }, { Tenant: 'acme', Record: 'ada' }]) {
+    for (const pairs of [{ Tenant: 'acme' }, { Tenant: 'acme', Record: 'ada' }] as Record<string, string>[]) {
       const User = modelOf(connection, new Schema({}), { provider: noting, fields: ['email'], context: () => pairs })
       const { _id } = await User.create({ email: secret('ada@example.org') })
       expect(asked.at(-1)).toEqual({ Record: `${User.modelName}/${_id}`, ...pairs })

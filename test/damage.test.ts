@@ -35,11 +35,7 @@ const ofOneField: Damage[] = [
   ['key reference', 'DATA_KEY_MISSING', (ada) => ({ email: flip(ada.email, 1) })],
   ['nonce', 'ENVELOPE_REJECTED', (ada) => ({ email: flip(ada.email, 5) })],
   ['ciphertext', 'ENVELOPE_REJECTED', (ada) => ({ email: flip(ada.email, 17) })],
-  [
-    'tag',
-    'ENVELOPE_REJECTED',
-    (ada) => ({ email: flip(ada.email, ada.email.length() - 1) }),
-  ],
+  ['tag', 'ENVELOPE_REJECTED', (ada) => ({ email: flip(ada.email, ada.email.length() - 1) })],
   ['end, cut off', 'ENVELOPE_REJECTED', (ada) => ({ email: cut(ada.email, 40) })],
   ['all but the header, cut off', 'ENVELOPE_TRUNCATED', (ada) => ({ email: cut(ada.email, 17) })],
   ['bytes, all gone', 'ENVELOPE_TRUNCATED', () => ({ email: new Binary(Buffer.alloc(0), 0x80) })],
@@ -117,7 +113,11 @@ test.each(ofTheKey)(
 
 test('another data key under the right context is told by the commitment', async () => {
   const provider = localKms()
-  const Shared = modelOf(connection, new Schema({}), { provider, fields: ['email'], context: () => ({ Record: 'shared' }) })
+  const Shared = modelOf(connection, new Schema({}), {
+    provider,
+    fields: ['email'],
+    context: () => ({ Record: 'shared' }),
+  })
   await Shared.create([{ email: secret('ada@example.org') }, { email: secret('bob@example.org') }])
   const [ada, bob] = await raw(Shared.collection.name)
   const changed = [forged(key(ada), { wrapped: bytes(key(bob).wrapped) })]

@@ -33,13 +33,13 @@ function linesThat(matches: (path: string, line: string) => boolean): string[] {
 const contributing = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8')
 
 describe('CONTRIBUTING.md', () => {
-  /** The steps of a walk: lines such as ``2. `record/staging.ts` `stage` ``. */
+  /** The files and functions of a walk, from lines such as ``2. `record/staging.ts` `stage`: …``. */
   function stepsOf(heading: string): { file: string; name: string }[] {
-    const section = contributing.split(/^### /m).find((part) => part.startsWith(`${heading}\n`)) ?? ''
-    return [...section.matchAll(/^\d+\. (.*)$/gm)].map(([, step]) => {
-      const [, file, name] = /^`([\w/]+\.ts)` `([\w.]+)`/.exec(step as string) ?? []
-      if (!file || !name) throw new Error(`A step begins with its file and function, got: ${step}`)
-      return { file, name }
+    const section = contributing.split(/^##+ /m).find((part) => part.startsWith(`${heading}\n`)) ?? ''
+    return [...section.matchAll(/^\d+\. (.*)$/gm)].flatMap(([, step]) => {
+      const pairs = [...(step as string).matchAll(/`([\w/]+\.ts)` `([\w.]+)`/g)]
+      if (pairs[0]?.index !== 0) throw new Error(`A step begins with its file and function, got: ${step}`)
+      return pairs.map(([, file, name]) => ({ file: file as string, name: name as string }))
     })
   }
 
@@ -77,7 +77,9 @@ describe('imports', () => {
   /** What a file imports of lib/, types included. */
   function importsOf(path: string): string[] {
     const text = sources.get(path) as string
-    const names = [...text.matchAll(/^(?:import|export|\})[^\n]*? from '(\.[^']*)'$/gm)].map(([, name]) => name as string)
+    const names = [...text.matchAll(/^(?:import|export|\})[^\n]*? from '(\.[^']*)'$/gm)].map(
+      ([, name]) => name as string,
+    )
     const inline = [...text.matchAll(/\b(?:import|require)\('(\.[^']*)'\)/g)].map(([, name]) => name as string)
     return [...names, ...inline].map((name) => `${normalize(join(dirname(path), name)).replaceAll('\\', '/')}.ts`)
   }
@@ -166,7 +168,13 @@ describe('what is private to Mongoose', () => {
   }
 
   test('is known by name', () => {
-    for (const name of ['$__fullPath', '_applySetters', '_calledWithOptions', '_defaultToObjectOptions', '$__schemaType'])
+    for (const name of [
+      '$__fullPath',
+      '_applySetters',
+      '_calledWithOptions',
+      '_defaultToObjectOptions',
+      '$__schemaType',
+    ])
       expect(names).toContain(name)
     // A name that begins so elsewhere, and is none of this library's own parameters, belongs on the list or into lib/mongoose.
     const others = linesThat(

@@ -282,27 +282,24 @@ describe('an upsert', () => {
     },
   )
 
-  test.each(upserts)(
-    '%s of a record that is deleted before the write inserts',
-    async (_name, command, upsert) => {
-      const Racer = model()
-      await Racer.create({ name: 'Ada', note: wrote('note of Ada') })
-      let first = true
-      const write = () => upsert(Racer, { name: 'Ada' }, { email: wrote('held email') })
-      expect(
-        await insist(() => {
-          if (!first) return write()
-          first = false
-          return interrupt(at(Racer, command), write, () => Racer.deleteOne({ name: 'Ada' }))
-        }),
-      ).toBe(_name.includes('ulk'))
-      expect(await (await Racer.findOne()).decrypt()).toEqual({
-        email: 'held email',
-        phone: undefined,
-        note: undefined,
-      })
-    },
-  )
+  test.each(upserts)('%s of a record that is deleted before the write inserts', async (_name, command, upsert) => {
+    const Racer = model()
+    await Racer.create({ name: 'Ada', note: wrote('note of Ada') })
+    let first = true
+    const write = () => upsert(Racer, { name: 'Ada' }, { email: wrote('held email') })
+    expect(
+      await insist(() => {
+        if (!first) return write()
+        first = false
+        return interrupt(at(Racer, command), write, () => Racer.deleteOne({ name: 'Ada' }))
+      }),
+    ).toBe(_name.includes('ulk'))
+    expect(await (await Racer.findOne()).decrypt()).toEqual({
+      email: 'held email',
+      phone: undefined,
+      note: undefined,
+    })
+  })
 
   test('that inserts and no longer matches its filter is not taken for overtaken', async () => {
     const Racer = model()

@@ -10,14 +10,7 @@ test('a saved record holds ciphertext and one wrapped key, and reads back on acc
   expect(created.email).toBe(email)
 
   const [stored] = await raw(User.collection.name)
-  expect(Object.keys(stored!).sort()).toEqual([
-    '__v',
-    '_id',
-    'dob',
-    'email',
-    'encrypted_kms_key',
-    'name',
-  ])
+  expect(Object.keys(stored!).sort()).toEqual(['__v', '_id', 'dob', 'email', 'encrypted_kms_key', 'name'])
   expect(stored!.email.sub_type).toBe(0x80)
   expect(stored!.encrypted_kms_key).toHaveLength(1)
 

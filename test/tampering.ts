@@ -23,8 +23,7 @@ export async function store(model: any, count = 2): Promise<Raw[]> {
   return rawCollection(model).find().sort({ _id: 1 }).toArray()
 }
 
-export const replace = (model: any, stored: Raw) =>
-  rawCollection(model).replaceOne({ _id: stored._id }, stored)
+export const replace = (model: any, stored: Raw) => rawCollection(model).replaceOne({ _id: stored._id }, stored)
 
 /** What reading each field gives: its value, or the code of a `DecryptionError`; anything else is thrown. */
 export async function outcome(record: any): Promise<Record<string, unknown>> {

@@ -1,5 +1,5 @@
 import { Schema } from 'mongoose'
-import { modelOf, secret, useDatabase } from './support'
+import { modelOf, rawCollection, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
 const User = modelOf(connection, new Schema({ name: String, age: Number }, { timestamps: true }), {
@@ -46,6 +46,61 @@ test('an upsert inserts a record with a key of its own', async () => {
   expect(await eve.decrypt()).toMatchObject({ email: 'eve@example.org' })
   const again = await User.findOneAndUpdate({ name: 'Zoe' }, { email: 'zoe@example.org' }, { upsert: true, new: true })
   expect(await again.email).toBe('zoe@example.org')
+})
+
+describe('updateMany()', () => {
+  const names = ['Ada', 'Bob', 'Eve']
+  const emails = async () => Promise.all((await User.find().sort('name')).map((user: any) => user.email))
+  beforeEach(async () => {
+    await User.create([
+      { name: 'Ada', email: secret('ada@example.org') },
+      { name: 'Bob', age: 3 },
+    ])
+    await User.collection.insertOne({ name: 'Eve' })
+  })
+
+  test('encrypts for every record under its own key, with the counts of any updateMany()', async () => {
+    const [before] = await raw(User.collection.name)
+    const result = await User.updateMany({}, { email: secret('All@Example.org'), $inc: { age: 1 } })
+    expect(result).toMatchObject({ acknowledged: true, matchedCount: 3, modifiedCount: 3, upsertedCount: 0 })
+    expect(await emails()).toEqual(Array(3).fill('all@example.org'))
+    const stored = await raw(User.collection.name)
+    expect(stored.map(({ age }) => age).sort()).toEqual([1, 1, 4])
+    expect(new Set(stored.map(({ email }) => email.toString('hex'))).size).toBe(3)
+    const ada = stored.find(({ name }) => name === 'Ada')
+    expect(ada!.encrypted_kms_key).toEqual(before!.encrypted_kms_key)
+    for (const { encrypted_kms_key } of stored) expect(encrypted_kms_key).toHaveLength(1)
+  })
+
+  test('reaches what its filter matches, and no other', async () => {
+    expect(await User.updateMany({ age: 3 }, { email: secret('bob@example.org') })).toMatchObject({ matchedCount: 1 })
+    expect(await emails()).toEqual(['ada@example.org', 'bob@example.org', undefined])
+    expect(await User.updateMany({ age: 9 }, { email: 'x' })).toMatchObject({ matchedCount: 0, modifiedCount: 0 })
+  })
+
+  test('says how far it came when one record cannot be encrypted for, and goes on with all others if asked', async () => {
+    const planted = { $set: { 'encrypted_kms_key.0.wrapped': Buffer.alloc(40) } }
+    await rawCollection(User).updateOne({ name: 'Ada' }, planted)
+    const [ada] = await raw(User.collection.name)
+    for (const [ordered, count] of [
+      [false, 2],
+      [true, 0],
+    ] as const) {
+      const value = secret(`everybody, ${ordered}`)
+      const error = await User.updateMany({}, { email: value }, { ordered }).catch((thrown: unknown) => thrown)
+      if (count > 0) {
+        expect(error).toMatchObject({ name: 'OperationError', code: 'UPDATE_INCOMPLETE', matchedCount: 2 })
+        expect(error.failures).toEqual([{ _id: ada!._id, error: error.cause }])
+        expect(error.cause).toMatchObject({ code: 'WRAPPED_KEY_DAMAGED' })
+        expect(error.message).not.toContain(value)
+      } else expect(error).toMatchObject({ code: 'WRAPPED_KEY_DAMAGED' })
+      const [first, ...others] = await raw(User.collection.name)
+      expect(first).toEqual(ada)
+      expect(others.map(({ name }) => name)).toEqual(names.slice(1))
+      if (ordered) continue
+      for (const name of names.slice(1)) expect(await (await User.findOne({ name })).email).toBe(value)
+    }
+  })
 })
 
 test('null and $unset need no key', async () => {

@@ -1,8 +1,8 @@
 import mongoose, { Schema } from 'mongoose'
 import { kmsEncrypted } from '../lib'
 import { countingKms } from './counting'
-import { envelopeOf } from './tampering'
 import { modelOf, rawCollection, secret, useDatabase } from './support'
+import { envelopeOf } from './tampering'
 
 const { connection, raw } = useDatabase()
 const kms = countingKms()
@@ -276,11 +276,14 @@ describe('what this library stores cannot be planted', () => {
     if (document) expect(await emails()).toEqual([both[0]])
   })
 
-  test.each(byGate)('a ciphertext by %s is what a backup is put back by, and not read where it does not belong', async (_name, assign) => {
-    const values = await planted()
-    await assign(values)
-    await expect(emails()).rejects.toMatchObject({ code: 'DATA_KEY_MISSING' })
-  })
+  test.each(byGate)(
+    'a ciphertext by %s is what a backup is put back by, and not read where it does not belong',
+    async (_name, assign) => {
+      const values = await planted()
+      await assign(values)
+      await expect(emails()).rejects.toMatchObject({ code: 'DATA_KEY_MISSING' })
+    },
+  )
 
   const keys: [string, object][] = [
     ['a wrapped key', { encrypted_kms_key: [{ version: 1 }] }],

@@ -2,18 +2,19 @@ import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { markSaved } from '../mongoose/document'
-import { isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
+import { isDocument, modelOf, ownerOf, type Plain, valuesOf } from '../mongoose/host'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { translateFilter } from '../queries/filter'
 import { refreshFrom } from '../record/refreshing'
-import { idOfFilter, matchingNothing, tiedFilter } from './conditions'
+import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { beginInsertion, insertedIn, prepareInOrder } from './insert'
+import type { Plan } from './plan'
 import type { Request } from './request'
 import { type Aimed, aim, fill, type RawRings, ringName, type Sealed } from './targets'
 import { settle } from './tie'
-import { aimBound, aimFor, planOf, projectionFor, withKeys } from './update'
+import { aimBound, aimFor, planOf, projectionFor, wholeOf, withKeys } from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
 interface Prepared {
@@ -33,13 +34,19 @@ interface Bulk {
   readonly gate: Gate
   readonly options: Plain
   readonly raw: RawRings
-  /** Whether one before may have made a record that a later one is to find. */
-  hasWritten: boolean
+  /** What those before the one at hand store: a later one may be to find it. */
+  readonly made: Made[]
+}
+
+/** What one operation stores, and whether it is all of a record. */
+interface Made {
+  readonly values: Plain
+  readonly isWhole: boolean
 }
 
 /** Writes many operations, those with values for encrypted fields each tied to its record. */
 export async function bulkWrite(gate: Gate, operations: readonly Plain[], options: Plain = {}): Promise<any> {
-  const bulk: Bulk = { gate, options, raw: new Map(), hasWritten: false }
+  const bulk: Bulk = { gate, options, raw: new Map(), made: [] }
   const begun: Begun[] = []
   for (const [index, operation] of operations.entries()) begun.push(await begin(bulk, operation, index))
   const prepared = await prepareInOrder(begun, (encrypt) => encrypt())
@@ -57,8 +64,8 @@ export async function begin(bulk: Bulk, operation: Plain, index: number): Promis
   if (name === undefined || typeof body !== 'object' || body === null) return asItIs(undefined)
   const place = `${gate.place('bulkWrite')} operation ${index}`
   if (name === 'insertOne') {
-    bulk.hasWritten = true
     const given = body.document ?? body
+    bulk.made.push({ values: valuesToInsert(given), isWhole: true })
     const encrypting = beginInsertion(gate, given, 'bulkWrite', bulk.raw)
     return async () => {
       const { content, sealed } = await encrypting()
@@ -69,7 +76,7 @@ export async function begin(bulk: Bulk, operation: Plain, index: number): Promis
   const filter = translateFilter(gate.layout, body.filter, place) as Plain
   if (name === 'deleteOne' || name === 'deleteMany') return asItIs(0)
   const begun = await beginUpdate(bulk, name, { ...body, filter }, place)
-  bulk.hasWritten = true
+  bulk.made.push(...madeBy(name, body))
   return begun
 }
 
@@ -92,13 +99,14 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   }
   if (name === 'updateMany') return refuseMany(place)
   const id = idOfFilter(body.filter)
-  const bound = plan.isReplacement || id === undefined ? [] : aimBound(gate, plan, { id, stored: undefined })
+  const bound =
+    plan.isReplacement || id === undefined || body.upsert ? [] : aimBound(gate, plan, { id, stored: undefined })
   if (bound.length === plan.slots.length) {
-    return async () => finish(gate, body, name, content, plan.update as Plain, await fill(bound), id)
+    return async () => finish(gate, body, name, content, plan, await fill(bound), id)
   }
   const found = await findFor(bulk, request, plan)
+  if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
   if (!found && !body.upsert) {
-    if (bulk.hasWritten && !plan.isReplacement) throw mayBeMade(place)
     const nothing = { ...body, filter: matchingNothing(body.filter), [content]: harmless(gate, plan.isReplacement) }
     return async () => ({ gate, operation: { [name]: nothing }, sealed: [], matches: 0 })
   }
@@ -107,7 +115,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   const aimed = found ? aimFor(gate, plan, { id: found._id, stored: found }, rings) : aimInserted(bulk, plan, body)
   if (plan.isReplacement) for (const { target } of aimed) raw.set(ringName(target.ring), target.ring)
   const tiedId = found?._id ?? aimed[0]?.target.ring.identity.id
-  return async () => finish(gate, body, name, content, plan.update as Plain, await fill(aimed), tiedId, found !== null)
+  return async () => finish(gate, body, name, content, plan, await fill(aimed, wholeOf(plan)), tiedId, found !== null)
 }
 
 /** The operation as it is sent. */
@@ -116,20 +124,19 @@ function finish(
   body: Plain,
   name: string,
   content: string,
-  update: Plain,
+  plan: Plan,
   sealed: readonly Sealed[],
   id: unknown,
   isFound = true,
 ): Prepared {
-  const { conditions, update: withAdded } =
-    name === 'replaceOne' ? { conditions: {}, update } : withKeys(update, sealed)
+  const { conditions, update } = withKeys(plan, sealed)
   const filter = isFound
     ? tiedFilter(body.filter, id, conditions)
     : body.filter._id === undefined
       ? { ...body.filter, _id: id }
       : body.filter
   const operation = {
-    [name]: { ...body, filter, [content]: withAdded, ...(body.upsert && isFound ? { upsert: false } : {}) },
+    [name]: { ...body, filter, [content]: update, ...(body.upsert && isFound ? { upsert: false } : {}) },
   }
   return {
     gate,
@@ -140,18 +147,14 @@ function finish(
   }
 }
 
-function aimInserted({ gate }: Bulk, plan: ReturnType<typeof planOf>, { filter }: Plain): Aimed[] {
+function aimInserted({ gate }: Bulk, plan: Plan, { filter }: Plain): Aimed[] {
   const update = plan.update as Plain
   const inserted = plan.isReplacement ? update : { ...update.$setOnInsert, ...update.$set }
   const id = idOfFilter(filter) ?? inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
   return aim(plan.slots, { id, stored: undefined, content: inserted }, new Map(), gate.models)
 }
 
-async function findFor(
-  { gate, options }: Bulk,
-  { filter, options: own }: Request,
-  plan: ReturnType<typeof planOf>,
-): Promise<Plain | null> {
+async function findFor({ gate, options }: Bulk, { filter, options: own }: Request, plan: Plan): Promise<Plain | null> {
   const projection = plan.isReplacement ? { _id: 1 } : needsWhole(gate) ? undefined : projectionFor(plan)
   const { collation, hint, sort } = own
   const settings = { projection, collation, hint, sort, session: options.session }
@@ -283,6 +286,34 @@ function harmless({ uses }: Gate, isReplacement: boolean): Plain {
   if (isReplacement) return {}
   const [use] = [...uses]
   return { $setOnInsert: { [use?.keyPath ?? '_id']: null } }
+}
+
+function valuesToInsert(document: unknown): Plain {
+  return isDocument(document) ? valuesOf(document) : (document as Plain)
+}
+
+function madeBy(name: string, { filter, update, replacement, upsert }: Plain): Made[] {
+  if (name === 'replaceOne') return [{ values: replacement, isWhole: true }]
+  if (Array.isArray(update)) return [{ values: {}, isWhole: false }]
+  const set = { ...update?.$set, ...update?.$setOnInsert }
+  const made: Made[] = [{ values: set, isWhole: false }]
+  return upsert ? [...made, { values: { ...equalities(filter ?? {}), ...set }, isWhole: true }] : made
+}
+
+/** Whether a filter that finds nothing may find what operations before it store. */
+function mayMatch(made: readonly Made[], filter: Plain): boolean {
+  const wanted = Object.entries(equalities(filter))
+  if (wanted.length === 0) return made.length > 0
+  return made.some(({ values, isWhole }) => {
+    const isDifferent = ([path, value]: [string, unknown]) =>
+      path in values ? !isSameValue(values[path], value) : isWhole && !path.includes('.')
+    const touches = wanted.some(([path]) => path in values)
+    return (isWhole || touches) && !wanted.some(isDifferent)
+  })
+}
+
+function isSameValue(one: unknown, other: unknown): boolean {
+  return one === other || String(one) === String(other)
 }
 
 function mayBeMade(place: string): OperationError {

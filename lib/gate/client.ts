@@ -26,7 +26,7 @@ function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[
     for (const [index, { namespace, name, ...body }] of models.entries()) {
       const gate = namespaces.get(namespace)
       if (!gate) return native.call(client, models, options)
-      const bulk = bulks.get(gate) ?? { gate, options, raw: new Map(), hasWritten: false }
+      const bulk = bulks.get(gate) ?? { gate, options, raw: new Map(), made: [] }
       bulks.set(gate, bulk)
       const encrypt = await begin(bulk, { [name]: body }, index)
       begun.push(async () => named(namespace, name, await encrypt()))

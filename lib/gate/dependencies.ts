@@ -1,5 +1,6 @@
 import { RecordError } from '../errors'
-import { type Plain, topOf } from '../mongoose/host'
+import { type AnyModel, type Plain, topOf } from '../mongoose/host'
+import { recordOf } from '../mongoose/model'
 import { contextOf, learnDependencies } from '../record/context'
 import { identify, nameOf } from '../record/identity'
 import type { Use } from '../schema/use'
@@ -45,8 +46,8 @@ function hasKeys(record: Plain, { keyPath }: Use): boolean {
 }
 
 /** Has the options read the record once, so that it is known what they read of it. */
-function observe(use: Use, model: Parameters<typeof nameOf>[0], record: Plain): void {
-  const doc = (model as { hydrate(values: Plain): never }).hydrate(record)
+function observe(use: Use, model: AnyModel, record: Plain): void {
+  const doc = recordOf(model, record)
   for (const generation of use.generations.values()) {
     try {
       contextOf(use, generation, identify(use.host, nameOf(model), record._id), doc)

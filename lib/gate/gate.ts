@@ -3,6 +3,7 @@ import { childSchemasOf, discriminatorsOf } from '../mongoose/schema'
 import { nameOf } from '../record/identity'
 import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
 import type { Use } from '../schema/use'
+import { checkModel } from '../schema/uses'
 
 /**
  * Where everything passes that Mongoose, its plugins and the application send to a collection. In comes what is about to be sent, after
@@ -27,6 +28,7 @@ export class Gate {
     let shape = ''
     for (const { schema } of this.models) shape += shapeOf(schema, new Set())
     if (shape !== this.#shape) {
+      for (const model of this.models) checkModel(model)
       this.#shape = shape
       this.#layout = layoutOf(this.models)
     }

@@ -23,7 +23,7 @@ export function beginInsertion(gate: Gate, document: unknown, method: string, ra
   if (slots.length === 0) return async () => ({ content, sealed: [] })
   content._id ??= new gate.host.mongoose.mongo.BSON.ObjectId()
   const aimed = aim(slots, { id: content._id, stored: undefined, content }, raw, gate.models)
-  return async () => ({ content, sealed: await fill(aimed) })
+  return async () => ({ content, sealed: await fill(aimed, content) })
 }
 
 /** Inserts one document. */

@@ -96,7 +96,7 @@ async function prepareRecord(gate: Gate, request: Request, record: Plain): Promi
   const { filter, options } = request
   const plan = planOf(gate, request)
   const sealed = await encryptFor(gate, plan, { id: record._id, stored: record }, new Map())
-  const { conditions, update } = withKeys(plan.update as Plain, sealed)
+  const { conditions, update } = withKeys(plan, sealed)
   const { arrayFilters, collation, hint } = options
   const settings = withoutUndefined({ arrayFilters, collation, hint })
   return {

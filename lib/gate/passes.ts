@@ -109,10 +109,24 @@ function wrap(collection: Collection): Gate {
       // What is aggregated may lead to or come from another collection.
       if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
       // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
-      return synchronous.has(name) ? pass(gate, args) : Promise.resolve().then(() => pass(gate, args))
+      if (!synchronous.has(name)) return Promise.resolve().then(() => pass(gate, args))
+      try {
+        return pass(gate, args)
+      } catch (error) {
+        if (name !== 'aggregate') throw error
+        // A cursor that says it when it is read: nobody waits for what Mongoose 8 calls this from.
+        return refusing(gate.native.aggregate([]), error)
+      }
     }
   }
   return gate
+}
+
+/** A cursor that gives an error in the place of everything. */
+function refusing(cursor: Plain, error: unknown): Plain {
+  const refuse = () => Promise.reject(error)
+  for (const name of ['next', 'tryNext', 'hasNext', 'toArray', 'forEach', 'explain']) cursor[name] = refuse
+  return Object.assign(cursor, { [Symbol.asyncIterator]: () => ({ next: refuse }) })
 }
 
 const gated = new WeakSet<AnyModel>()

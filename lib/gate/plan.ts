@@ -70,7 +70,7 @@ export function refuseUnknown(root: Place, update: unknown, schema: AnySchema, p
   for (const path of operands) {
     const location = follow(root, path)
     if (!location || location.place.fields.length === 0 || schema.path(location.segments.join('.'))) continue
-    if (!location.place.fields.every(({ schema: own }) => discriminatorOf(own))) continue
+    if (!location.place.fields.every(({ schema: own }) => discriminatorOf(own)?.isRoot === false)) continue
     const names = [...new Set(location.place.fields.map(({ schema: own }) => schemaName(own)))].join(', ')
     throw new OperationError(
       'UPDATE_REFUSED',

@@ -150,7 +150,8 @@ function needsSlot(walk: Walk, place: Place, value: unknown): boolean {
 
 function putField(walk: Walk, place: Place, value: unknown, holder: Plain, key: string, isWhole: boolean): void {
   if (!needsSlot(walk, place, value)) return
-  const box = boxFor(walk, place, value)
+  const box = boxFor(walk, place, value, isWhole ? holder : undefined)
+  if (isWhole) refuseForeign(walk, place, box, holder)
   // A nested object that nobody has put anything into is there always, and is not stored.
   if (isWhole && box.isEmpty && isDocument(box.owner) && !box.owner.isModified(box.field.name)) {
     delete holder[key]
@@ -161,12 +162,12 @@ function putField(walk: Walk, place: Place, value: unknown, holder: Plain, key: 
 }
 
 /** What is no box yet came past Mongoose's casts: a lean insert, the application's own use of the collection, a late plugin. */
-function boxFor(walk: Walk, place: Place, value: unknown): Box {
+function boxFor(walk: Walk, place: Place, value: unknown, record: Plain | undefined): Box {
   if (value instanceof Box) {
     if (place.fields.some(({ field }) => field === value.field)) return value
     throw misplaced(walk, value)
   }
-  const { field, use } = fieldFor(walk, place)
+  const { field, use } = fieldFor(walk, place, record)
   const at = walk.path.join('.')
   try {
     const box = field.complex
@@ -183,12 +184,26 @@ function boxFor(walk: Walk, place: Place, value: unknown): Box {
   )
 }
 
-function fieldFor(walk: Walk, { fields }: Place) {
+/** A field of a discriminator in a record that is none of it: no document could read it. */
+function refuseForeign(walk: Walk, { fields }: Place, box: Box, record: Plain): void {
+  const own = fields.filter(({ field }) => field === box.field)
+  const isDeclared = own.some(({ schema }) => {
+    const mapping = discriminatorOf(schema)
+    return !mapping || mapping.isRoot || record[mapping.key] === mapping.value
+  })
+  if (isDeclared) return
+  const names = own.map(({ schema }) => String(discriminatorOf(schema)?.value)).join(', ')
+  throw new OperationError(
+    'WRITE_REFUSED',
+    `${walk.place}: ${walk.path.join('.')} is an encrypted field of ${names}, and the record does not say that it is one.`,
+  )
+}
+
+function fieldFor(walk: Walk, { fields }: Place, record: Plain | undefined) {
   if (fields.length === 1) return fields[0]!
-  const key = isObject(walk.root) ? walk.root : {}
-  const own = fields.find(({ model }) => {
-    const mapping = discriminatorOf(model.schema)
-    return mapping !== undefined && key[mapping.key] === mapping.value
+  const own = fields.find(({ schema }) => {
+    const mapping = discriminatorOf(schema)
+    return mapping !== undefined && record?.[mapping.key] === mapping.value
   })
   const chosen = own ?? fields.find(({ use }) => use === fields[0]!.use && fields.every((each) => each.use === use))
   if (chosen) return chosen

@@ -2,6 +2,7 @@ import { ConfigurationError } from '../errors'
 import { envelopeSubtype, parseReference } from '../format/envelope'
 import { fullPathOf, partsOf } from '../mongoose/document'
 import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
+import { recordOf } from '../mongoose/model'
 import { isPlainObject } from '../mongoose/plain'
 import { defaultOf } from '../mongoose/schema'
 import { identify, idOf, modelNameOf, nameOf } from '../record/identity'
@@ -10,6 +11,7 @@ import { currentTarget, type Target } from '../record/rings'
 import { type Job, prepare, seal } from '../record/sealing'
 import { encryptedPartsOf } from '../record/staging'
 import { Box } from '../schema/box'
+import type { Place } from '../schema/layout'
 import type { Use } from '../schema/use'
 import { ownerUseOf } from '../schema/uses'
 import type { Slot } from './scan'
@@ -35,6 +37,8 @@ export interface Aimed extends Job {
   readonly isBound: boolean
   /** The path of the record in the stored document, where it is a subdocument. */
   readonly prefix: string
+  /** What is stored of the record, where it was read. */
+  readonly stored: Plain | undefined
 }
 
 /** A slot whose envelope has been put in. */
@@ -52,12 +56,16 @@ export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, mod
     const prefix = slot.path.slice(0, -1).join('.')
     const doc = boundDocument(slot, reached, models)
     const target = doc ? currentTarget(doc, slot.box.use) : rawTarget(slot, reached, raw)
-    return { slot, box: slot.box, target, isBound: doc !== undefined, prefix }
+    return { slot, box: slot.box, target, isBound: doc !== undefined, prefix, stored: reached.stored }
   })
 }
 
-/** Puts the envelopes in, and the wrapped keys beside those whose record is sent whole. */
-export async function fill(aimed: readonly Aimed[]): Promise<Sealed[]> {
+/**
+ * Puts the envelopes in, and the wrapped keys beside those whose record is sent whole.
+ *
+ * @param whole the top-level record, where all of it is sent
+ */
+export async function fill(aimed: readonly Aimed[], whole?: Plain): Promise<Sealed[]> {
   const writers = await prepare(aimed)
   const sealed = aimed.map((each) => {
     const { slot, box } = each
@@ -67,6 +75,7 @@ export async function fill(aimed: readonly Aimed[]): Promise<Sealed[]> {
   })
   for (const { slot, box, target } of aimed) {
     if (slot.isWhole && !box.use.byOwner) slot.holder[box.use.keyPath] = target.ring.toStore()
+    else if (whole && box.use.byOwner) whole[target.ring.use.keyPath] = target.ring.toStore()
   }
   return sealed
 }
@@ -109,7 +118,7 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
   const { box, names, place } = slot
   const { use } = box
   const { host } = box.field
-  const { model, schema } = place.fields.find(({ field }) => field === box.field)!
+  const { model, schema } = slotSchema(place, box)
   const name = modelNameFor(box, model)
   const id = castId(model.schema, reached.id)
   const path = slot.path.slice(0, -1)
@@ -136,6 +145,11 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
     return new KeyRing(ownerUse, owner, Array.isArray(keys) ? keys : [], subjectFor(ownerUse, model, reached, []))
   })
   return { ring, place: identity.place }
+}
+
+/** The schema that the field of a slot is declared in. */
+export function slotSchema(place: Place, box: Box): { readonly schema: AnySchema; readonly model: AnyModel } {
+  return place.fields.find(({ field }) => field === box.field)!
 }
 
 /** An `_id` as documents have it: the driver may give another type for what is stored than the schema says. */
@@ -186,7 +200,7 @@ function subjectFor(
 ): Doc | undefined {
   if (!use.isCustom) return undefined
   const values = { ...(withoutBoxes(content ?? stored) as Plain), _id: id }
-  const doc = (model as unknown as { hydrate(values: object): Doc }).hydrate(values)
+  const doc = recordOf(model, values)
   return path.length === 0 ? doc : (doc.get(path.join('.')) as Doc)
 }
 

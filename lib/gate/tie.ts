@@ -28,7 +28,8 @@ export function tie(sealed: readonly Sealed[]): Tie {
   const conditions: Plain = {}
   const added: Plain = {}
   const replaced: Plain = {}
-  for (const { slot, target, reference, prefix, box } of sealed) {
+  for (const each of sealed) {
+    const { slot, target, reference, prefix, box } = each
     const { ring } = target
     if (slot.isWhole && !box.use.byOwner) continue
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
@@ -38,6 +39,9 @@ export function tie(sealed: readonly Sealed[]): Tie {
     if (!pending) Object.assign(conditions, hasKey(ring, keyPath, ring.indexOf(reference)))
     else if (ring.replaces) {
       Object.assign(conditions, hasExactly(ring.replaces, keyPath))
+      replaced[keyPath] = [ring.encoded(pending)]
+    } else if (ring.isNull || isNullAt(each, keyPath)) {
+      conditions[keyPath] = null
       replaced[keyPath] = [ring.encoded(pending)]
     } else added[keyPath] = ring.encoded(pending)
   }
@@ -64,6 +68,10 @@ export function settle(sealed: readonly Sealed[], session: ClientSession | undef
   }
   // Mongoose 8 takes all for saved where only some paths were to be.
   for (const owner of new Set(sealed.map(({ box }) => box.owner))) if (isDocument(owner)) noticeChanges(owner)
+}
+
+function isNullAt({ stored }: Sealed, keyPath: string): boolean {
+  return keyPath.split('.').reduce<any>((value, segment) => value?.[segment], stored) === null
 }
 
 function pendingOf({ pending }: KeyRing, reference: string): OpenKey | undefined {

@@ -7,7 +7,7 @@ import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { type Plan, type PlannedSlot, planReplacement, planUpdate } from './plan'
 import type { Request } from './request'
-import { type Aimed, aim, fill, type RawRings, type Reached, type Sealed } from './targets'
+import { type Aimed, aim, fill, type RawRings, type Reached, type Sealed, slotSchema } from './targets'
 import { settle, tie } from './tie'
 
 /** How often a write starts anew when another comes between its reading and its writing. */
@@ -27,7 +27,8 @@ export async function updateOne(gate: Gate, request: Request): Promise<any> {
     return request.send(filter, plan.update, options)
   }
   const id = idOfFilter(filter)
-  const bound = plan.isReplacement || id === undefined ? [] : aimBound(gate, plan, { id, stored: undefined })
+  const bound =
+    plan.isReplacement || id === undefined || options.upsert ? [] : aimBound(gate, plan, { id, stored: undefined })
   if (bound.length === plan.slots.length) return updateDocument(gate, request, plan, bound)
   for (let attempt = 1; attempt <= maxAttempts; attempt++) {
     const done = await attemptUpdate(gate, request, attempt)
@@ -56,7 +57,7 @@ export function aimBound(gate: Gate, { slots }: Plan, reached: Reached): Aimed[]
 async function updateDocument(gate: Gate, request: Request, plan: Plan, aimed: readonly Aimed[]): Promise<any> {
   const { filter, options } = request
   const sealed = await fill(aimed)
-  const { conditions, update } = withKeys(plan.update as Plain, sealed)
+  const { conditions, update } = withKeys(plan, sealed)
   const id = idOfFilter(filter)
   const result = await request.send(tiedFilter(filter, id, conditions), update, options)
   if (isHit(result)) settle(sealed, options.session)
@@ -89,7 +90,7 @@ async function attemptUpdate(gate: Gate, request: Request, attempt: number): Pro
   if (!found) return upsert(gate, request, plan, attempt)
   const raw: RawRings = new Map()
   const sealed = await encryptFor(gate, plan, { id: found._id, stored: found }, raw)
-  const { conditions, update } = withKeys(plan.update as Plain, sealed)
+  const { conditions, update } = withKeys(plan, sealed)
   await guardDependencies(gate, request, plan, found)
   // Were the record deleted meanwhile, an upsert would insert what belongs to it.
   const result = await request.send(tiedFilter(filter, found._id, conditions), update, { ...options, upsert: false })
@@ -100,7 +101,7 @@ async function attemptUpdate(gate: Gate, request: Request, attempt: number): Pro
 
 /** Encrypts the values of an update for a record that was read. What only an insert would store is left out. */
 export async function encryptFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings): Promise<Sealed[]> {
-  return fill(aimFor(gate, plan, reached, raw))
+  return fill(aimFor(gate, plan, reached, raw), wholeOf(plan))
 }
 
 /** The slots of an update that concern an existing record, each aimed at it. */
@@ -117,7 +118,7 @@ export function aimFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings):
 
 /** A subdocument that is not there has no data key; MongoDB would make one up without an `_id`. */
 function refuseMissing(gate: Gate, slots: readonly PlannedSlot[], { stored }: Reached): void {
-  for (const { path, isWhole, operator } of slots) {
+  for (const { path, isWhole, operator, place, box } of slots) {
     const record = path.slice(0, -1)
     if (isWhole || record.length === 0 || operator === 'replace') continue
     const positional = record.find((segment) => segment.startsWith('$'))
@@ -128,22 +129,28 @@ function refuseMissing(gate: Gate, slots: readonly PlannedSlot[], { stored }: Re
           'it is. Name it by its position, or load the record and save it.',
       )
     }
-    const last = record.at(-1) as string
-    if (!/^\d+$/.test(last) || valueAt(stored, record) !== undefined) continue
-    throw new OperationError('UPDATE_REFUSED', `${gate.place('updateOne')}: the record has no ${record.join('.')}.`)
+    const { schema } = slotSchema(place, box)
+    if (valueAt(stored, record) !== undefined && valueAt(stored, record) !== null) continue
+    // Without an `_id` of its own there is nothing that it would lack.
+    if (!schema.path('_id') && !/^\d+$/.test(record.at(-1) as string)) continue
+    throw new OperationError(
+      'UPDATE_REFUSED',
+      `${gate.place('updateOne')}: the record has no ${record.join('.')}. Set it as a whole, or load the record and save it.`,
+    )
   }
 }
 
 async function upsert(gate: Gate, request: Request, plan: Plan, attempt: number): Promise<{ result: any } | undefined> {
   const { filter, options } = request
+  refuseMissing(gate, plan.slots, { id: undefined, stored: undefined })
   const update = plan.update as Plain
   const inserted = plan.isReplacement
     ? { ...equalities(filter), ...update }
     : { ...equalities(filter), ...update.$setOnInsert, ...update.$set }
   const id = inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
   const content = plan.isReplacement ? update : inserted
-  const sealed = await fill(aim(plan.slots, { id, stored: undefined, content }, new Map(), gate.models))
-  const tied = plan.isReplacement ? { update: plan.update, conditions: {} } : withKeys(update, sealed)
+  const sealed = await fill(aim(plan.slots, { id, stored: undefined, content }, new Map(), gate.models), wholeOf(plan))
+  const tied = withKeys(plan, sealed)
   const where = filter._id === undefined ? { ...filter, _id: id } : filter
   try {
     const result = await request.send(where, tied.update, options)
@@ -182,10 +189,15 @@ export function projectionFor({ slots }: Plan): Record<string, 1> {
   return projection
 }
 
+/** The record that a replacement sends whole, its wrapped keys included. */
+export function wholeOf(plan: Plan): Plain | undefined {
+  return plan.isReplacement ? (plan.update as Plain) : undefined
+}
+
 /** An update with the wrapped keys that it brings, and the conditions that tie it to the record. */
-export function withKeys(given: Plain, sealed: readonly Sealed[]): { update: Plain; conditions: Plain } {
-  const isWhole = sealed.every(({ slot, box }) => slot.isWhole && !box.use.byOwner)
-  if (isWhole) return { update: given, conditions: {} }
+export function withKeys(plan: Plan, sealed: readonly Sealed[]): { update: Plain; conditions: Plain } {
+  const given = plan.update as Plain
+  if (plan.isReplacement) return { update: given, conditions: {} }
   const { conditions, added, replaced } = tie(sealed)
   const update: Plain = { ...given }
   if (Object.keys(added).length > 0) update.$addToSet = { ...update.$addToSet, ...added }

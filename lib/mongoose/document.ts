@@ -1,4 +1,6 @@
-import { type Doc, type Method, type Plain, schemaOf } from './host'
+import type { SchemaType } from 'mongoose'
+import { type AnySchema, type Doc, isDocument, type Method, type Plain, schemaOf } from './host'
+import { elementOf, isArrayType, subschemaOf, valueTypeOf } from './schema'
 
 /**
  * Private members of Mongoose's documents, each in one function that says what it is there for, and which tests would notice if it
@@ -21,26 +23,85 @@ export function isImmutableSetting(options: unknown): boolean {
   return Boolean((options as { overwriteImmutable?: boolean } | null | undefined)?.overwriteImmutable)
 }
 
-/** The path of a subdocument in its owner, without positions in arrays. `$__fullPath`; `subdocuments.test` pins the names. */
+/**
+ * The path of a subdocument in its owner, without positions in arrays and with keys of maps. Mongoose's own leaves out the last position
+ * alone, so it is taken off the schema; `subdocuments.test` and `test/faults/subdocuments` pin the names.
+ */
 export function fullPathOf(subdocument: Doc): string {
-  const { $__fullPath } = subdocument as unknown as { $__fullPath(path: undefined, skipIndex: true): string }
-  return $__fullPath.call(subdocument, undefined, true)
+  const parent = parentOf(subdocument)
+  const names = withoutPositions(schemaOf(parent), relativePathOf(subdocument))
+  return parent.$isSubdocument ? `${fullPathOf(parent)}.${names}` : names
 }
 
-/** The same with positions, as paths of updates have them. `$__fullPath`. */
+/** The same with positions, as paths of updates have them. */
 export function indexedPathOf(subdocument: Doc): string {
-  return (subdocument as unknown as { $__fullPath(): string }).$__fullPath()
+  const parent = parentOf(subdocument)
+  const own = relativePathOf(subdocument)
+  return parent.$isSubdocument ? `${indexedPathOf(parent)}.${own}` : own
 }
 
-/** A document and all its subdocuments. `$getAllSubdocs`; the saves of `subdocuments.test` would send nothing. */
+function parentOf(subdocument: Doc): Doc {
+  return (subdocument as unknown as { $parent(): Doc }).$parent()
+}
+
+/** `$__pathRelativeToParent`, with the position; Mongoose's path from the top leaves out positions on the way. */
+function relativePathOf(subdocument: Doc): string {
+  return (subdocument as unknown as { $__pathRelativeToParent(): string }).$__pathRelativeToParent()
+}
+
+function withoutPositions(schema: AnySchema, path: string): string {
+  const names: string[] = []
+  let type: SchemaType | undefined
+  for (const segment of path.split('.')) {
+    const element = type && elementOf(type)
+    if (type && isArrayType(type) && /^\d+$/.test(segment)) {
+      type = element
+      continue
+    }
+    names.push(segment)
+    type = type ? valueTypeOf(type) : schema.paths[names.join('.') as never]
+  }
+  return names.join('.')
+}
+
+/** A document and all its subdocuments, in arrays of arrays and maps of arrays too, where `$getAllSubdocs` of Mongoose finds none. */
 export function partsOf(doc: Doc): Doc[] {
-  return [doc, ...(doc as unknown as { $getAllSubdocs(): Doc[] }).$getAllSubdocs()]
+  const parts = [doc]
+  for (const path of holdingPaths(schemaOf(doc))) collect(rawValueAt(doc, path), parts)
+  return parts
 }
 
-/** Whether a path of a loaded document has its value from a default, so that it is not stored. `$isDefault` is public. */
-export function isFunctionDefault(doc: Doc, path: string): boolean {
-  const type = doc.$isDefault(path) ? (schemaOf(doc).path(path) as { defaultValue?: unknown } | undefined) : undefined
-  return typeof type?.defaultValue === 'function'
+function collect(value: unknown, parts: Doc[]): void {
+  if (isDocument(value)) parts.push(...partsOf(value))
+  else if (Array.isArray(value)) for (const item of value) collect(item, parts)
+  else if (value instanceof Map) for (const item of value.values()) collect(item, parts)
+}
+
+const holding = new WeakMap<AnySchema, { readonly count: number; readonly paths: readonly string[] }>()
+
+/** The paths of a schema that hold subdocuments. */
+function holdingPaths(schema: AnySchema): readonly string[] {
+  const known = holding.get(schema)
+  const count = Object.keys(schema.paths).length
+  if (known?.count === count) return known.paths
+  const paths: string[] = []
+  schema.eachPath((path, type) => {
+    for (let inner: SchemaType | undefined = type; inner; inner = elementOf(inner) ?? valueTypeOf(inner)) {
+      if (!path.includes('$*') && subschemaOf(inner) && paths.at(-1) !== path) paths.push(path)
+    }
+  })
+  holding.set(schema, { count, paths })
+  return paths
+}
+
+/** Whether something at or below a path of a loaded document was made up by a default, so that it is not stored; `test/faults/contexts`. */
+export function hasFunctionDefault(doc: Doc, path: string): boolean {
+  if (!doc.$isDefault()) return false
+  const schema = schemaOf(doc)
+  return Object.keys(schema.paths).some((each) => {
+    if ((each !== path && !each.startsWith(`${path}.`)) || !doc.$isDefault(each)) return false
+    return typeof (schema.path(each) as { defaultValue?: unknown }).defaultValue === 'function'
+  })
 }
 
 /** Whether a document's own `save()` is under way. `$__.saving`; a `bulkSave()` of what is not valid would ask the KMS. */

@@ -1,9 +1,25 @@
-import { type AnyModel, isDocument, type Method, type Plain } from './host'
+import { type AnyModel, type Doc, isDocument, type Method, type Plain } from './host'
+import { discriminatorOf } from './schema'
 
 /**
  * Private members of Mongoose's models, queries and connections, each in one function that says what it is there for, and which tests
  * would notice if it changed.
  */
+
+/**
+ * A document of what is stored, for which no hook of anybody's is called. `$__init` of documents itself, not the one of the model, that
+ * runs the hooks; `test/faults/mongoose` counts them.
+ */
+export function recordOf(model: AnyModel, stored: Plain): Doc {
+  const { discriminatorKey } = model.schema.options as { discriminatorKey?: string }
+  const named = Object.values((model as unknown as { discriminators?: Record<string, AnyModel> }).discriminators ?? {})
+  const own = named.find((each) => discriminatorOf(each.schema)?.value === stored[discriminatorKey ?? '__t'])
+  const Made = (own ?? model) as unknown as new (values: undefined, fields: undefined, options: object) => Doc
+  const doc = new Made(undefined, undefined, { skipId: true })
+  const { $__init } = model.base.Document.prototype as unknown as { $__init(values: Plain, options: object): void }
+  $__init.call(doc, stored, {})
+  return doc
+}
 
 /** The session of `mongoose.transaction()`, where it is passed on by the asynchronous context; `races.transactions.test`. */
 export function ambientSession(model: AnyModel): unknown {
@@ -11,6 +27,21 @@ export function ambientSession(model: AnyModel): unknown {
     transactionAsyncLocalStorage?: { getStore(): { session?: unknown } | undefined }
   }
   return transactionAsyncLocalStorage?.getStore()?.session
+}
+
+/** Has something done with what queries of a model give, before the application has it. `exec` of `Model.Query`; `loading.test`. */
+export function afterExec(model: AnyModel, look: (result: unknown) => Promise<unknown>): void {
+  const { prototype } = (model as unknown as { Query: { prototype: { exec: Method } } }).Query
+  const { exec } = prototype
+  Object.defineProperty(prototype, 'exec', {
+    configurable: true,
+    writable: true,
+    value: async function execAndLook(this: any, ...args: unknown[]) {
+      const result = await exec.apply(this, args)
+      await look(result)
+      return result
+    },
+  })
 }
 
 /** Lets a filter be looked at before Mongoose casts it, and strips what it does not know. `Model.Query`; `filters` of the operations. */

@@ -29,6 +29,11 @@ export function elementOf(type: SchemaType): SchemaType | undefined {
   return (type as SchemaType & { getEmbeddedSchemaType?(): SchemaType | undefined }).getEmbeddedSchemaType?.()
 }
 
+/** Whether a path holds an array, so that positions stand below it. */
+export function isArrayType(type: SchemaType): boolean {
+  return type.instance === 'Array' || type.instance === 'DocumentArray'
+}
+
 /** The schema of the subdocuments that a path holds. Public on paths of subdocuments, and not in the types. */
 export function subschemaOf(type: SchemaType): AnySchema | undefined {
   return (type as SchemaType & { schema?: AnySchema }).schema
@@ -45,8 +50,10 @@ export function discriminatorsOf(schema: AnySchema): AnySchema[] {
 }
 
 /** Key and value by which documents say that they are of a discriminator. `discriminatorMapping`; `shapes.test`. */
-export function discriminatorOf(schema: AnySchema): { readonly key: string; readonly value: unknown } | undefined {
-  return (schema as { discriminatorMapping?: { key: string; value: unknown } }).discriminatorMapping
+export function discriminatorOf(
+  schema: AnySchema,
+): { readonly key: string; readonly value: unknown; readonly isRoot: boolean } | undefined {
+  return (schema as { discriminatorMapping?: { key: string; value: unknown; isRoot: boolean } }).discriminatorMapping
 }
 
 /** The schemas of what a schema holds, at whatever depth. `childSchemas`; `embedded-discriminators.test`. */

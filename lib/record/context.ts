@@ -1,6 +1,6 @@
 import { ConfigurationError, RecordError } from '../errors'
 import { checkContext, type EncryptionContext } from '../format/context'
-import { isFunctionDefault } from '../mongoose/document'
+import { hasFunctionDefault } from '../mongoose/document'
 import { type AnyModel, type Doc, schemaOf, topOf, valuesOf } from '../mongoose/host'
 import type { Generation, Use } from '../schema/use'
 import { type Identity, recordName } from './identity'
@@ -92,6 +92,7 @@ function watched(record: Doc, note: (path: string) => void): Doc {
           return owner && watched(owner, () => {})
         }
       }
+      if (wholes.has(property)) for (const path of Object.keys(schema.paths)) read(path)
       if (property === 'get' || property === '$get') {
         return (path: string, ...rest: never[]) => {
           read(path)
@@ -104,6 +105,9 @@ function watched(record: Doc, note: (path: string) => void): Doc {
   })
 }
 
+/** Methods that give all of a record: whoever calls them may read any path. */
+const wholes = new Set(['toObject', 'toJSON'])
+
 function requireStored(record: Doc, path: string): void {
   if (record.$isNew) return
   // The gate brings along what the options read, and Mongoose is not told.
@@ -113,7 +117,7 @@ function requireStored(record: Doc, path: string): void {
       `${recordName(record)}: ${path} was not selected, and the options context or keyId read it. Select it, or the whole record.`,
     )
   }
-  if (isFunctionDefault(record, path)) {
+  if (hasFunctionDefault(record, path)) {
     throw new RecordError(
       'CONTEXT_NOT_SELECTED',
       `${recordName(record)}: ${path} is not stored, a default has just made it up, and the options context or keyId read it. ` +

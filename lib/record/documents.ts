@@ -13,6 +13,7 @@ import {
 } from '../mongoose/host'
 import { Box } from '../schema/box'
 import { cleanMarks } from '../schema/holder'
+import { follow, layoutOf, type Place } from '../schema/layout'
 import { encryptedFieldOf, keysUseOf, refuseOdd } from '../schema/type'
 import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
 import { recordName } from './identity'
@@ -40,6 +41,15 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   add(serialiser, function serialise(this: Doc, options?: Plain, json?: boolean) {
     return withoutFields(own[serialiser]!, this, options, json)
   })
+  add('toObject', function toObject(this: Doc, ...args: unknown[]) {
+    // Mongoose copies a document that it is given by this, with options that are not there.
+    const isCopied = args.length > 0 && args[0] === undefined
+    return isCopied ? own[serialiser]!.call(this, undefined) : own.toObject!.apply(this, args)
+  })
+  add('$inc', function $inc(this: Doc, path: unknown, by: unknown = 1) {
+    for (const each of [path].flat()) if (!increase(this, each, by)) own.$inc!.call(this, each, by)
+    return this
+  })
   add('unmarkModified', function unmarkModified(this: Doc, path: string) {
     const box = valuesOf(this)[path]
     if (box instanceof Box) box.isUnsaved = false
@@ -49,6 +59,57 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
     return cloneBoxes(own.$clone!.call(this) as Doc)
   })
   addDirty(host, schema)
+}
+
+/** Has `set()` of an owner lead into what is within an encrypted field of a subdocument, and past its wrapped keys. */
+export function addSetters(host: Host, schema: AnySchema): void {
+  const own = host.mongoose.Document.prototype as unknown as Record<string, Method>
+  for (const name of ['set', '$set']) {
+    const set = function setThrough(this: Doc, path: unknown, value: unknown, ...rest: unknown[]) {
+      return setThroughSubdocuments(own[name]!, this, path, value, rest)
+    }
+    schema.method(name, set as never, { suppressWarning: true } as never)
+  }
+}
+
+function setThroughSubdocuments(own: Method, doc: Doc, path: unknown, value: unknown, rest: unknown[]): unknown {
+  if (typeof path !== 'string') {
+    if (typeof path !== 'object' || path === null || isDocument(path) || value)
+      return own.call(doc, path, value, ...rest)
+    const dotted = Object.keys(path).filter((key) => key.includes('.') && placeWithin(doc, key))
+    if (dotted.length === 0) return own.call(doc, path, value, ...rest)
+    own.call(doc, Object.fromEntries(Object.entries(path).filter(([key]) => !dotted.includes(key))), value, ...rest)
+    for (const key of dotted) doc.set(key, (path as Plain)[key])
+    return doc
+  }
+  const within = path.includes('.') ? placeWithin(doc, path) : undefined
+  if (!within) return own.call(doc, path, value, ...rest)
+  if (within.isKeys) return doc
+  const part = doc.get(within.record)
+  if (isDocument(part)) part.set(within.rest, value)
+  else own.call(doc, path, value, ...rest)
+  return doc
+}
+
+/** Whether a path of an owner leads to the wrapped keys of a subdocument, or below an encrypted field of it. */
+function placeWithin(doc: Doc, path: string) {
+  const location = follow(layoutFor(schemaOf(doc)), path)
+  if (!location || location.segments.length < 2) return undefined
+  const isKeys = location.place.keysOf.length > 0
+  if (!isKeys && (location.place.fields.length === 0 || location.below.length === 0)) return undefined
+  const record = location.segments.slice(0, -1).join('.')
+  return { isKeys, record, rest: path.slice(record.length + 1) }
+}
+
+const layouts = new WeakMap<AnySchema, Place>()
+
+function layoutFor(schema: AnySchema): Place {
+  let layout = layouts.get(schema)
+  if (!layout) {
+    layout = layoutOf([{ schema }] as never)
+    layouts.set(schema, layout)
+  }
+  return layout
 }
 
 /** Has a save take a change within an encrypted value for one of the field. For whatever holds encrypted subdocuments, too. */
@@ -113,7 +174,7 @@ function setField(own: Method, doc: Doc, path: unknown, value: unknown, rest: un
   // Whoever sets what a request brings must not be able to set these.
   if (isKeyPath(doc, path)) return doc
   const found = fieldFor(schemaOf(doc), path)
-  if (!found) return own.call(doc, path, value, ...rest)
+  if (!found) return setThroughSubdocuments(own, doc, path, value, rest)
   refuseOdd(found.field, doc, value)
   if (!path.includes('.')) return own.call(doc, path, value, ...rest)
   setBelow(own, doc, found.field.name, path, value)
@@ -143,17 +204,37 @@ function isKeyPath(doc: Doc, path: string): boolean {
   return keysUseOf(schemaOf(doc).paths[topOf(path)] as never) !== undefined
 }
 
+/** Adds to an encrypted number, which MongoDB could not. */
+function increase(doc: Doc, path: unknown, by: unknown): boolean {
+  const found = fieldFor(schemaOf(doc), path)
+  if (!found || path !== found.field.name || found.field.inner?.instance !== 'Number') return false
+  const box = valuesOf(doc)[path]
+  if (box instanceof Box && !box.isOpen && !attemptOpen(box)) throw partIsLocked(doc, path, 'add to it')
+  const value = box instanceof Box ? (box.value() as number) : 0
+  doc.set(path, value + (found.field.inner.cast(by) as number))
+  return true
+}
+
+function partIsLocked(doc: Doc, name: string, deed: string): RecordError {
+  return new RecordError(
+    'RECORD_LOCKED',
+    `${recordName(doc)} ${name}: open it with \`await record.${name}\` before you ${deed}.`,
+  )
+}
+
 /** Part of a value can only be changed when the rest of it is there. */
 function setBelow(own: Method, doc: Doc, name: string, path: string, value: unknown): void {
   const box = boxAbove(doc, path)
   if ((box && !box.isOpen && !attemptOpen(box)) || (!box && !doc.$isNew && !doc.isSelected(name))) {
-    throw new RecordError(
-      'RECORD_LOCKED',
-      `${recordName(doc)} ${name}: open it with \`await record.${name}\` before you set ${path}.`,
-    )
+    throw partIsLocked(doc, name, `set ${path}`)
   }
   const rest = path.slice(name.length + 1)
-  if (box?.holder) {
+  const found = fieldFor(schemaOf(doc), name)
+  if (!box && found?.field.complex) {
+    // What is set below it is all that there is.
+    valuesOf(doc)[name] = Box.open(found.field, found.use, doc, undefined)
+    setBelow(own, doc, name, path, value)
+  } else if (box?.holder) {
     box.value()
     box.holder.set(path, value)
     cleanMarks(box.field, box.holder, doc)

@@ -47,6 +47,14 @@ export class LockedValue<T> implements Promise<T> {
     )
   }
 
+  toString(): never {
+    return this[Symbol.toPrimitive]()
+  }
+
+  toLocaleString(): never {
+    return this[Symbol.toPrimitive]()
+  }
+
   /** Left out of JSON, like the field itself. */
   toJSON(): undefined {
     return undefined

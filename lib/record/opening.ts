@@ -22,7 +22,7 @@ export function readBox(box: Box, scope: unknown): unknown {
   if (isEager) throw box.failure ?? locked(box)
   return new LockedValue(placeOf(box), async () => {
     // The box is looked up again when awaited: by then the document may have been loaded anew.
-    const current = isDocument(scope) ? valuesOf(scope)[box.field.name] : box
+    const current = isDocument(box.owner) ? valuesOf(box.owner)[box.field.name] : box
     if (!(current instanceof Box)) return current
     await openBox(current)
     return shown(current, scope)

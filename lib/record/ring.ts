@@ -51,6 +51,11 @@ export class KeyRing {
     return this.#stored
   }
 
+  /** Whether what is stored at the path of wrapped keys is null, to which MongoDB adds nothing. */
+  get isNull(): boolean {
+    return this.subject !== undefined && this.#stored.length === 0 && this.storedAs === null
+  }
+
   /** The data key that is to be stored with the next write. */
   get pending(): OpenKey | undefined {
     return this.#pending

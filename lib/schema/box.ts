@@ -2,6 +2,7 @@ import { inspect } from 'node:util'
 import { OperationError } from '../errors'
 import { markSaved } from '../mongoose/document'
 import type { Doc } from '../mongoose/host'
+import { isPlainObject } from '../mongoose/plain'
 import type { Field } from './fields'
 import { heldValue, hold, type Origin, storedValue } from './holder'
 import type { Use } from './use'
@@ -274,7 +275,6 @@ export class Box {
 }
 
 function isEmptyObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null
-    ? Object.values(value).every((item) => item === undefined || isEmptyObject(item))
-    : value === undefined
+  if (value === undefined) return true
+  return isPlainObject(value) && Object.values(value).every(isEmptyObject)
 }

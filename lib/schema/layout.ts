@@ -1,6 +1,6 @@
 import type { SchemaType } from 'mongoose'
 import type { AnyModel, AnySchema } from '../mongoose/host'
-import { discriminatorsOf, elementOf, subschemaOf, valueTypeOf } from '../mongoose/schema'
+import { discriminatorsOf, elementOf, isArrayType, subschemaOf, valueTypeOf } from '../mongoose/schema'
 import type { Field } from './fields'
 import { encryptedFieldOf, keysUseOf } from './type'
 import type { Use } from './use'
@@ -150,7 +150,7 @@ function addType(
   const schema = subschemaOf(type)
   const value = valueTypeOf(type)
   const element = elementOf(type)
-  if (type.instance === 'Array' || type.instance === 'DocumentArray') place.isArray = true
+  if (isArrayType(type)) place.isArray = true
   if (schema) addSchema(place, schema, of.model, seen)
   if (element) addType(place, element, of, seen)
   if (value) {

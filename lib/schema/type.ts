@@ -179,7 +179,7 @@ function defineFieldType(host: Host): TypeClass {
 
     applyGetters(value: unknown, scope: unknown): unknown {
       const { encrypted } = this
-      if (value instanceof Box) return encrypted.use.access.read(rebound(value, scope), scope)
+      if (value instanceof Box) return encrypted.use.access.read(value, scope)
       if (value !== null && value !== undefined) return value
       const { inner } = encrypted.field
       if (inner) return encrypted.field.complex ? value : inner.applyGetters(value, scope)

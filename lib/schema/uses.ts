@@ -1,7 +1,9 @@
+import type { SchemaType } from 'mongoose'
 import { ConfigurationError } from '../errors'
 import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
-import { discriminatorsOf } from '../mongoose/schema'
+import { discriminatorsOf, elementOf, isArrayType, subschemaOf, valueTypeOf } from '../mongoose/schema'
 import type { Field } from './fields'
+import { fieldAt, layoutOf } from './layout'
 import { encryptedFieldOf, keysUseOf } from './type'
 import type { Use } from './use'
 
@@ -44,7 +46,32 @@ export function ownerUseOf(schema: AnySchema, { name }: Use): Use | undefined {
  * @throws {ConfigurationError} FIELD_INVALID, OPTION_INVALID
  */
 export function checkModel(model: AnyModel): void {
-  const { schema, modelName } = model
+  checkSchema(model.schema, model.modelName, new Set())
+  const base = baseOf(model)
+  if (base) checkDiscriminator(base.schema, model.schema, model.modelName)
+  checkIndexes(model)
+}
+
+/** Checks a schema and all that it holds: each may have had paths added after the plugin. */
+function checkSchema(schema: AnySchema, modelName: string, seen: Set<AnySchema>): void {
+  if (seen.has(schema)) return
+  seen.add(schema)
+  checkPaths(schema, modelName)
+  for (const own of discriminatorsOf(schema)) {
+    checkDiscriminator(schema, own, modelName)
+    checkSchema(own, modelName, seen)
+  }
+  schema.eachPath((path, type) => {
+    for (let inner: SchemaType | undefined = type; inner; inner = elementOf(inner) ?? valueTypeOf(inner)) {
+      const held = subschemaOf(inner)
+      if (!held) continue
+      if (isArrayType(inner) && usesOf(held).length > 0 && !held.path('_id')) throw withoutId(modelName, path)
+      checkSchema(held, modelName, seen)
+    }
+  })
+}
+
+function checkPaths(schema: AnySchema, modelName: string): void {
   for (const use of usesOf(schema)) {
     for (const name of use.fields.keys()) {
       if (encryptedFieldOf(schema.path(name))?.use === use) continue
@@ -59,8 +86,6 @@ export function checkModel(model: AnyModel): void {
       `${modelName}: ${use.keyPath} holds wrapped keys, and the schema declares it again. Choose another keyPath or name.`,
     )
   }
-  checkBase(model)
-  checkIndexes(model)
 }
 
 /** The model that a model is a discriminator of. While it is compiled, only the schema of its base knows of it. */
@@ -69,29 +94,38 @@ export function baseOf(model: AnyModel): AnyModel | undefined {
   return models.find((each) => each !== model && discriminatorsOf(each.schema).includes(model.schema))
 }
 
-/** A base model whose records are in the same collection would store in the clear what its discriminator encrypts. */
-function checkBase(model: AnyModel): void {
-  const base = baseOf(model)
-  if (!base) return
-  for (const { field, use } of fieldsOf(model.schema)) {
-    const type = base.schema.path(field.name)
+/** What its base declares in the clear would be stored in the clear by whoever knows only the base. */
+function checkDiscriminator(base: AnySchema, own: AnySchema, modelName: string): void {
+  for (const { field, use } of fieldsOf(own)) {
+    const type = base.path(field.name)
     if (!type || encryptedFieldOf(type)?.use === use) continue
     throw new ConfigurationError(
       'FIELD_INVALID',
-      `${model.modelName}: ${field.name} is encrypted, and the base model ${base.modelName} declares it as something else. Encrypt it ` +
-        'in the base, or give it another name.',
+      `${modelName}: ${field.name} is encrypted, and what it is a discriminator of declares it as something else. Encrypt it there, or ` +
+        'give it another name.',
     )
   }
 }
 
-function checkIndexes({ schema, modelName }: AnyModel): void {
+function checkIndexes(model: AnyModel): void {
+  const { schema, modelName } = model
+  const layout = layoutOf([model])
   for (const [index] of schema.indexes()) {
     for (const path of Object.keys(index)) {
-      if (!encryptedFieldOf(schema.path(path)) && !fieldFor(schema, path)) continue
+      if (!fieldAt(layout, path)) continue
       throw new ConfigurationError(
         'FIELD_INVALID',
         `${modelName}: an index names ${path}, which is encrypted: MongoDB cannot compare what is encrypted. Remove it.`,
       )
     }
   }
+}
+
+/** Elements of an array that have no `_id` could be exchanged unnoticed: nothing tells one from another. */
+function withoutId(modelName: string, path: string): ConfigurationError {
+  return new ConfigurationError(
+    'FIELD_INVALID',
+    `${modelName}: the subdocuments in ${path} have encrypted fields and no _id, so that one could be put in the place of another ` +
+      'unnoticed. Give them an _id, or make the array itself an encrypted field.',
+  )
 }

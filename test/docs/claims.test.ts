@@ -229,3 +229,223 @@ test('onLoad: what is not selected costs nothing', async () => {
   expect((await User.findOne().orFail()).email).toBe('ada@example.org')
   expect(operations()).toEqual(['Decrypt'])
 })
+
+describe('queries and updates', () => {
+  const damage = (User: any, filter: object) =>
+    rawCollection(User).updateOne(filter, { $set: { 'encrypted_kms_key.0.crc32': 1 } })
+
+  test('updateMany costs a call for each record, and gives the counts of an ordinary one', async () => {
+    const User = userModel()
+    await User.insertMany([
+      { name: 'Ada', email: 'old@example.org' },
+      { name: 'Eve', email: 'old@example.org' },
+    ])
+    kms.clearCalls()
+    const result = await User.updateMany({}, { email: secret('info@example.org'), name: 'same' })
+    expect(result).toMatchObject({ acknowledged: true, matchedCount: 2, modifiedCount: 2, upsertedCount: 0 })
+    expect(operations()).toEqual(['Decrypt', 'Decrypt'])
+    for (const user of await User.find()) expect(await user.email).toBe('info@example.org')
+  })
+
+  test('updateMany stops at the first that fails, and with { ordered: false } tries all others', async () => {
+    const User = userModel()
+    await User.insertMany(Array.from({ length: 120 }, (_none, name) => ({ name, email: 'old@example.org' })))
+    const ids = (await raw('users')).map(({ _id }) => _id)
+    await damage(User, { _id: ids[110] })
+    const update = () => User.updateMany({}, { email: secret('info@example.org') })
+    await expect(update().exec()).rejects.toMatchObject({
+      code: 'UPDATE_INCOMPLETE',
+      matchedCount: 100,
+      modifiedCount: 100,
+      cause: expect.objectContaining({ code: 'WRAPPED_KEY_DAMAGED' }),
+    })
+    await expect(update().setOptions({ ordered: false }).exec()).rejects.toMatchObject({
+      code: 'UPDATE_INCOMPLETE',
+      matchedCount: 119,
+      failures: [{ _id: ids[110], error: expect.objectContaining({ code: 'WRAPPED_KEY_DAMAGED' }) }],
+    })
+    await damage(User, { _id: ids[0] })
+    await expect(update().exec()).rejects.toMatchObject({ code: 'WRAPPED_KEY_DAMAGED' })
+  })
+
+  test('a save that is overtaken is refused once, an update is made again', async () => {
+    const User = userModel()
+    const { _id } = await User.create({ name: 'Ada', email: secret('old@example.org') })
+    const user = await User.findById(_id).orFail()
+    user.email = secret('new@example.org')
+    await (await User.findById(_id).orFail()).rotateKmsKey()
+    await expect(user.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+    await user.save()
+    expect(await (await User.findById(_id).orFail()).email).toBe('new@example.org')
+
+    const other = await User.findById(_id).orFail()
+    const native = Object.getPrototypeOf(rawCollection(User))
+    const { findOne } = native
+    let rotated = 0
+    const overtaking = jest.spyOn(native, 'findOne').mockImplementation(async function (this: any, ...args: any[]) {
+      const found = await findOne.apply(this, args)
+      if (rotated++ === 0) await other.rotateKmsKey()
+      return found
+    })
+    await User.updateOne({ name: 'Ada' }, { email: secret('third@example.org') })
+    overtaking.mockRestore()
+    expect(rotated).toBeGreaterThan(2)
+    expect(await (await User.findById(_id).orFail()).email).toBe('third@example.org')
+  })
+
+  test('Model.collection is gated, connection.db is not', async () => {
+    const User = userModel()
+    await User.collection.insertOne({ name: 'Ada', email: secret('ada@example.org') })
+    expect(await (await User.findOne().orFail()).email).toBe('ada@example.org')
+    await expect(User.collection.findOne({ email: 'ada@example.org' })).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
+    expect((await User.collection.findOne({ name: 'Ada' })).email).toHaveProperty('sub_type', 0x80)
+    expect((await User.findOne().lean()).email).toHaveProperty('sub_type', 0x80)
+
+    await connection.db!.collection('users').updateOne({}, { $set: { email: 'in the clear' } })
+    const user = await User.findOne().orFail()
+    user.name = 'Countess'
+    await user.save()
+    await expect(user.email.then()).rejects.toMatchObject({ code: 'PLAINTEXT_FOUND' })
+    expect(await raw('users')).toMatchObject([{ name: 'Countess', email: 'in the clear' }])
+    user.email = secret('ada@example.org')
+    await user.save()
+    expect(await (await User.findOne().orFail()).email).toBe('ada@example.org')
+  })
+
+  test('what context and keyId read is loaded, or the operation is an error', async () => {
+    const schema = new Schema<any>({ name: String, tenant: String })
+    const User = userModel({ context: ({ tenant }: any) => ({ Tenant: tenant }) }, 'User', schema)
+    const { _id } = await User.create({ tenant: 'acme', email: secret('ada@example.org') })
+    expect(kms.calls[0]?.requestParameters.encryptionContext).toEqual({ Record: `User/${_id}`, Tenant: 'acme' })
+    expect(await (await User.findOne().select('email').orFail()).email).toBe('ada@example.org')
+    const without = await User.findOne().select('-tenant').orFail()
+    await expect(without.email.then()).rejects.toMatchObject({ code: 'CONTEXT_NOT_SELECTED' })
+    const user = await User.findOne().orFail()
+    user.tenant = 'globex'
+    await expect(user.save()).rejects.toMatchObject({ code: 'CONTEXT_CHANGED' })
+    user.tenant = 'acme'
+    await user.decrypt()
+    user.tenant = 'globex'
+    await user.save()
+    expect(await (await User.findOne().orFail()).email).toBe('ada@example.org')
+  })
+})
+
+describe('subdocuments', () => {
+  const encrypted = (fields: string[], options: object, paths: object = {}) =>
+    new Schema<any>(paths).plugin(kmsEncrypted as any, { ...options, fields })
+  const byKms = () => ({ provider: awsKms({ client: kms.client({ fastRetries: true }) }), keyId: arn })
+  const contexts = () => kms.calls.map(({ requestParameters }) => requestParameters.encryptionContext)
+
+  test('each has a data key of its own, and rotateKmsKey() of the record takes them along', async () => {
+    const contacts = [encrypted(['phone'], byKms())]
+    const Patient = connection.model<any>('Patient', encrypted(['email'], byKms(), { contacts }), 'users')
+    const patient = await Patient.create({
+      email: secret('ada@example.org'),
+      contacts: [{ phone: '1' }, { phone: '2' }],
+    })
+    const Record = (index: number) => `Patient/${patient._id}/contacts/${patient.contacts[index]._id}`
+    expect(contexts()).toEqual(
+      expect.arrayContaining([{ Record: `Patient/${patient._id}` }, { Record: Record(0) }, { Record: Record(1) }]),
+    )
+    const keysOf = ({ encrypted_kms_key, contacts }: any) =>
+      [encrypted_kms_key, ...contacts.map((contact: any) => contact.encrypted_kms_key)].map(([key]) => key.commitment)
+    const before = keysOf((await raw('users'))[0])
+    await patient.rotateKmsKey()
+    for (const [index, commitment] of keysOf((await raw('users'))[0]).entries())
+      expect(commitment).not.toEqual(before[index])
+    expect(await (await Patient.findOne().orFail()).contacts[1].phone).toBe('2')
+    await expect(
+      Patient.updateOne({ 'contacts._id': patient.contacts[0]._id }, { 'contacts.$.phone': '3' }),
+    ).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+    await expect(Patient.updateOne({}, { 'contacts.$[].phone': '3' })).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+    await Patient.updateOne({}, { 'contacts.0.phone': '3' })
+    expect(await (await Patient.findOne().orFail()).contacts[0].phone).toBe('3')
+  })
+
+  test("with dataKey: 'owner' one call opens all, also of those that updates add", async () => {
+    const notes = [encrypted(['text'], { dataKey: 'owner' }, { at: Number })]
+    const Patient = connection.model<any>('Patient', encrypted(['email'], byKms(), { ward: Number, notes }), 'users')
+    await Patient.create({ ward: 3, notes: [{ text: 'one' }, { text: 'two' }] })
+    await Patient.updateOne({ ward: 3 }, { $push: { notes: { text: 'three' } } })
+    await Patient.updateOne({ ward: 3 }, { 'notes.0.text': 'first' })
+    kms.clearCalls()
+    const patient = await Patient.findOne().orFail()
+    const texts: unknown[] = []
+    for (const note of patient.notes) texts.push(await note.text)
+    expect(texts).toEqual(['first', 'two', 'three'])
+    expect(contexts()).toEqual([{ Record: `Patient/${patient._id}` }])
+    const [note] = patient.notes
+    const other = await Patient.create({ ward: 4, notes: [{ at: note.at, ...(await note.decrypt()) }] })
+    expect(await (await Patient.findById(other._id).orFail()).notes[0].text).toBe('first')
+    patient.notes = patient.notes.filter((each: any) => each !== note)
+    await patient.save()
+    expect(await (await Patient.findById(patient._id).orFail()).notes[1].text).toBe('three')
+  })
+
+  test('null and $exists work in filters for them', async () => {
+    const Patient = connection.model<any>('Patient', new Schema({ one: encrypted(['phone'], byKms()) }), 'users')
+    await Patient.create([{ one: { phone: '1' } }, { one: {} }])
+    expect(await Patient.countDocuments({ 'one.phone': null })).toBe(1)
+    expect(await Patient.countDocuments({ 'one.phone': { $exists: true } })).toBe(1)
+    await expect(Patient.countDocuments({ 'one.phone': '1' })).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
+  })
+})
+
+test('a promise that is used as text or number throws', async () => {
+  const User = userModel()
+  await User.create({ email: secret('ada@example.org') })
+  const user = await User.findOne().orFail()
+  expect(() => `${user.email}.`).toThrow(expect.objectContaining({ code: 'VALUE_NOT_AWAITED' }))
+  expect(() => user.email > 'a').toThrow(expect.objectContaining({ code: 'VALUE_NOT_AWAITED' }))
+})
+
+test("Mongoose's own errors hold the value that they refuse", async () => {
+  const User = userModel({ fields: { age: Number, role: { type: String, enum: ['guest'] } } })
+  const error = await new User({ age: 'thirty-six', role: 'queen' }).validate().catch((reason: unknown) => reason)
+  expect(error.message).toContain('thirty-six')
+  expect(error.errors.role.value).toBe('queen')
+})
+
+test('a field that is in an index, or declared again, is an error when the model is made', () => {
+  const options = { provider: awsKms({ client: kms.client() }), keyId: arn, fields: ['email'] }
+  const schema = () => new Schema<any>().plugin(kmsEncrypted as any, options) as Schema<any>
+  const invalid = expect.objectContaining({ code: 'FIELD_INVALID' })
+  expect(() => connection.model('A', schema().index({ email: 1 }))).toThrow(invalid)
+  expect(() => connection.model('B', schema().add({ email: String }))).toThrow(invalid)
+  const late = new Schema<any>()
+  connection.model('C', late)
+  expect(() => late.plugin(kmsEncrypted as any, options)).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }))
+})
+
+describe('limits', () => {
+  test('documents that differ in encrypted values alone are equal, and so are two promises', async () => {
+    const User = userModel()
+    const users = await User.create([{ email: secret('ada@example.org') }, { email: secret('eve@example.org') }])
+    const [ada, eve] = await User.find().sort({ _id: 1 })
+    expect(ada.email).toEqual(eve.email)
+    const { _id } = users[0]
+    const same = [new User({ _id, email: 'ada@example.org' }), new User({ _id, email: 'eve@example.org' })] as const
+    expect(same[0]).toEqual(same[1])
+    expect(await ada.decrypt()).not.toEqual(await eve.decrypt())
+  })
+
+  test('another model of the collection neither reads nor writes the field in the clear', async () => {
+    const User = userModel()
+    await User.create({ name: 'Ada', email: secret('ada@example.org') })
+    const Plain = connection.model<any>('Plain', new Schema({ name: String, email: String }), 'users')
+    expect((await Plain.findOne().orFail()).email).not.toContain('ada@')
+    await Plain.create({ name: 'Eve', email: secret('eve@example.org') })
+    expect(await (await User.findOne({ name: 'Eve' }).orFail()).email).toBe('eve@example.org')
+  })
+
+  test('a default that a stored record lacks is written by its next save', async () => {
+    const User = userModel({ fields: { email: String, role: { type: String, default: 'guest' } } })
+    await User.create({ name: 'Ada', email: secret('ada@example.org') })
+    await rawCollection(User).updateOne({}, { $unset: { role: 1 } })
+    kms.clearCalls()
+    await (await User.findOne().orFail()).save()
+    expect(operations()).toEqual(['Decrypt'])
+    expect((await raw('users'))[0]).toHaveProperty('role')
+  })
+})

@@ -123,25 +123,24 @@ test('the library decrypts the worked example', async () => {
   expect(await user.email).toBe('ada@example.org')
 })
 
-test('what the library stores decrypts by the steps of the page', async () => {
-  const User = connection.model<any>('User', schema)
-  const { _id } = await User.create({ email: 'grace@example.org' })
-  const [stored] = await raw('users')
-
-  const envelope = Buffer.from(stored?.email.buffer)
+/** Decrypts an envelope by the steps of the page, given what it is bound to. */
+function decryptByThePage(
+  stored: { envelope: any; entries: any[] },
+  bound: { context: Record<string, string>; id: object; path: string },
+): unknown {
+  const envelope = Buffer.from(stored.envelope.buffer)
   expect(envelope[0]).toBe(1)
-  const entry = stored?.encrypted_kms_key.find(({ commitment }: any) =>
+  const entry = stored.entries.find(({ commitment }) =>
     Buffer.from(commitment.buffer).subarray(0, 4).equals(envelope.subarray(1, 5)),
   )
-  const context = lp('Record', `User/${_id}`)
-  const wrapped = Buffer.from(entry.wrapped.buffer)
-  const dataKey = open(given('secret'), context, wrapped)
+  const context = lp(...Object.entries(bound.context).sort().flat())
+  const dataKey = open(given('secret'), context, Buffer.from(entry.wrapped.buffer))
   const encryptionKey = Buffer.from(hkdfSync('sha256', dataKey, '', 'mongoose-kms-encrypted/1 encryption', 32))
   const commitment = Buffer.from(hkdfSync('sha256', dataKey, '', 'mongoose-kms-encrypted/1 commitment', 32))
   expect(Buffer.from(entry.commitment.buffer)).toEqual(commitment)
-  const aad = lp('mongoose-kms-encrypted/1', Buffer.of(1), context, serialize({ v: _id }), 'email')
-  expect(deserialize(open(encryptionKey, aad, envelope.subarray(5)))).toEqual({ v: 'grace@example.org' })
-})
+  const aad = lp('mongoose-kms-encrypted/1', Buffer.of(1), context, serialize(bound.id), bound.path)
+  return deserialize(open(encryptionKey, aad, envelope.subarray(5))).v
+}
 
 /** Decrypts nonce ‖ ciphertext ‖ tag. */
 function open(key: Uint8Array, aad: Uint8Array, bytes: Buffer): Buffer {
@@ -150,3 +149,92 @@ function open(key: Uint8Array, aad: Uint8Array, bytes: Buffer): Buffer {
   decipher.setAuthTag(bytes.subarray(-16))
   return Buffer.concat([decipher.update(bytes.subarray(12, -16)), decipher.final()])
 }
+
+test('what the library stores decrypts by the steps of the page', async () => {
+  const User = connection.model<any>('User', schema)
+  const { _id } = await User.create({ email: 'grace@example.org' })
+  const [stored] = (await raw('users')) as any
+  const bound = { context: { Record: `User/${_id}` }, id: { v: _id }, path: 'email' }
+  const entries = stored.encrypted_kms_key
+  expect(decryptByThePage({ envelope: stored.email, entries }, bound)).toBe('grace@example.org')
+})
+
+const { Types } = Schema
+const uuid = '65f0c0ff-ee65-40c0-8fee-65f0c0ffee65'
+
+test.each([
+  ['ObjectId', Types.ObjectId, new ObjectId(id), id],
+  ['string', String, 'a/b', 'a/b'],
+  ['number', Number, 42, '42'],
+  ['number that is not whole', Number, 1.5, '1.5'],
+  ['number beyond 32 bits', Number, 2 ** 40, '1099511627776'],
+  ['Int32', Types.Int32, 7, '7'],
+  ['Double', Types.Double, new mongoose.mongo.BSON.Double(7), '7'],
+  ['BigInt', BigInt, 7n, '7'],
+  ['boolean', Boolean, true, 'true'],
+  ['date', Date, new Date('2024-03-12T21:00:00Z'), '2024-03-12T21:00:00.000Z'],
+  ['UUID', Types.UUID, new mongoose.mongo.BSON.UUID(uuid), uuid],
+  ['bytes', Buffer, Buffer.from('0a0b', 'hex'), '0a0b'],
+  ['object', Types.Mixed, { a: 1, b: 'x' }, '{"a":1,"b":"x"}'],
+])('the text of an _id is that of the page: %s', async (_name, type, value, text) => {
+  const own = new Schema({ _id: type as any }) as Schema<any>
+  own.plugin(kmsEncrypted as any, { provider: localKms({ secret: given('secret') }), fields: ['email'] })
+  const name = `Id${connection.modelNames().length}`
+  const Model = connection.model<any>(name, own, 'users')
+  await Model.create({ _id: value, email: 'grace@example.org' })
+  const [stored] = (await raw('users')) as any
+  const bound = { context: { Record: `${name}/${text}` }, id: { v: value }, path: 'email' }
+  const entries = stored.encrypted_kms_key
+  expect(decryptByThePage({ envelope: stored.email, entries }, bound)).toBe('grace@example.org')
+  expect(await (await Model.findOne().orFail()).email).toBe('grace@example.org')
+})
+
+test('an _id that is stored as a double or an int64 is the number that it is read as', async () => {
+  const own = new Schema({ _id: Number }) as Schema<any>
+  own.plugin(kmsEncrypted as any, { provider: localKms({ secret: given('secret') }), fields: ['email'] })
+  const Model = connection.model<any>('Numbered', own, 'users')
+  await Model.create({ _id: 5, email: 'grace@example.org' })
+  const [stored] = (await raw('users')) as any
+  const { Double, Long } = mongoose.mongo.BSON
+  for (const _id of [new Double(5), Long.fromNumber(5)]) {
+    await rawCollection(Model).deleteMany({})
+    await rawCollection(Model).insertOne({ ...stored, _id })
+    expect(await (await Model.findOne().orFail()).email).toBe('grace@example.org')
+  }
+})
+
+test('the fields of subdocuments decrypt by the steps of the page, under keys of their own and of the owner', async () => {
+  const provider = localKms({ secret: given('secret') })
+  const contact = new Schema({}) as Schema<any>
+  contact.plugin(kmsEncrypted as any, { provider, fields: ['phone'] })
+  const note = new Schema({}) as Schema<any>
+  note.plugin(kmsEncrypted as any, { dataKey: 'owner', fields: ['text'] })
+  const own = new Schema({ contacts: [contact], places: { type: Map, of: contact }, notes: [note], zone: String })
+  own.plugin(kmsEncrypted as any, { provider, fields: ['email'], context: ({ zone }: any) => ({ Zone: zone }) })
+  const Person = connection.model<any>('Person', own as Schema<any>, 'users')
+  const { _id } = await Person.create({
+    zone: 'north',
+    email: 'grace@example.org',
+    contacts: [{ phone: '1' }],
+    places: { london: { phone: '2' } },
+    notes: [{ text: 'three' }],
+  })
+  const [{ contacts, places, notes, encrypted_kms_key }] = (await raw('users')) as any
+  const within = (at: string, record: { _id: unknown }) => ({
+    context: { Record: `Person/${_id}/${at}/${record._id}` },
+    id: { v: _id, at, id: record._id },
+    path: 'phone',
+  })
+  for (const [at, record, phone] of [
+    ['contacts', contacts[0], '1'],
+    ['places.london', places.london, '2'],
+  ]) {
+    const stored = { envelope: record.phone, entries: record.encrypted_kms_key }
+    expect(decryptByThePage(stored, within(at, record))).toBe(phone)
+  }
+  const [first] = notes
+  expect(Object.keys(first).sort()).toEqual(['_id', 'text'])
+  const context = { Record: `Person/${_id}`, Zone: 'north' }
+  const bound = { context, id: { v: _id, at: 'notes', id: first._id }, path: 'text' }
+  expect(decryptByThePage({ envelope: first.text, entries: encrypted_kms_key }, bound)).toBe('three')
+})

@@ -32,6 +32,8 @@ describe('the code blocks', () => {
     project.write('audited.mts', [audit, first, end].join('\n'))
     for (const [index, text] of alone.entries()) project.write(`alone${index}.mts`, text)
     for (const [index, text] of others.filter(isTest).entries()) project.write(`test${index}.mts`, text)
+    const [imported, ...typed] = blocksOf(readPage('docs/typescript.md')).map(({ text }) => text)
+    project.write('typescript.mts', [imported, ...typed.map((text) => `{\n${text}\n}`)].join('\n'))
   })
   afterEach(async () => {
     kms.clearCalls()
@@ -49,9 +51,12 @@ describe('the code blocks', () => {
     expect(continued.length).toBeGreaterThanOrEqual(3)
     expect(alone.length).toBeGreaterThanOrEqual(3)
     expect(others.some(isTest)).toBe(true)
+    expect(blocksOf(readPage('docs/typescript.md')).filter(({ language }) => language === 'ts').length).toBeGreaterThan(
+      4,
+    )
   })
 
-  test('type-check', async () => {
+  test('type-check, and those of docs/typescript.md', async () => {
     expect(await project.check()).toEqual([])
     // That TypeScript looked at all, and at the fields of the plugin, is told by what it refuses.
     project.write('wrong.mts', `${first}\nuser.email = 5`)
@@ -152,8 +157,8 @@ describe('what it names', () => {
   test('versions are those of package.json', () => {
     expect(manifest.engines.node).toBe('>=20.19')
     expect(readme).toContain('Node 20.19 or later')
-    expect(manifest.peerDependencies.mongoose).toBe('^8.9.0 || ^9.0.0')
-    expect(readme).toContain('Mongoose 8.9 or later, 9 included')
+    expect(manifest.peerDependencies.mongoose).toBe('^8.12.2 || ^9.0.0')
+    expect(readme).toContain('Mongoose 8.12.2 or later, 9 included')
     expect(readme).toContain('TypeScript 5.9, 6.0 and 7.0')
     const typescripts = ['typescript-5', 'typescript-6', 'typescript'].map((alias) => manifest.devDependencies[alias])
     expect(typescripts).toEqual(['npm:typescript@5.9', 'npm:typescript@6.0', expect.stringMatching(/^\^7\.0/)])

@@ -130,7 +130,8 @@ export function expectSealed(record: Stored): void {
 
 function expectCiphertextKept(after: Stored, before: Stored, isAdded: boolean): void {
   const others = ['memo', 'encrypted_kms_key']
-  for (const path of [...sealed, ...others].filter((path) => !isAdded || !others.includes(path))) if (path in after) expect(after[path]).toEqual(before[path])
+  for (const path of [...sealed, ...others].filter((path) => !isAdded || !others.includes(path)))
+    if (path in after) expect(after[path]).toEqual(before[path])
 }
 
 export async function failureOf(promise: PromiseLike<unknown>): Promise<any> {

@@ -28,7 +28,8 @@ function setMemo(schema: Schema<any>): void {
     this.set('memo', memo)
   })
   schema.pre(['updateOne', 'updateMany', 'findOneAndUpdate'] as never, async function (this: Query<any, any>) {
-    if (!Array.isArray(this.getUpdate())) this.setUpdate({ ...this.getUpdate(), $set: { ...this.getUpdate()?.$set, memo } })
+    const update = this.getUpdate() as any
+    if (!Array.isArray(update)) this.setUpdate({ ...update, $set: { ...update?.$set, memo } })
   })
   schema.pre(['replaceOne', 'findOneAndReplace'] as never, async function (this: Query<any, any>) {
     const update = this.getUpdate() as any
@@ -50,7 +51,8 @@ function setOn(doc: any): void {
 function setInOperation({ insertOne, replaceOne, updateOne }: any): void {
   if (insertOne) setOn(insertOne.document)
   if (replaceOne) setOn(replaceOne.replacement)
-  if (updateOne && !Array.isArray(updateOne.update)) updateOne.update = { ...updateOne.update, $set: { ...updateOne.update.$set, memo } }
+  if (updateOne && !Array.isArray(updateOne.update))
+    updateOne.update = { ...updateOne.update, $set: { ...updateOne.update.$set, memo } }
 }
 
 /** A hook of a static, which Mongoose 8 gives a callback before the arguments. */
@@ -74,7 +76,10 @@ function withStatics(schema: Schema<any>): void {
 
 /** A model of the collection that was there before, and knows nothing of what is encrypted. */
 function plainModel(collection: string) {
-  return connection.model<any>(`Plain_${collection}_${connection.modelNames().length}`, userSchema({ collection, strict: false } as never)) as any
+  return connection.model<any>(
+    `Plain_${collection}_${connection.modelNames().length}`,
+    userSchema({ collection, strict: false } as never),
+  ) as any
 }
 
 const collection = 'company'

@@ -92,9 +92,8 @@ export const creating: Section = {
     creates('bulkWrite replaceOne, upsert', ({ User, options }, eve) =>
       User.bulkWrite([{ replaceOne: { filter: { name: 'Eve' }, replacement: eve, upsert: true } }], options),
     ),
-    creates(
-      'updateMany(filter, values, { upsert: true })',
-      ({ User, options }, { name, ...eve }: any) => User.updateMany({ name }, eve, { ...options, upsert: true }),
+    creates('updateMany(filter, values, { upsert: true })', ({ User, options }, { name, ...eve }: any) =>
+      User.updateMany({ name }, eve, { ...options, upsert: true }),
     ),
   ],
 }

@@ -32,10 +32,10 @@ export function makeModels(
   const schema = userSchema(options)
   prepare?.(schema)
   const User = modelOf(connection, schema, { provider, fields: { ...definition(encrypted), ...fields } })
-  const postSchema = new Schema<any>(
-    { title: String, author: { type: Schema.Types.ObjectId, ref: User.modelName } },
-    { ...options, collection: undefined } as never,
-  )
+  const postSchema = new Schema<any>({ title: String, author: { type: Schema.Types.ObjectId, ref: User.modelName } }, {
+    ...options,
+    collection: undefined,
+  } as never)
   const Post = connection.model<any>(`PostBy${User.modelName}`, postSchema) as any
   return { User, Post }
 }

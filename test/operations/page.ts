@@ -13,8 +13,9 @@ const introduction = `# Operations
 
 What each operation of Mongoose does with an encrypted field, with a field in the clear, and with both at once. The tests
 run every line of these tables, under Mongoose 8 and 9, inside and outside a transaction, and look at the raw documents
-before and after. (Without a real \`mongod\`, a few lines of aggregations are tested only for what they refuse.) This page is made from
-the same lines.
+before and after. They run once more beside a global plugin that came late, statics that call those of Mongoose, and plain models of the
+same collection, and every command that is sent is searched for plaintext. (Without a real \`mongod\`, a few lines of aggregations are
+tested only for what they refuse.) This page is made from the same lines.
 
 - **encrypted**: the value is stored as ciphertext, under the data key of the record that the write reaches.
 - **honoured**: it means what it would for any other path.

@@ -82,11 +82,10 @@ const keys: Row[] = [
     async (world, given) => (await loadAda(world)).set(given).save(),
     ignored,
   ),
-  plants(
-    "document.set({ 'encrypted_kms_key.0' })",
-    async (world, given) => (await loadAda(world)).set(given).save(),
-    { ...ignored, ...partOfKeys },
-  ),
+  plants("document.set({ 'encrypted_kms_key.0' })", async (world, given) => (await loadAda(world)).set(given).save(), {
+    ...ignored,
+    ...partOfKeys,
+  }),
   plants(
     'document.encrypted_kms_key = value',
     async (world, given) => Object.assign(await loadAda(world), given).save(),
@@ -127,27 +126,21 @@ const keys: Row[] = [
     },
   ),
   plants('updateOne of a part', ({ User, options }, given) => User.updateOne(ofAda, given, options), {
-    given: (names) =>
-      isEncrypted(names) ? { 'encrypted_kms_key.0.keyId': 'x' } : { [names.text]: names.value },
+    given: (names) => (isEncrypted(names) ? { 'encrypted_kms_key.0.keyId': 'x' } : { [names.text]: names.value }),
   }),
   plants('updateMany', ({ User, options }, given) => User.updateMany(ofAda, given, options)),
   plants('findOneAndUpdate', ({ User, options }, given) => User.findOneAndUpdate(ofAda, given, options)),
-  plants(
-    'upsert',
-    ({ User, options }, given) => User.updateOne({ name }, given, { ...options, upsert: true }),
-    makes,
-  ),
+  plants('upsert', ({ User, options }, given) => User.updateOne({ name }, given, { ...options, upsert: true }), makes),
   plants('pipeline $set', ({ User, options }, given) =>
     User.updateOne(ofAda, [{ $set: given }], { ...options, updatePipeline: true }),
   ),
   plants('bulkWrite updateOne', ({ User, options }, given) =>
     User.bulkWrite([{ updateOne: { filter: ofAda, update: given } }], options),
   ),
-  plants(
-    'replaceOne',
-    ({ User, options }, given) => User.replaceOne(ofAda, { ...ofAda, ...given }, options),
-    { ...ignored, replaces: true },
-  ),
+  plants('replaceOne', ({ User, options }, given) => User.replaceOne(ofAda, { ...ofAda, ...given }, options), {
+    ...ignored,
+    replaces: true,
+  }),
   plants(
     'findOneAndReplace',
     ({ User, options }, given) => User.findOneAndReplace(ofAda, { ...ofAda, ...given }, options),
@@ -203,7 +196,11 @@ function restores(row: string, run: (world: World, stored: Values) => Promise<un
 }
 
 const envelopes: Row[] = [
-  puts('new Model({ email: ciphertext })', ({ User, options }, given) => save(new User({ name, ...given }), options), creates),
+  puts(
+    'new Model({ email: ciphertext })',
+    ({ User, options }, given) => save(new User({ name, ...given }), options),
+    creates,
+  ),
   puts('Model.create', ({ User, options }, given) => User.create([{ name, ...given }], options), creates),
   puts('Model.insertMany', ({ User, options }, given) => User.insertMany([{ name, ...given }], options), creates),
   puts(
@@ -211,7 +208,11 @@ const envelopes: Row[] = [
     ({ User, options }, given) => User.bulkWrite([{ insertOne: { document: { name, ...given } } }], options),
     creates,
   ),
-  puts('document.set({ email: ciphertext })', async (world, given) => (await loadAda(world)).set(given).save(), refused),
+  puts(
+    'document.set({ email: ciphertext })',
+    async (world, given) => (await loadAda(world)).set(given).save(),
+    refused,
+  ),
   puts(
     'document.email = ciphertext',
     async (world, given) => Object.assign(await loadAda(world), given).save(),

@@ -12,7 +12,7 @@ import { rememberContexts } from './record/rings'
 import { rotate } from './record/rotation'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
-import { isEncrypted } from './schema/layout'
+import { isCustom, isEncrypted } from './schema/layout'
 import type { KmsEncryptedOptions } from './schema/options'
 import { makeFieldType, makeKeysType } from './schema/type'
 import type { KmsEncryptedPlugin } from './schema/types'
@@ -116,17 +116,21 @@ function checkMethods(model: AnyModel): void {
 
 /** Hooks for comfort: the gate encrypts what they miss. */
 function addHooks(schema: AnySchema, use: Use, isFirst: boolean): void {
-  if (use.isCustom) {
-    schema.post(
-      'init',
-      always(function rememberEncryptionContexts(this: unknown) {
-        rememberContexts(this as Doc)
-      }),
-    )
-  }
+  if (use.isCustom) addInitHook(schema, (doc) => !finished.has(schemaOf(doc)))
   if (use.decrypt === 'onLoad') addLoadHooks(schema)
   // Only where the last ones cannot be added: Mongoose compiles the schema of a discriminator without global plugins.
   if (isFirst) addSaveHooks(schema, (doc) => !finished.has(schemaOf(doc)))
+}
+
+/** Notes what contexts were made of. For subdocuments too, when the owner is complete: before, they do not know where they stand. */
+function addInitHook(schema: AnySchema, isActive: (doc: Doc) => boolean): void {
+  schema.post(
+    'init',
+    always(function rememberEncryptionContexts(this: unknown) {
+      const doc = this as Doc
+      if (!doc.$isSubdocument && isActive(doc)) for (const part of encryptedPartsOf(doc)) rememberContexts(part)
+    }),
+  )
 }
 
 function addSaveHooks(schema: AnySchema, isActive: (doc: Doc) => boolean): void {
@@ -152,6 +156,7 @@ function finishSchema(schema: AnySchema): void {
   if (finished.has(schema) || !isEncrypted(schema)) return
   finished.add(schema)
   addSaveHooks(schema, () => true)
+  if (isCustom(schema)) addInitHook(schema, () => true)
   if (usesOf(schema).length > 0) return
   addDirty(hostOf(schema), schema)
   addSetters(hostOf(schema), schema)

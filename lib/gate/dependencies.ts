@@ -1,8 +1,11 @@
 import { RecordError } from '../errors'
-import { type AnyModel, type Plain, topOf } from '../mongoose/host'
+import { fullPathOf } from '../mongoose/document'
+import { type Doc, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { contextOf, learnDependencies } from '../record/context'
-import { identify, nameOf } from '../record/identity'
+import { identityOf } from '../record/identity'
+import { encryptedPartsOf } from '../record/staging'
+import { StoredKeys } from '../schema/type'
 import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import type { Gate } from './gate'
@@ -25,36 +28,51 @@ export function needsWhole({ uses }: Gate): boolean {
  */
 export async function guardDependencies(gate: Gate, request: Request, plan: Plan, found?: Plain): Promise<void> {
   if (!needsWhole(gate) || plan.isReplacement || plan.touched.length === 0) return
-  const touched = new Set(plan.touched.map(topOf))
+  const touched = plan.touched.map(withoutPositions)
+  const written = new Set(plan.slots.map(({ box }) => box.use))
   for (const model of gate.models) learnDependencies(model, usesOf(model.schema))
   const records = found ? [found] : gate.native.find(request.filter, findOptions(request))
   for await (const record of records as AsyncIterable<Plain> | Plain[]) {
     for (const model of gate.models) {
-      for (const use of usesOf(model.schema)) {
-        if (!use.isCustom || use.byOwner || !hasKeys(record, use)) continue
-        observe(use, model, record)
-        const path = [...use.contextDependencies].find((dependency) => touched.has(dependency))
-        if (path !== undefined) throw changed(gate, request, path)
-      }
+      const path = dependencyAmong(touched, recordOf(model, record), written)
+      if (path !== undefined) throw changed(gate, request, path)
     }
     if (request.method !== 'updateMany') return
   }
 }
 
-function hasKeys(record: Plain, { keyPath }: Use): boolean {
-  return Array.isArray(record[keyPath]) && record[keyPath].length > 0
+/** What of the paths the context of a record, or of a subdocument in it, was seen to depend on. */
+function dependencyAmong(touched: readonly string[], record: Doc, written: ReadonlySet<Use>): string | undefined {
+  for (const part of encryptedPartsOf(record)) {
+    const prefix = part === record ? '' : `${fullPathOf(part)}.`
+    for (const use of usesOf(schemaOf(part))) {
+      const hasKeys = valuesOf(part)[use.keyPath] instanceof StoredKeys
+      if (!use.isCustom || use.byOwner || !(hasKeys || written.has(use))) continue
+      observe(use, part)
+      const paths = [...use.contextDependencies].map((path) => `${prefix}${path}`).concat(...use.ownerDependencies)
+      const found = paths.find((path) => touched.some((each) => each === path || each.startsWith(`${path}.`)))
+      if (found !== undefined) return found
+    }
+  }
+  return undefined
 }
 
-/** Has the options read the record once, so that it is known what they read of it. */
-function observe(use: Use, model: AnyModel, record: Plain): void {
-  const doc = recordOf(model, record)
+/** Has the options read a record once, so that it is known what they read of it. */
+function observe(use: Use, part: Doc): void {
   for (const generation of use.generations.values()) {
     try {
-      contextOf(use, generation, identify(use.host, nameOf(model), record._id), doc)
+      contextOf(use, generation, identityOf(use.host, part), part)
     } catch {
       // A record that has no context cannot lose one; what was read up to there is known now.
     }
   }
+}
+
+function withoutPositions(path: string): string {
+  return path
+    .split('.')
+    .filter((segment) => !/^(\d+|\$.*)$/.test(segment))
+    .join('.')
 }
 
 function findOptions({ options }: Request): Plain {

@@ -199,7 +199,7 @@ function subjectFor(
   path: readonly string[],
 ): Doc | undefined {
   if (!use.isCustom) return undefined
-  const values = { ...(withoutBoxes(content ?? stored) as Plain), _id: id }
+  const values = { ...nested(withoutBoxes(content ?? stored) as Plain), _id: id }
   const doc = recordOf(model, values)
   return path.length === 0 ? doc : (doc.get(path.join('.')) as Doc)
 }
@@ -214,6 +214,21 @@ function modelNameFor({ owner }: Box, model: AnyModel): string {
 
 function at(value: unknown, path: readonly string[]): unknown {
   return path.reduce<unknown>((found, segment) => (found as Plain | null | undefined)?.[segment], value)
+}
+
+/** Values with what is at dotted paths, as updates have them, put where the paths lead. */
+function nested(values: Plain): Plain {
+  const result: Plain = {}
+  for (const [path, value] of Object.entries(values)) {
+    const segments = path.split('.')
+    let at = result
+    for (const segment of segments.slice(0, -1)) {
+      at[segment] = { ...at[segment] }
+      at = at[segment]
+    }
+    at[segments.at(-1) as string] = value
+  }
+  return result
 }
 
 /** What is sent, without the values that nothing has encrypted yet: no option may read those. */

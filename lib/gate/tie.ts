@@ -1,6 +1,6 @@
 import type { ClientSession } from 'mongoose'
 import { referenceOf } from '../format/entry'
-import { type Doc, isDocument, type Plain } from '../mongoose/host'
+import { type Doc, isDocument, type Plain, valuesOf } from '../mongoose/host'
 import { transactionOf } from '../record/fetching'
 import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
 import { ringStored } from '../record/rings'
@@ -23,8 +23,12 @@ export interface Tie {
   readonly replaced: Plain
 }
 
-/** Ties an update to the data keys of its envelopes. */
-export function tie(sealed: readonly Sealed[]): Tie {
+/**
+ * Ties an update to the data keys of its envelopes, and to what their encryption contexts were made of.
+ *
+ * @param touched the paths that the update itself changes
+ */
+export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie {
   const conditions: Plain = {}
   const added: Plain = {}
   const replaced: Plain = {}
@@ -35,6 +39,7 @@ export function tie(sealed: readonly Sealed[]): Tie {
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
     const keyPath = `${at}${ring.use.keyPath}`
     if (at !== '' && ring.identity.id !== undefined) conditions[`${at}_id`] = ring.identity.id
+    Object.assign(conditions, unchangedContext(ring, at, touched))
     const pending = pendingOf(ring, reference)
     if (!pending) Object.assign(conditions, hasKey(ring, keyPath, ring.indexOf(reference)))
     else if (ring.replaces) {
@@ -68,6 +73,21 @@ export function settle(sealed: readonly Sealed[], session: ClientSession | undef
   }
   // Mongoose 8 takes all for saved where only some paths were to be.
   for (const owner of new Set(sealed.map(({ box }) => box.owner))) if (isDocument(owner)) noticeChanges(owner)
+}
+
+/** What the context was read from must still be stored so: a document may have been made without it, or another process changed it. */
+function unchangedContext({ use, subject }: KeyRing, at: string, touched: readonly string[]): Plain {
+  const conditions: Plain = {}
+  if (!use.isCustom || !subject) return conditions
+  for (const dependency of use.contextDependencies) {
+    const path = `${at}${dependency}`
+    const value = valuesOf(subject)[dependency] ?? null
+    const isScalar =
+      typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
+    if (!isScalar || touched.some((each) => each === path || each.startsWith(`${path}.`))) continue
+    conditions[path] = value
+  }
+  return conditions
 }
 
 function isNullAt({ stored }: Sealed, keyPath: string): boolean {

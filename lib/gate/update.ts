@@ -198,7 +198,7 @@ export function wholeOf(plan: Plan): Plain | undefined {
 export function withKeys(plan: Plan, sealed: readonly Sealed[]): { update: Plain; conditions: Plain } {
   const given = plan.update as Plain
   if (plan.isReplacement) return { update: given, conditions: {} }
-  const { conditions, added, replaced } = tie(sealed)
+  const { conditions, added, replaced } = tie(sealed, plan.touched)
   const update: Plain = { ...given }
   if (Object.keys(added).length > 0) update.$addToSet = { ...update.$addToSet, ...added }
   if (Object.keys(replaced).length > 0) update.$set = { ...update.$set, ...replaced }

@@ -24,7 +24,10 @@ export function contextOf(
     use.dependencies.add(path)
   }
   const place = `${identity.model}: context`
-  const given = checkContext(context(watched(requireSubject(subject), note)), place)
+  const given = checkContext(
+    context(watched(requireSubject(subject), note, (path) => use.ownerDependencies.add(path))),
+    place,
+  )
   return checkContext({ ...record, ...given }, place)
 }
 
@@ -74,7 +77,7 @@ function requireSubject(subject: Doc | undefined): Doc {
 }
 
 /** The record as an option function sees it: reading a path of it is noted, and refused where its stored value is not known. */
-function watched(record: Doc, note: (path: string) => void): Doc {
+function watched(record: Doc, note: (path: string) => void, noteOwner: (path: string) => void = () => {}): Doc {
   const schema = schemaOf(record)
   const read = (path: string) => {
     const top = topOf(path)
@@ -89,7 +92,7 @@ function watched(record: Doc, note: (path: string) => void): Doc {
       if (property === 'ownerDocument' || property === 'parent' || property === '$parent') {
         return () => {
           const owner = (target as any)[property]() as Doc | undefined
-          return owner && watched(owner, () => {})
+          return owner && watched(owner, noteOwner, noteOwner)
         }
       }
       if (wholes.has(property)) for (const path of Object.keys(schema.paths)) read(path)

@@ -106,7 +106,7 @@ const layouts = new WeakMap<AnySchema, Place>()
 function layoutFor(schema: AnySchema): Place {
   let layout = layouts.get(schema)
   if (!layout) {
-    layout = layoutOf([{ schema }] as never)
+    layout = layoutOf([{ schema }])
     layouts.set(schema, layout)
   }
   return layout

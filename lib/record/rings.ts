@@ -31,7 +31,10 @@ export function currentTarget(doc: Doc, use: Use): Target {
   }
   const known = ringsOf(doc, use)
   const identity = identityOf(use.host, doc)
-  if (!known.current.standsFor(identity)) known.current = new KeyRing(use, identity, [], doc, known.loaded)
+  if (!known.current.standsFor(identity)) {
+    const isBack = known.loaded.standsFor(identity)
+    known.current = isBack ? known.loaded : new KeyRing(use, identity, [], doc, known.loaded)
+  }
   return { ring: known.current, place: known.current.identity.place }
 }
 

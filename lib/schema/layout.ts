@@ -85,9 +85,9 @@ export function fieldsBelow(place: Place, path: readonly string[] = []): { path:
 }
 
 /** The layout of the documents that these models store, those of their discriminators among them. */
-export function layoutOf(models: Iterable<AnyModel>): Place {
+export function layoutOf(models: Iterable<Pick<AnyModel, 'schema'>>): Place {
   const root = new Place()
-  for (const model of models) addSchema(root, model.schema, model, new Set())
+  for (const model of models) addSchema(root, model.schema, model as AnyModel, new Set())
   prune(root)
   return root
 }
@@ -100,6 +100,12 @@ export function isEncrypted(schema: AnySchema, seen: Set<AnySchema> = new Set())
   return (
     types.some((type) => holdsEncrypted(type, seen)) || discriminatorsOf(schema).some((own) => isEncrypted(own, seen))
   )
+}
+
+/** Whether documents of a schema hold anything whose key or context is given by a function of the record. */
+export function isCustom(schema: AnySchema): boolean {
+  const below = fieldsBelow(layoutOf([{ schema }]))
+  return below.some(({ place }) => place.fields.some(({ use }) => use.isCustom))
 }
 
 function holdsEncrypted(type: SchemaType, seen: Set<AnySchema>): boolean {

@@ -45,6 +45,8 @@ export interface Use {
   readonly isCustom: boolean
   /** Top-level paths that `context` was seen to read: a change of one would leave the record's fields unreadable. */
   readonly contextDependencies: Set<string>
+  /** The same of the document that holds the record, where that is a subdocument. */
+  readonly ownerDependencies: Set<string>
   /** The same of `context` and `keyId` together; they are loaded wherever a field is. */
   readonly dependencies: Set<string>
   readonly methods: MethodNames
@@ -114,6 +116,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
       ({ keyId, context }) => context !== undefined || typeof keyId === 'function',
     ),
     contextDependencies: new Set<string>(),
+    ownerDependencies: new Set<string>(),
     dependencies: new Set<string>(),
     methods,
   })

@@ -61,7 +61,7 @@ describe('the code blocks', () => {
     // That TypeScript looked at all, and at the fields of the plugin, is told by what it refuses.
     project.write('wrong.mts', `${first}\nuser.email = 5`)
     expect(await project.check()).toEqual([expect.stringMatching(/wrong\.mts.*'number' is not assignable/)])
-  })
+  }, 120_000)
 
   test('run on the Mongoose of this test run', async () => {
     project.write('version.mts', "import mongoose from 'mongoose'\nconsole.log(mongoose.version)")

@@ -1,9 +1,9 @@
 import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
-import { gateModel, gateOf } from './gate/passes'
+import { checkBulk, gateModel, gateOf } from './gate/passes'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
-import { afterExec } from './mongoose/model'
+import { afterExec, beforeBulkWrite } from './mongoose/model'
 import { always } from './mongoose/schema'
 import { decryptDocument, decryptRecords } from './record/decrypting'
 import { addDirty, addSetters, extendDocuments } from './record/documents'
@@ -209,6 +209,7 @@ function coverHost(host: Host): void {
     finishSchema(schema)
     schema.on('init', coverModel)
   } as never)
+  beforeBulkWrite(mongoose.Model as never, checkBulk)
   for (const connection of mongoose.connections) {
     coverConnection(connection)
     for (const model of Object.values(connection.models) as AnyModel[]) gateModel(model)

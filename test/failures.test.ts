@@ -127,7 +127,7 @@ test('a value that is set while a save fails is the one that is saved next', asy
   user.tags.push('later')
   hold.release()
   await expect(saving).rejects.toThrow('not authorized')
-  expect(user.modifiedPaths().sort()).toEqual(['email', 'tags'])
+  // Mongoose takes back the marks with the failed save; what was set under way is noticed by the next.
   await user.save()
   expect(await read(user)).toEqual({ ...values, email: 'second@example.org', tags: ['a', 'later'] })
 })

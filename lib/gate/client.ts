@@ -4,7 +4,7 @@ import { whenSet } from '../mongoose/model'
 import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
 import type { Gate } from './gate'
 import { prepareInOrder } from './insert'
-import { gateOf } from './passes'
+import { checkOperation, gateOf } from './passes'
 
 const covered = new WeakSet<object>()
 
@@ -13,6 +13,14 @@ export function gateConnection(connection: Connection): void {
   if (covered.has(connection)) return
   covered.add(connection)
   whenSet(connection, 'client', (client) => gateClient(connection, client))
+  const native = connection.bulkWrite as (...args: any[]) => Promise<unknown>
+  connection.bulkWrite = async function bulkWrite(this: Connection, operations: unknown, ...rest: unknown[]) {
+    for (const [index, { model, ...body }] of (Array.isArray(operations) ? (operations as Plain[]) : []).entries()) {
+      const own = typeof model === 'string' ? this.models[model] : model
+      if (own?.schema) checkOperation(own, body, `${own.modelName}.bulkWrite() operation ${index}`)
+    }
+    return native.call(this, operations, ...rest)
+  } as never
 }
 
 function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[]) => Promise<any> }): void {

@@ -28,11 +28,11 @@ export function needsWhole({ uses }: Gate): boolean {
  */
 export async function guardDependencies(gate: Gate, request: Request, plan: Plan, found?: Plain): Promise<void> {
   if (!needsWhole(gate) || plan.isReplacement || plan.touched.length === 0) return
-  const touched = plan.touched.map(withoutPositions)
   const written = new Set(plan.slots.map(({ box }) => box.use))
   for (const model of gate.models) learnDependencies(model, usesOf(model.schema))
   const records = found ? [found] : gate.native.find(request.filter, findOptions(request))
   for await (const record of records as AsyncIterable<Plain> | Plain[]) {
+    const touched = plan.touched.filter((path) => !isKept(gate, plan, path, record)).map(withoutPositions)
     for (const model of gate.models) {
       const path = dependencyAmong(touched, recordOf(model, record), written)
       if (path !== undefined) throw changed(gate, request, path)
@@ -55,6 +55,14 @@ function dependencyAmong(touched: readonly string[], record: Doc, written: Reado
     }
   }
   return undefined
+}
+
+/** Whether an update sets a path to what it is. */
+function isKept({ host }: Gate, { update }: Plan, path: string, record: Plain): boolean {
+  const set = Array.isArray(update) ? undefined : update.$set
+  if (!set || !(path in set)) return false
+  const stored = path.split('.').reduce<any>((value, segment) => value?.[segment], record)
+  return Buffer.compare(host.serialize({ v: set[path] }), host.serialize({ v: stored })) === 0
 }
 
 /** Has the options read a record once, so that it is known what they read of it. */

@@ -122,6 +122,26 @@ function wrap(collection: Collection): Gate {
   return gate
 }
 
+/** Looks at the operations of a bulk write as they are given. */
+export function checkBulk(model: AnyModel, operations: unknown): void {
+  const { layout } = gateOf(model.collection)
+  if (layout.isClear || !Array.isArray(operations)) return
+  for (const [index, operation] of operations.entries()) {
+    for (const body of Object.values((operation ?? {}) as Plain)) {
+      checkOperation(model, body, `${model.modelName}.bulkWrite() operation ${index}`)
+    }
+  }
+}
+
+/** The same of one, in the form of either kind of bulk write. */
+export function checkOperation(model: AnyModel, body: unknown, place: string): void {
+  const { layout } = gateOf(model.collection)
+  if (layout.isClear || typeof body !== 'object' || body === null) return
+  const { filter, update } = body as Plain
+  translateFilter(layout, filter, place)
+  refuseUnknown(layout, update, model.schema, place)
+}
+
 /** A cursor that gives an error in the place of everything. */
 function refusing(cursor: Plain, error: unknown): Plain {
   const refuse = () => Promise.reject(error)

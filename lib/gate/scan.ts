@@ -7,6 +7,7 @@ import { discriminatorOf } from '../mongoose/schema'
 import { Box } from '../schema/box'
 import { type Place, step } from '../schema/layout'
 import { StoredKeys } from '../schema/type'
+import type { Use } from '../schema/use'
 
 /**
  * Looks through what is about to be sent for the values of encrypted fields. Comes in: a value, and the place in the layout that
@@ -67,7 +68,7 @@ export function scanOperand(
   const value = operand[key]
   if (at === undefined) return
   if (at.fields.length > 0) putField(walk, at, value, operand, key, false)
-  else if (at.keysOf.length > 0) operand[key] = checkKeys(value, place, key)
+  else if (at.keysOf.length > 0) operand[key] = checkKeys(at, value, place, key)
   else operand[key] = walkValue(walk, value, at)
 }
 
@@ -91,7 +92,7 @@ function walkValue(walk: Walk, given: unknown, place: Place): unknown {
         putField(walk, next, item, copy, key, true)
       }
     } else {
-      const walked = next.keysOf.length > 0 ? checkKeys(item, walk.place, key) : walkValue(walk, item, next)
+      const walked = next.keysOf.length > 0 ? checkKeys(next, item, walk.place, key) : walkValue(walk, item, next)
       if (walked !== item) {
         copy ??= { ...value }
         copy[key] = walked
@@ -214,16 +215,18 @@ function fieldFor(walk: Walk, { fields }: Place, record: Plain | undefined) {
 }
 
 /** Wrapped keys that a backup has; nothing else may come to where they are stored. */
-function checkKeys(value: unknown, place: string, path: string): unknown {
+function checkKeys({ keysOf }: Place, value: unknown, place: string, path: string): unknown {
   if (value instanceof StoredKeys) return value.toBSON()
   if (value === undefined) return value
-  if (Array.isArray(value) && value.length > 0 && value.every(isWrappedKey)) return value
+  if (Array.isArray(value) && value.length > 0 && value.every((entry) => isWrappedKey(keysOf[0] as Use, entry)))
+    return value
   throw keysAssigned(place, path)
 }
 
-function isWrappedKey(entry: unknown): boolean {
+/** As it would be read again: a backup may have numbers in classes of their own. */
+function isWrappedKey({ host }: Use, entry: unknown): boolean {
   try {
-    return parseWrappedKey(entry, '') !== undefined
+    return parseWrappedKey(host.deserialize(host.serialize({ v: entry })).v, '') !== undefined
   } catch {
     return false
   }

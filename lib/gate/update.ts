@@ -2,6 +2,7 @@ import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
 import { isDocument, type Plain } from '../mongoose/host'
 import { refreshFrom } from '../record/refreshing'
+import { ownerUseOf } from '../schema/uses'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
@@ -51,7 +52,7 @@ function isReplacement(method: string): boolean {
 export function aimBound(gate: Gate, { slots }: Plan, reached: Reached): Aimed[] {
   if (!slots.every(({ box }) => isDocument(box.owner))) return []
   const aimed = aim(slots, reached, new Map(), gate.models)
-  return aimed.every(({ isBound, slot }) => isBound || slot.isWhole) ? aimed : []
+  return aimed.every(({ isBound, slot }) => isBound || (slot.isWhole && !slot.box.use.byOwner)) ? aimed : []
 }
 
 async function updateDocument(gate: Gate, request: Request, plan: Plan, aimed: readonly Aimed[]): Promise<any> {
@@ -180,9 +181,11 @@ async function findReached(gate: Gate, { filter, options }: Request, plan: Plan)
 /** The `_id`s and wrapped keys of the record, and of the subdocuments that are written to. */
 export function projectionFor({ slots }: Plan): Record<string, 1> {
   const projection: Record<string, 1> = { _id: 1 }
-  for (const { box, names, path } of slots) {
+  for (const { box, names, path, place } of slots) {
     const { use } = box
     const record = names.slice(0, -1)
+    const owner = use.byOwner ? ownerUseOf(slotSchema(place, box).model.schema, use) : undefined
+    if (owner) projection[owner.keyPath] = 1
     if (record.length > 0 && path.length > 1) projection[record[0] as string] = 1
     else if (!use.byOwner) projection[use.keyPath] = 1
   }

@@ -29,6 +29,25 @@ export function ambientSession(model: AnyModel): unknown {
   return transactionAsyncLocalStorage?.getStore()?.session
 }
 
+const bulkCovered = new WeakSet<object>()
+
+/**
+ * Lets the operations of a bulk write be looked at before Mongoose casts them, and strips what it does not know. `Model.bulkWrite` itself,
+ * which statics of the application call too; `test/operations`.
+ */
+export function beforeBulkWrite(
+  base: { bulkWrite: Method },
+  look: (model: AnyModel, operations: unknown) => void,
+): void {
+  if (bulkCovered.has(base)) return
+  bulkCovered.add(base)
+  const { bulkWrite } = base
+  base.bulkWrite = async function bulkWriteChecked(this: any, operations: unknown, ...rest: unknown[]) {
+    look(this, operations)
+    return bulkWrite.call(this, operations, ...rest)
+  }
+}
+
 /** Has something done with what queries of a model give, before the application has it. `exec` of `Model.Query`; `loading.test`. */
 export function afterExec(model: AnyModel, look: (result: unknown) => Promise<unknown>): void {
   const { prototype } = (model as unknown as { Query: { prototype: { exec: Method } } }).Query

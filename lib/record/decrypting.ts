@@ -70,7 +70,7 @@ function inPlace(value: any, [segment, ...rest]: string[], part: Doc): unknown {
   const plain = plainFieldsOf(part)
   for (const use of usesOf(schemaOf(part))) {
     delete copy[use.keyPath]
-    for (const name of use.fields.keys()) if (name in copy) copy[name] = plain[name]
+    for (const name of use.fields.keys()) copy[name] = plain[name]
   }
   return copy
 }

@@ -1,3 +1,4 @@
+import { bytesOf } from '../format/entry'
 import { fullPathOf } from '../mongoose/document'
 import { type Doc, type Host, modelOf, ownerOf } from '../mongoose/host'
 
@@ -68,8 +69,19 @@ export function idOf(doc: Doc): unknown {
 function idText(id: unknown): string {
   if (id === null || typeof id !== 'object') return String(id)
   if (id instanceof Date) return id.toISOString()
-  if (id instanceof Uint8Array) return Buffer.from(id).toString('hex')
+  const bytes = bytesOf(id)
+  if (bytes) return bytesText(bytes, id as { sub_type?: number; _subtype?: number })
   const text = String(id)
   // An object `_id` has no text of its own; its keys keep the order in which they are stored.
   return text === '[object Object]' ? JSON.stringify(id) : text
+}
+
+/** UUIDs with dashes, whatever class the version of Mongoose has for them; other bytes in hexadecimal. */
+function bytesText(
+  bytes: Uint8Array,
+  { sub_type: subtype, _subtype: ofBuffer }: { sub_type?: number; _subtype?: number },
+): string {
+  const hex = Buffer.from(bytes).toString('hex')
+  if ((subtype ?? ofBuffer) !== 4 || bytes.length !== 16) return hex
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 }

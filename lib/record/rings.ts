@@ -34,6 +34,7 @@ export function currentTarget(doc: Doc, use: Use): Target {
   if (!known.current.standsFor(identity)) {
     const isBack = known.loaded.standsFor(identity)
     known.current = isBack ? known.loaded : new KeyRing(use, identity, [], doc, known.loaded)
+    if (use.isCustom) known.current.context(use.version)
   }
   return { ring: known.current, place: known.current.identity.place }
 }

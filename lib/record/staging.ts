@@ -40,7 +40,11 @@ export function noticeChanges(part: Doc): void {
   if (part.$isNew) return
   for (const box of boxesOf(part)) {
     const { name } = box.field
-    if (box.isUnsaved && !isChanged(part, name) && !part.$isDefault(name) && !box.isEmpty) part.markModified(name)
+    if (!box.isUnsaved || isChanged(part, name) || part.$isDefault(name) || box.isEmpty) continue
+    // Where Mongoose has taken back a mark, it still takes the path for marked, and does nothing.
+    part.unmarkModified(name)
+    box.isUnsaved = true
+    part.markModified(name)
   }
 }
 

@@ -366,14 +366,15 @@ describe('subdocuments', () => {
   test("with dataKey: 'owner' one call opens all, also of those that updates add", async () => {
     const notes = [encrypted(['text'], { dataKey: 'owner' }, { at: Number })]
     const Patient = connection.model<any>('Patient', encrypted(['email'], byKms(), { ward: Number, notes }), 'users')
-    await Patient.create({ ward: 3, notes: [{ text: 'one' }, { text: 'two' }] })
+    const { _id } = await Patient.create({ ward: 3, notes: [{ text: 'one' }, { text: 'two' }] })
     await Patient.updateOne({ ward: 3 }, { $push: { notes: { text: 'three' } } })
+    await Patient.updateOne({ _id }, { $push: { notes: { text: 'four' } } })
     await Patient.updateOne({ ward: 3 }, { 'notes.0.text': 'first' })
     kms.clearCalls()
     const patient = await Patient.findOne().orFail()
     const texts: unknown[] = []
     for (const note of patient.notes) texts.push(await note.text)
-    expect(texts).toEqual(['first', 'two', 'three'])
+    expect(texts).toEqual(['first', 'two', 'three', 'four'])
     expect(contexts()).toEqual([{ Record: `Patient/${patient._id}` }])
     const [note] = patient.notes
     const other = await Patient.create({ ward: 4, notes: [{ at: note.at, ...(await note.decrypt()) }] })
@@ -381,6 +382,17 @@ describe('subdocuments', () => {
     patient.notes = patient.notes.filter((each: any) => each !== note)
     await patient.save()
     expect(await (await Patient.findById(patient._id).orFail()).notes[1].text).toBe('three')
+  })
+
+  test('those in an array need an _id, unless the array itself is an encrypted field', async () => {
+    const contact = encrypted(['phone'], byKms()).set('_id' as never, false as never)
+    const invalid = expect.objectContaining({ code: 'FIELD_INVALID' })
+    expect(() => connection.model('Patient', new Schema<any>({ contacts: [contact] }))).toThrow(invalid)
+    const contacts = [{ _id: false, phone: String }]
+    const schema = new Schema<any>().plugin(kmsEncrypted as any, { ...byKms(), fields: { contacts } }) as Schema<any>
+    const Whole = connection.model<any>('Whole', schema, 'users')
+    await Whole.create({ contacts: [{ phone: secret('+44 20 7946 0000') }] })
+    expect(await (await Whole.findOne().orFail()).contacts).toMatchObject([{ phone: '+44 20 7946 0000' }])
   })
 
   test('null and $exists work in filters for them', async () => {

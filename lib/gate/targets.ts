@@ -1,6 +1,6 @@
 import { ConfigurationError } from '../errors'
 import { envelopeSubtype, parseReference } from '../format/envelope'
-import { fullPathOf, partsOf } from '../mongoose/document'
+import { fullPathOf } from '../mongoose/document'
 import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { isPlainObject } from '../mongoose/plain'
@@ -52,9 +52,15 @@ export type RawRings = Map<string, KeyRing>
 
 /** Aims slots at one record. */
 export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, models: ReadonlySet<AnyModel>): Aimed[] {
+  const parts = new Map<Doc, ReadonlySet<Doc>>()
+  const partsIn = (owner: Doc) => {
+    const known = parts.get(owner) ?? new Set(encryptedPartsOf(owner))
+    parts.set(owner, known)
+    return known
+  }
   return slots.map((slot) => {
     const prefix = slot.path.slice(0, -1).join('.')
-    const doc = boundDocument(slot, reached, models)
+    const doc = boundDocument(slot, reached, models, partsIn)
     const target = doc ? currentTarget(doc, slot.box.use) : rawTarget(slot, reached, raw)
     return { slot, box: slot.box, target, isBound: doc !== undefined, prefix, stored: reached.stored }
   })
@@ -81,7 +87,12 @@ export async function fill(aimed: readonly Aimed[], whole?: Plain): Promise<Seal
 }
 
 /** The document of the user's that a slot's box stands in, if that is the record which the write reaches. */
-function boundDocument(slot: Slot, { id }: Reached, models: ReadonlySet<AnyModel>): Doc | undefined {
+function boundDocument(
+  slot: Slot,
+  { id }: Reached,
+  models: ReadonlySet<AnyModel>,
+  partsIn: (owner: Doc) => ReadonlySet<Doc>,
+): Doc | undefined {
   const { box } = slot
   if (!isDocument(box.owner)) return undefined
   let doc = box.owner
@@ -89,13 +100,13 @@ function boundDocument(slot: Slot, { id }: Reached, models: ReadonlySet<AnyModel
   if (!isOf(owner, models) || !sameId(box, idOf(owner), id)) return undefined
   if (doc === owner && slot.names.length > 1) {
     // It was set by a path of the owner, and is of the subdocument that it came to stand in.
-    const part = encryptedPartsOf(owner).find((each) => each !== owner && standsAt(each, slot))
+    const part = [...partsIn(owner)].find((each) => each !== owner && standsAt(each, slot))
     if (!part) return undefined
     doc = part
     box.owner = part
   }
   if (doc === owner) return owner
-  return standsAt(doc, slot) && partsOf(owner).includes(doc) ? doc : undefined
+  return standsAt(doc, slot) && partsIn(owner).has(doc) ? doc : undefined
 }
 
 /** Whether a subdocument is the one whose field a slot is: by its path, and by its `_id` where that is sent with it. */

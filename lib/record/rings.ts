@@ -4,7 +4,7 @@ import { Box } from '../schema/box'
 import { StoredKeys } from '../schema/type'
 import type { Use } from '../schema/use'
 import { ownerUseOf, usesOf } from '../schema/uses'
-import { type Identity, identityOf, idOf, recordName } from './identity'
+import { identityOf, idOf, recordName } from './identity'
 import { KeyRing } from './ring'
 
 /** What a value is encrypted under, and bound to. */
@@ -135,5 +135,3 @@ function idMissing(doc: Doc): RecordError {
     `${recordName(doc)}: the record has no _id, which key and ciphertext are bound to. Select it when loading.`,
   )
 }
-
-export type { Identity }

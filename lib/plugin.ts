@@ -4,7 +4,7 @@ import { gateConnection } from './gate/client'
 import { checkBulk, gateModel, gateOf } from './gate/passes'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
 import { afterExec, beforeBulkWrite } from './mongoose/model'
-import { always } from './mongoose/schema'
+import { always, forgetDiscriminator } from './mongoose/schema'
 import { decryptDocument, decryptRecords } from './record/decrypting'
 import { addDirty, addSetters, extendDocuments } from './record/documents'
 import { openOnLoad, readBox } from './record/opening'
@@ -180,6 +180,18 @@ function addLoadHooks(schema: AnySchema): void {
   }
 }
 
+/** A discriminator that is refused must not be left with its base, which Mongoose has told of it already. */
+function checkOrForget(model: AnyModel): void {
+  const base = baseOf(model)
+  try {
+    checkModel(model)
+    checkMethods(model)
+  } catch (error) {
+    if (base) forgetDiscriminator(base.schema, model.schema)
+    throw error
+  }
+}
+
 const loadingBases = new WeakSet<AnyModel>()
 
 /** A base model was compiled before its discriminator, and has none of its hooks. */
@@ -228,8 +240,7 @@ function coverConnection(connection: Connection): void {
 
 function coverModel(model: AnyModel): void {
   if (!isEncrypted(model.schema) && !model.db) return
-  checkModel(model)
-  checkMethods(model)
+  checkOrForget(model)
   coverConnection(model.db)
   gateModel(model)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined

@@ -14,7 +14,7 @@ import type { Plan } from './plan'
 import type { Request } from './request'
 import { type Aimed, aim, fill, type RawRings, ringName, type Sealed } from './targets'
 import { settle } from './tie'
-import { aimBound, aimFor, planOf, projectionFor, wholeOf, withKeys } from './update'
+import { aimBound, aimFor, planOf, projectionFor, refuseComputed, wholeOf, withKeys } from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
 interface Prepared {
@@ -112,6 +112,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   }
   if (found) await guardDependencies(gate, request, plan, found)
   const rings: RawRings = plan.isReplacement ? new Map() : raw
+  if (!found) refuseComputed(gate, plan)
   const aimed = found ? aimFor(gate, plan, { id: found._id, stored: found }, rings) : aimInserted(bulk, plan, body)
   if (plan.isReplacement) for (const { target } of aimed) raw.set(ringName(target.ring), target.ring)
   const tiedId = found?._id ?? aimed[0]?.target.ring.identity.id
@@ -149,7 +150,7 @@ function finish(
 
 function aimInserted({ gate }: Bulk, plan: Plan, { filter }: Plain): Aimed[] {
   const update = plan.update as Plain
-  const inserted = plan.isReplacement ? update : { ...update.$setOnInsert, ...update.$set }
+  const inserted = plan.isReplacement ? update : { ...equalities(filter), ...update.$setOnInsert, ...update.$set }
   const id = idOfFilter(filter) ?? inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
   return aim(plan.slots, { id, stored: undefined, content: inserted }, new Map(), gate.models)
 }

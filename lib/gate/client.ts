@@ -15,11 +15,13 @@ export function gateConnection(connection: Connection): void {
   whenSet(connection, 'client', (client) => gateClient(connection, client))
   const native = connection.bulkWrite as (...args: any[]) => Promise<unknown>
   connection.bulkWrite = async function bulkWrite(this: Connection, operations: unknown, ...rest: unknown[]) {
-    for (const [index, { model, ...body }] of (Array.isArray(operations) ? (operations as Plain[]) : []).entries()) {
+    if (!Array.isArray(operations)) return native.call(this, operations, ...rest)
+    const checked = (operations as Plain[]).map((operation, index) => {
+      const { model } = operation ?? {}
       const own = typeof model === 'string' ? this.models[model] : model
-      if (own?.schema) checkOperation(own, body, `${own.modelName}.bulkWrite() operation ${index}`)
-    }
-    return native.call(this, operations, ...rest)
+      return own?.schema ? checkOperation(own, operation, `${own.modelName}.bulkWrite() operation ${index}`) : operation
+    })
+    return native.call(this, checked, ...rest)
   } as never
 }
 

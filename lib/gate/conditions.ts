@@ -23,6 +23,8 @@ export function equalities(filter: Plain): Plain {
   for (const [path, condition] of Object.entries(filter)) {
     if (path === '$and' && Array.isArray(condition)) {
       for (const each of condition) Object.assign(taken, equalities(each))
+    } else if (path === '$or' && Array.isArray(condition) && condition.length === 1) {
+      Object.assign(taken, equalities(condition[0]))
     } else if (!path.startsWith('$') && !isOperators(condition)) taken[path] = condition
     else if (!path.startsWith('$') && '$eq' in condition) taken[path] = condition.$eq
   }

@@ -60,9 +60,12 @@ function dependencyAmong(touched: readonly string[], record: Doc, written: Reado
 /** Whether an update sets a path to what it is. */
 function isKept({ host }: Gate, { update }: Plan, path: string, record: Plain): boolean {
   const set = Array.isArray(update) ? undefined : update.$set
-  if (!set || !(path in set)) return false
-  const stored = path.split('.').reduce<any>((value, segment) => value?.[segment], record)
-  return Buffer.compare(host.serialize({ v: set[path] }), host.serialize({ v: stored })) === 0
+  const value = set?.[path]
+  const isScalar =
+    typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
+  if (!set || !(path in set) || !isScalar) return false
+  const stored = path.split('.').reduce<any>((at, segment) => at?.[segment], record)
+  return Buffer.compare(host.serialize({ v: value }), host.serialize({ v: stored })) === 0
 }
 
 /** Has the options read a record once, so that it is known what they read of it. */

@@ -5,7 +5,7 @@ import type { Plain } from '../mongoose/host'
 import { tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
-import { prepareInOrder } from './insert'
+import { insertedIn, prepareInOrder } from './insert'
 import type { Request } from './request'
 import type { Sealed } from './targets'
 import { settle } from './tie'
@@ -74,10 +74,20 @@ async function updateBatch(gate: Gate, request: Request, records: readonly Plain
     return
   }
   const session = options.session as ClientSession | undefined
-  const result = await gate.native.bulkWrite(
-    prepared.map(({ operation }) => operation),
-    withoutUndefined({ session, ordered: false, ...concerns(options) }),
-  )
+  let result: Plain
+  try {
+    result = await gate.native.bulkWrite(
+      prepared.map(({ operation }) => operation),
+      withoutUndefined({ session, ordered: false, ...concerns(options) }),
+    )
+  } catch (error) {
+    const { matchedCount = 0, modifiedCount = 0 } = (error as { result?: Plain }).result ?? {}
+    progress.matchedCount += matchedCount
+    progress.modifiedCount += modifiedCount
+    for (const index of insertedIn(error, prepared.length, false)) settle(prepared[index]!.sealed, session)
+    const [first] = [(error as { writeErrors?: unknown }).writeErrors ?? []].flat() as { index: number }[]
+    return fail(gate, progress, first && prepared[first.index]?.record._id, error, options.ordered === false)
+  }
   progress.modifiedCount += result.modifiedCount
   if (result.matchedCount === prepared.length) {
     progress.matchedCount += result.matchedCount

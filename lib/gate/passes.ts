@@ -1,6 +1,6 @@
 import { OperationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
-import { beforeCast, convertDocuments, whenSet } from '../mongoose/model'
+import { asStored, beforeCast, convertDocuments, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkPath, checkSort, translateFilter } from '../queries/filter'
 import { translatePipeline } from '../queries/pipeline'
@@ -122,24 +122,27 @@ function wrap(collection: Collection): Gate {
   return gate
 }
 
-/** Looks at the operations of a bulk write as they are given. */
-export function checkBulk(model: AnyModel, operations: unknown): void {
+/** Looks over the operations of a bulk write as they are given: an operation that holds a document is copied with what is stored of it. */
+export function checkBulk(model: AnyModel, operations: unknown): unknown {
   const { layout } = gateOf(model.collection)
-  if (layout.isClear || !Array.isArray(operations)) return
-  for (const [index, operation] of operations.entries()) {
-    for (const body of Object.values((operation ?? {}) as Plain)) {
-      checkOperation(model, body, `${model.modelName}.bulkWrite() operation ${index}`)
-    }
-  }
+  if (layout.isClear || !Array.isArray(operations)) return operations
+  return operations.map((operation, index) => {
+    const [[name, body] = []] = Object.entries((operation ?? {}) as Plain)
+    const checked = checkOperation(model, body, `${model.modelName}.bulkWrite() operation ${index}`)
+    return checked === body ? operation : { ...operation, [name as string]: checked }
+  })
 }
 
 /** The same of one, in the form of either kind of bulk write. */
-export function checkOperation(model: AnyModel, body: unknown, place: string): void {
+export function checkOperation(model: AnyModel, body: unknown, place: string): unknown {
   const { layout } = gateOf(model.collection)
-  if (layout.isClear || typeof body !== 'object' || body === null) return
-  const { filter, update } = body as Plain
+  if (layout.isClear || typeof body !== 'object' || body === null) return body
+  const { filter, update, replacement } = body as Plain
   translateFilter(layout, filter, place)
   refuseUnknown(layout, update, model.schema, place)
+  const stored = { update: asStored(update), replacement: asStored(replacement) }
+  if (stored.update !== update) return { ...body, update: stored.update }
+  return stored.replacement === replacement ? body : { ...body, replacement: stored.replacement }
 }
 
 /** A cursor that gives an error in the place of everything. */

@@ -143,7 +143,7 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
   if (!use.byOwner) {
     const ring = rawRing(raw, use, identity.name, () => {
       const keys = (stored as Plain | undefined)?.[use.keyPath]
-      return new KeyRing(use, identity, Array.isArray(keys) ? keys : [], subjectFor(use, model, reached, path))
+      return new KeyRing(use, identity, Array.isArray(keys) ? keys : [], subjectFor(use, model, reached, path, slot))
     })
     return { ring, place: ring.identity.place }
   }
@@ -203,15 +203,31 @@ function rawRing(raw: RawRings, use: Use, name: string, make: () => KeyRing): Ke
 }
 
 /** The document that the functions `context` and `keyId` are asked of: made of what is stored or sent, where there are any. */
+/** A subdocument that is sent whole, as it will stand in its record: what context and key id are asked of. */
+function subjectWithin(owner: Doc, { path, holder }: Slot): Doc {
+  const record = path.slice(0, -1)
+  const values = withoutBoxes(holder)
+  const array = record.at(-1)?.match(/^\d+$/) ? record.slice(0, -1) : record
+  const target = owner.get(array.join('.'))
+  if (!Array.isArray(target)) {
+    owner.set(record.join('.'), values)
+    return owner.get(record.join('.')) as Doc
+  }
+  target.push(values)
+  return target.at(-1)
+}
+
 function subjectFor(
   use: Use,
   model: AnyModel,
   { id, stored, content }: Reached,
   path: readonly string[],
+  slot?: Slot,
 ): Doc | undefined {
   if (!use.isCustom) return undefined
   const values = { ...nested(withoutBoxes(content ?? stored) as Plain), _id: id }
   const doc = recordOf(model, values)
+  if (slot?.isWhole && path.length > 0) return subjectWithin(doc, slot)
   return path.length === 0 ? doc : (doc.get(path.join('.')) as Doc)
 }
 

@@ -1,7 +1,9 @@
 import type { ClientSession } from 'mongoose'
 import { referenceOf } from '../format/entry'
-import { type Doc, isDocument, type Plain, valuesOf } from '../mongoose/host'
+import { type Doc, isDocument, ownerOf, type Plain, valuesOf } from '../mongoose/host'
+import { isPlainObject } from '../mongoose/plain'
 import { transactionOf } from '../record/fetching'
+import { idOf } from '../record/identity'
 import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
 import { ringStored } from '../record/rings'
 import { noticeChanges } from '../record/staging'
@@ -39,6 +41,9 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
     const keyPath = `${at}${ring.use.keyPath}`
     if (at !== '' && ring.identity.id !== undefined) conditions[`${at}_id`] = ring.identity.id
+    if (box.use.byOwner && !slot.isWhole && prefix !== '' && subdocumentId(each) !== undefined) {
+      conditions[`${prefix}._id`] = subdocumentId(each)
+    }
     Object.assign(conditions, unchangedContext(ring, at, touched))
     const pending = pendingOf(ring, reference)
     if (!pending) Object.assign(conditions, hasKey(ring, keyPath, ring.indexOf(reference)))
@@ -81,13 +86,35 @@ function unchangedContext({ use, subject }: KeyRing, at: string, touched: readon
   if (!use.isCustom || !subject) return conditions
   for (const dependency of use.contextDependencies) {
     const path = `${at}${dependency}`
-    const value = valuesOf(subject)[dependency] ?? null
-    const isScalar =
-      typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
-    if (!isScalar || touched.some((each) => each === path || each.startsWith(`${path}.`))) continue
-    conditions[path] = value
+    if (!isTouched(touched, path)) addScalars(conditions, path, valuesOf(subject)[dependency])
+  }
+  for (const path of use.ownerDependencies) {
+    if (!isTouched(touched, path)) addScalars(conditions, path, valuesOf(ownerOf(subject))[path])
   }
   return conditions
+}
+
+function isTouched(touched: readonly string[], path: string): boolean {
+  return touched.some((each) => each === path || each.startsWith(`${path}.`) || path.startsWith(`${each}.`))
+}
+
+/** Conditions on all that has no parts in a value: an object as a whole would depend on the order of its keys. */
+function addScalars(conditions: Plain, path: string, value: unknown): void {
+  if (Array.isArray(value)) {
+    for (const [index, item] of Array.from(value).entries()) addScalars(conditions, `${path}.${index}`, item)
+  } else if (isPlainObject(value)) {
+    for (const [key, item] of Object.entries(value)) addScalars(conditions, `${path}.${key}`, item)
+  } else if (isScalar(value)) conditions[path] = value ?? null
+}
+
+function isScalar(value: any): boolean {
+  return typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
+}
+
+/** The `_id` of the subdocument that a value under its owner's key is written to: it is bound to that, not to the position. */
+function subdocumentId({ box, isBound, prefix, stored }: Sealed): unknown {
+  if (isBound) return idOf(box.owner as Doc)
+  return prefix.split('.').reduce<any>((value, segment) => value?.[segment], stored)?._id
 }
 
 function isNullAt({ stored }: Sealed, keyPath: string): boolean {

@@ -1,6 +1,6 @@
 import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
-import { isDocument, type Plain } from '../mongoose/host'
+import { isDocument, type Plain, topOf } from '../mongoose/host'
 import { refreshFrom } from '../record/refreshing'
 import { ownerUseOf } from '../schema/uses'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
@@ -151,6 +151,7 @@ async function upsert(gate: Gate, request: Request, plan: Plan, attempt: number)
   const id = inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
   const content = plan.isReplacement ? update : inserted
   const sealed = await fill(aim(plan.slots, { id, stored: undefined, content }, new Map(), gate.models), wholeOf(plan))
+  refuseComputed(gate, plan)
   const tied = withKeys(plan, sealed)
   const where = filter._id === undefined ? { ...filter, _id: id } : filter
   try {
@@ -164,6 +165,21 @@ async function upsert(gate: Gate, request: Request, plan: Plan, attempt: number)
     if (!isDuplicate || attempt >= maxAttempts || session?.inTransaction()) throw error
     if (await gate.native.findOne(filter, { projection: { _id: 1 }, ...sessionOnly(options) })) return undefined
     throw error
+  }
+}
+
+/** What an upsert computes is not known before it is stored, and contexts may have been made of it. */
+export function refuseComputed(gate: Gate, { update, isReplacement: isWhole }: Plan): void {
+  if (isWhole) return
+  const dependencies = [...gate.uses].flatMap((use) => [...use.contextDependencies])
+  for (const [operator, operand] of Object.entries(update as Plain)) {
+    if (operator === '$set' || operator === '$setOnInsert' || operator === '$unset') continue
+    const path = Object.keys(operand ?? {}).find((each) => dependencies.includes(topOf(each)))
+    if (path === undefined) continue
+    throw new OperationError(
+      'UPDATE_REFUSED',
+      `${gate.place('updateOne')}: the encryption context depends on ${path}, and an upsert must say what it is to be. Use $set.`,
+    )
   }
 }
 

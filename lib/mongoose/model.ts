@@ -1,4 +1,5 @@
 import { type AnyModel, type Doc, isDocument, type Method, type Plain } from './host'
+import { isPlainObject } from './plain'
 import { discriminatorOf } from './schema'
 
 /**
@@ -32,19 +33,18 @@ export function ambientSession(model: AnyModel): unknown {
 const bulkCovered = new WeakSet<object>()
 
 /**
- * Lets the operations of a bulk write be looked at before Mongoose casts them, and strips what it does not know. `Model.bulkWrite` itself,
+ * Lets the operations of a bulk write be looked over before Mongoose casts them, and strips what it does not know. `Model.bulkWrite` itself,
  * which statics of the application call too; `test/operations`.
  */
 export function beforeBulkWrite(
   base: { bulkWrite: Method },
-  look: (model: AnyModel, operations: unknown) => void,
+  look: (model: AnyModel, operations: unknown) => unknown,
 ): void {
   if (bulkCovered.has(base)) return
   bulkCovered.add(base)
   const { bulkWrite } = base
   base.bulkWrite = async function bulkWriteChecked(this: any, operations: unknown, ...rest: unknown[]) {
-    look(this, operations)
-    return bulkWrite.call(this, operations, ...rest)
+    return bulkWrite.call(this, look(this, operations), ...rest)
   }
 }
 
@@ -104,8 +104,16 @@ export function convertDocuments(model: AnyModel): void {
   }
 }
 
-function asStored(value: unknown): unknown {
-  return isDocument(value) ? (value as unknown as { toBSON(): unknown }).toBSON() : value
+/** A value with what is stored of the documents in it in their place; copied where there is one. */
+export function asStored(value: unknown): unknown {
+  if (isDocument(value)) return (value as unknown as { toBSON(): unknown }).toBSON()
+  if (Array.isArray(value)) {
+    const items = Array.from(value, asStored)
+    return items.some((item, index) => item !== value[index]) ? items : value
+  }
+  if (!isPlainObject(value)) return value
+  const entries = Object.entries(value).map(([key, item]) => [key, asStored(item)] as const)
+  return entries.some(([key, item]) => item !== value[key]) ? Object.fromEntries(entries) : value
 }
 
 /**

@@ -49,6 +49,12 @@ export function discriminatorsOf(schema: AnySchema): AnySchema[] {
   return Object.values((schema as { discriminators?: Record<string, AnySchema> }).discriminators ?? {})
 }
 
+/** Takes a discriminator off a schema again. */
+export function forgetDiscriminator(schema: AnySchema, own: AnySchema): void {
+  const { discriminators } = schema as { discriminators?: Record<string, AnySchema> }
+  for (const [name, each] of Object.entries(discriminators ?? {})) if (each === own) delete discriminators?.[name]
+}
+
 /** Key and value by which documents say that they are of a discriminator. `discriminatorMapping`; `shapes.test`. */
 export function discriminatorOf(
   schema: AnySchema,

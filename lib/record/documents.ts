@@ -41,11 +41,6 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   add(serialiser, function serialise(this: Doc, options?: Plain, json?: boolean) {
     return withoutFields(own[serialiser]!, this, options, json)
   })
-  add('toObject', function toObject(this: Doc, ...args: unknown[]) {
-    // Mongoose copies a document that it is given by this, with options that are not there.
-    const isCopied = args.length > 0 && args[0] === undefined
-    return isCopied ? own[serialiser]!.call(this, undefined) : own.toObject!.apply(this, args)
-  })
   add('$inc', function $inc(this: Doc, path: unknown, by: unknown = 1) {
     for (const each of [path].flat()) if (!increase(this, each, by)) own.$inc!.call(this, each, by)
     return this
@@ -207,11 +202,13 @@ function isKeyPath(doc: Doc, path: string): boolean {
 /** Adds to an encrypted number, which MongoDB could not. */
 function increase(doc: Doc, path: unknown, by: unknown): boolean {
   const found = fieldFor(schemaOf(doc), path)
-  if (!found || path !== found.field.name || found.field.inner?.instance !== 'Number') return false
-  const box = valuesOf(doc)[path]
-  if (box instanceof Box && !box.isOpen && !attemptOpen(box)) throw partIsLocked(doc, path, 'add to it')
-  const value = box instanceof Box ? (box.value() as number) : 0
-  doc.set(path, value + (found.field.inner.cast(by) as number))
+  if (!found || (path === found.field.name && found.field.inner?.instance !== 'Number')) return false
+  const { name } = found.field
+  const box = valuesOf(doc)[name]
+  if (box instanceof Box && !box.isOpen && !attemptOpen(box)) throw partIsLocked(doc, name, 'add to it')
+  const value = doc.get(path as string) ?? 0
+  if (typeof value !== 'number') return false
+  doc.set(path as string, value + Number(by))
   return true
 }
 

@@ -48,6 +48,7 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
         planValue(root, copy[operator], path, operator, place, found)
         for (const slot of found) slots.push({ ...slot, operator })
       } else if (operator === '$pull') checkPull(root, path, value, place)
+      else refuseParts(root, operator, path, value, place)
     }
   }
   return { update: copy, slots, touched, isReplacement: false }
@@ -102,6 +103,11 @@ function planValue(root: Place, operand: Plain, path: string, operator: string, 
     return
   }
   operand[path] = { ...value }
+  if (isPlainObject(value.$sort)) {
+    for (const key of Object.keys(value.$sort)) {
+      if (follow(root, `${path}.${key}`)) throw refused(place, '$sort', `${path}.${key}`, 'ciphertexts have no order.')
+    }
+  }
   scanOperand(root, operand[path], '$each', place, found, path)
 }
 
@@ -145,6 +151,15 @@ function refuseIdentity(root: Place, path: string, place: string): void {
   const isEncrypted = at !== undefined && [...at.children.values()].some(({ fields }) => fields.length > 0)
   if (isEncrypted)
     throw refused(place, '$set', path, 'the fields beside it are bound to it. Replace the subdocument as a whole.')
+}
+
+/** `$max`, `$pullAll` and their like would send a whole subdocument as it is. */
+function refuseParts(root: Place, operator: string, path: string, value: unknown, place: string): void {
+  if (operator === '$unset' || typeof value !== 'object' || value === null) return
+  let at: Place | undefined = root
+  for (const segment of path.split('.')) at = step(at, segment)
+  if (at === undefined || at.isClear || Object.keys(value).length === 0) return
+  throw refused(place, operator, path, 'the operator cannot work on it. Load the record, change the value and save it.')
 }
 
 function checkPull(root: Place, path: string, condition: unknown, place: string): void {

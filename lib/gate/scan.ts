@@ -105,6 +105,7 @@ function walkValue(walk: Walk, given: unknown, place: Place): unknown {
 }
 
 function walkArray(walk: Walk, value: readonly unknown[], place: Place): unknown {
+  if (place.any && !place.isArray && value.length > 0) throw wrongShape(walk, 'a map')
   let copy: unknown[] | undefined
   for (let index = 0; index < value.length; index++) {
     walk.path.push(String(index))
@@ -118,9 +119,13 @@ function walkArray(walk: Walk, value: readonly unknown[], place: Place): unknown
   return copy ?? value
 }
 
-/** The place of a key. A key that holds dots would be stored as it is, and is no path to a field. */
+/**
+ * The place of a key. A key that holds dots would be stored as it is, and is no path to a field; nor is a position where an
+ * object is given in the place of an array.
+ */
 function stepInto(walk: Walk, place: Place, key: string): Place | undefined {
-  const next = place.isArray && /^\d+$/.test(key) ? undefined : step(place, key)
+  const next = step(place, key)
+  if (next === place && !place.isClear) throw wrongShape(walk, 'an array')
   if (next !== undefined || !key.includes('.')) return next
   let at: Place | undefined = place
   for (const segment of key.split('.')) {
@@ -134,6 +139,13 @@ function stepInto(walk: Walk, place: Place, key: string): Place | undefined {
     }
   }
   return undefined
+}
+
+function wrongShape(walk: Walk, shape: string): OperationError {
+  return new OperationError(
+    'WRITE_REFUSED',
+    `${walk.place}: ${walk.path.join('.')} holds encrypted fields and is ${shape}, which the value given is not.`,
+  )
 }
 
 /** Whether something at an encrypted path is to be encrypted: what is null, and an envelope that is put back, stay. */

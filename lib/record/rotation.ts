@@ -3,7 +3,9 @@ import { bytesOf } from '../format/entry'
 import { encodeAad, encryptEnvelope, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
-import { usesOf } from '../schema/uses'
+import { isPlainObject } from '../mongoose/plain'
+import { fieldsBelow, layoutOf } from '../schema/layout'
+import { ownerUseOf, usesOf } from '../schema/uses'
 import { fetchStored, filterOf, sessionOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
 import { decryptFor } from './opening'
@@ -84,7 +86,10 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
     const prefix = part === fresh ? '' : `${indexedPathOf(part)}.`
     const keyPath = `${prefix}${ring.use.keyPath}`
     const raw = (part === fresh ? stored : valueAt(stored, part)) as Plain
-    written[keyPath] = [...keysInUse(ring, part, raw), ring.encoded(key)]
+    const owned = part === fresh ? ownedPaths(ring, part) : []
+    const mayMiss = owned.some((path) => hasPositionLikeKey(raw[path]))
+    written[keyPath] = [...(mayMiss ? ring.stored : keysInUse(ring, part, raw)), ring.encoded(key)]
+    for (const path of owned) if (!mayMiss) conditions.push({ [path]: isAsRead(raw[path]) })
     conditions.push({ [keyPath]: { $size: ring.stored.length } })
     for (const [index, entry] of ring.stored.entries()) {
       conditions.push({ [`${keyPath}.${index}.commitment`]: (entry as Plain).commitment })
@@ -104,6 +109,29 @@ function absentFields({ use }: KeyRing, part: Doc, raw: Plain): string[] {
     .filter((each) => each === use)
     .flatMap(({ fields }) => [...fields.keys()])
   return names.filter((name) => raw[name] === undefined || raw[name] === null)
+}
+
+/** The top-level paths of a record below which subdocuments have fields under its key: one may come to be there meanwhile. */
+function ownedPaths({ use }: KeyRing, owner: Doc): string[] {
+  const schema = schemaOf(owner)
+  return [...layoutOf([{ schema }]).children]
+    .filter(([, place]) =>
+      fieldsBelow(place).some(({ place: { fields } }) =>
+        fields.some((each) => each.use.byOwner && ownerUseOf(schema, each.use) === use),
+      ),
+    )
+    .map(([path]) => path)
+}
+
+function isAsRead(value: unknown): Plain {
+  return value === undefined ? { $exists: false } : { $eq: value }
+}
+
+/** An object with such keys comes out of the driver in another order than it is stored in, so no condition can hold it. */
+function hasPositionLikeKey(value: unknown): boolean {
+  if (Array.isArray(value)) return value.some(hasPositionLikeKey)
+  if (!isPlainObject(value)) return false
+  return Object.entries(value).some(([key, item]) => /^\d+$/.test(key) || hasPositionLikeKey(item))
 }
 
 function partsToRotate(doc: Doc, owner: Doc, fresh: Doc): Doc[] {

@@ -163,10 +163,10 @@ describe('fault 44: options of toObject that look like those of Mongoose itself'
     'minimize',
     'versionKey',
   ]
+  // Not among them: the exact options with which Mongoose itself copies a document to cast it again. They must keep the boxes.
   const combinations: object[] = [
     { transform: false, virtuals: false, getters: false },
     { transform: false, virtuals: false, getters: false, depopulate: true },
-    { transform: false, virtuals: false, getters: false, depopulate: true, flattenDecimals: false },
     { transform: false, virtuals: false, getters: false, depopulate: true, flattenDecimals: false, flattenMaps: false },
     { transform: false, virtuals: false, getters: false, depopulate: true, versionKey: false, minimize: false },
     Object.fromEntries(flags.map((flag) => [flag, false])),

@@ -16,7 +16,8 @@ export function recordOf(model: AnyModel, stored: Plain): Doc {
   const named = Object.values((model as unknown as { discriminators?: Record<string, AnyModel> }).discriminators ?? {})
   const own = named.find((each) => discriminatorOf(each.schema)?.value === stored[discriminatorKey ?? '__t'])
   const Made = (own ?? model) as unknown as new (values: undefined, fields: undefined, options: object) => Doc
-  const doc = new Made(undefined, undefined, { skipId: true })
+  // As for what is loaded: functions that give defaults are called for what is not stored, and with the record.
+  const doc = new Made(undefined, undefined, { skipId: true, willInit: true })
   const { $__init } = model.base.Document.prototype as unknown as { $__init(values: Plain, options: object): void }
   $__init.call(doc, stored, {})
   return doc

@@ -47,7 +47,9 @@ export function learnDependencies(model: AnyModel, uses: readonly Use[]): void {
   for (const use of uses) {
     if (!use.isCustom || learned.has(use)) continue
     learned.add(use)
-    const blank = new model() as unknown as Doc
+    // Functions of the application that give defaults are not called for it: they may count.
+    const Blank = model as unknown as new (values: undefined, fields: undefined, options: object) => Doc
+    const blank = new Blank(undefined, undefined, { willInit: true })
     for (const { context, keyId } of use.generations.values()) {
       const note = (path: string) => use.dependencies.add(path)
       const noteContext = (path: string) => {

@@ -46,10 +46,38 @@ export function ownerUseOf(schema: AnySchema, { name }: Use): Use | undefined {
  * @throws {ConfigurationError} FIELD_INVALID, OPTION_INVALID
  */
 export function checkModel(model: AnyModel): void {
+  checkRelease(model)
   checkSchema(model.schema, model.modelName, new Set())
   const base = baseOf(model)
   if (base) checkDiscriminator(base.schema, model.schema, model.modelName)
   checkIndexes(model)
+  checkVirtuals(model)
+}
+
+/** Hooks of one major release of Mongoose are not called as those of another. */
+function checkRelease({ base, schema, modelName }: AnyModel): void {
+  const made = (schema as { base?: { version?: string } }).base?.version
+  if (!made || made.split('.')[0] === base.version.split('.')[0]) return
+  throw new ConfigurationError(
+    'OPTION_INVALID',
+    `${modelName}: its schema is of Mongoose ${made}, its connection of Mongoose ${base.version}. Look for a second installation (npm ls mongoose).`,
+  )
+}
+
+/** A populated virtual compares values within one that it cannot look into. */
+function checkVirtuals({ schema, modelName }: AnyModel): void {
+  const virtuals = Object.entries(schema.virtuals as Record<string, { options?: { localField?: unknown } }>)
+  for (const [name, { options }] of virtuals) {
+    const { localField } = options ?? {}
+    const inside = fieldsOf(schema).find(
+      ({ field }) => typeof localField === 'string' && localField.startsWith(`${field.name}.`),
+    )
+    if (!inside) continue
+    throw new ConfigurationError(
+      'FIELD_INVALID',
+      `${modelName}: the virtual ${name} populates by ${String(localField)}, which is within the encrypted field ${inside.field.name}. Keep what it needs in a field of its own.`,
+    )
+  }
 }
 
 /** Checks a schema and all that it holds: each may have had paths added after the plugin. */

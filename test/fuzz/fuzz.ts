@@ -8,7 +8,7 @@ import type { Orders, Told } from './child'
 import type { Target } from './lab'
 import { drawSequence, logOf } from './sequence'
 import { Tally } from './tally'
-import { type Failure, signatureOf } from './verdict'
+import { type Failure, knownDifference, signatureOf } from './verdict'
 
 export interface FuzzOptions {
   readonly uri: string
@@ -49,7 +49,9 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
   const findings = new Map<string, Finding>()
   const add = (signature: string, finding: Omit<Finding, 'count'>) => {
     const known = findings.get(signature)
-    if (known) known.count++
+    const why = knownDifference(signature)
+    if (why) tally.note(`known to differ: ${why}`)
+    else if (known) known.count++
     else findings.set(signature, { ...finding, count: 1 })
   }
   let next = from
@@ -69,7 +71,7 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
       if ('at' in told) at = told.at
       else if ('failure' in told) {
         add(told.signature, told)
-        if (options.stopsAtFirst) stop()
+        if (options.stopsAtFirst && findings.size > 0) stop()
       } else {
         tally.add(told.tally)
         next = told.next

@@ -69,8 +69,7 @@ function makeHost(mongoose: Mongoose): Host {
   return Object.freeze({
     mongoose,
     workshop: new Fresh({ autoIndex: false, autoCreate: false, bufferCommands: false }),
-    // As the driver does it by default: what is undefined within a value is stored as null.
-    serialize: (document) => BSON.serialize(document, { ignoreUndefined: false }),
+    serialize: (document) => BSON.serialize(document),
     deserialize: (bytes) => BSON.deserialize(bytes),
     binary: (bytes, subtype) => new BSON.Binary(bytes, subtype),
   } satisfies Host)

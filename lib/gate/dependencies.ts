@@ -2,6 +2,7 @@ import { RecordError } from '../errors'
 import { fullPathOf } from '../mongoose/document'
 import { type Doc, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
+import { valueAt } from '../mongoose/plain'
 import { contextOf, learnDependencies } from '../record/context'
 import { identityOf } from '../record/identity'
 import { encryptedPartsOf } from '../record/staging'
@@ -64,7 +65,7 @@ function isKept({ host }: Gate, { update }: Plan, path: string, record: Plain): 
   const isScalar =
     typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
   if (!set || !(path in set) || !isScalar) return false
-  const stored = path.split('.').reduce<any>((at, segment) => at?.[segment], record)
+  const stored = valueAt(record, path)
   return Buffer.compare(host.serialize({ v: value }), host.serialize({ v: stored })) === 0
 }
 

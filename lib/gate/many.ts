@@ -2,6 +2,7 @@ import type { ClientSession } from 'mongoose'
 import { OperationError } from '../errors'
 import { bytesOf } from '../format/entry'
 import type { Plain } from '../mongoose/host'
+import { valueAt } from '../mongoose/plain'
 import { tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
@@ -124,7 +125,7 @@ async function isWritten(
 ): Promise<boolean> {
   const stored = await gate.native.findOne({ _id: record._id }, session ? { session } : {})
   return sealed.some(({ slot }) => {
-    const found = bytesOf(slot.path.reduce<any>((value, segment) => value?.[segment], stored))
+    const found = bytesOf(valueAt(stored, slot.path))
     const sent = bytesOf(slot.holder[slot.key])
     return found !== undefined && sent !== undefined && Buffer.compare(found, sent) === 0
   })

@@ -3,7 +3,7 @@ import { envelopeSubtype, parseReference } from '../format/envelope'
 import { fullPathOf } from '../mongoose/document'
 import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
-import { isPlainObject } from '../mongoose/plain'
+import { isPlainObject, valueAt } from '../mongoose/plain'
 import { defaultOf } from '../mongoose/schema'
 import { identify, idOf, modelNameOf, nameOf } from '../record/identity'
 import { KeyRing } from '../record/ring'
@@ -134,7 +134,7 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
   const id = castId(model.schema, reached.id)
   const path = slot.path.slice(0, -1)
   const isWithin = path.length > 0
-  const stored = slot.isWhole && isWithin ? slot.holder : at(reached.stored ?? reached.content, path)
+  const stored = slot.isWhole && isWithin ? slot.holder : valueAt(reached.stored ?? reached.content, path)
   if (slot.isWhole && isWithin) giveId(schema, slot.holder)
   const within = isWithin
     ? { path: names.slice(0, -1).join('.'), id: castId(schema, (stored as Plain | undefined)?._id) }
@@ -237,10 +237,6 @@ function modelNameFor({ owner }: Box, model: AnyModel): string {
     return (modelOf(ownerOf(owner)) as { modelName?: string }).modelName ? modelNameOf(owner) : nameOf(model)
   const asked = typeof owner === 'function' ? owner : (owner as { model?: unknown } | null | undefined)?.model
   return nameOf((asked as object | undefined) ?? model)
-}
-
-function at(value: unknown, path: readonly string[]): unknown {
-  return path.reduce<unknown>((found, segment) => (found as Plain | null | undefined)?.[segment], value)
 }
 
 /** Values with what is at dotted paths, as updates have them, put where the paths lead. */

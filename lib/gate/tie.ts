@@ -1,7 +1,7 @@
 import type { ClientSession } from 'mongoose'
 import { referenceOf } from '../format/entry'
 import { type Doc, isDocument, ownerOf, type Plain, valuesOf } from '../mongoose/host'
-import { isPlainObject } from '../mongoose/plain'
+import { isPlainObject, valueAt } from '../mongoose/plain'
 import { transactionOf } from '../record/fetching'
 import { idOf } from '../record/identity'
 import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
@@ -70,11 +70,11 @@ export function settle(sealed: readonly Sealed[], session: ClientSession | undef
   for (const { box, target, isBound } of sealed) {
     if (!isBound) continue
     ringStored(target.ring)
-    box.settled()
     if (transaction && isDocument(box.owner)) {
       const key = added.get(target.ring)
       noteUncommitted(box.owner as Doc, transaction, box, key && { ring: target.ring, key })
     }
+    box.settled()
   }
   // Mongoose 8 takes all for saved where only some paths were to be.
   for (const owner of new Set(sealed.map(({ box }) => box.owner))) if (isDocument(owner)) noticeChanges(owner)
@@ -114,11 +114,11 @@ function isScalar(value: any): boolean {
 /** The `_id` of the subdocument that a value under its owner's key is written to: it is bound to that, not to the position. */
 function subdocumentId({ box, isBound, prefix, stored }: Sealed): unknown {
   if (isBound) return idOf(box.owner as Doc)
-  return prefix.split('.').reduce<any>((value, segment) => value?.[segment], stored)?._id
+  return valueAt(stored, prefix)?._id
 }
 
 function isNullAt({ stored }: Sealed, keyPath: string): boolean {
-  return keyPath.split('.').reduce<any>((value, segment) => value?.[segment], stored) === null
+  return valueAt(stored, keyPath) === null
 }
 
 function pendingOf({ pending }: KeyRing, reference: string): OpenKey | undefined {

@@ -1,6 +1,7 @@
 import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
 import { isDocument, type Plain, topOf } from '../mongoose/host'
+import { valueAt } from '../mongoose/plain'
 import { refreshFrom } from '../record/refreshing'
 import { ownerUseOf } from '../schema/uses'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
@@ -131,7 +132,7 @@ function refuseMissing(gate: Gate, slots: readonly PlannedSlot[], { stored }: Re
       )
     }
     const { schema } = slotSchema(place, box)
-    if (valueAt(stored, record) !== undefined && valueAt(stored, record) !== null) continue
+    if ((valueAt(stored, record) ?? null) !== null) continue
     // Without an `_id` of its own there is nothing that it would lack.
     if (!schema.path('_id') && !/^\d+$/.test(record.at(-1) as string)) continue
     throw new OperationError(
@@ -252,8 +253,4 @@ export function overtaken(place: string, sealed: readonly Sealed[] = []): Record
 
 function sessionOnly({ session }: Plain): Plain {
   return session ? { session } : {}
-}
-
-function valueAt(value: unknown, path: readonly string[]): unknown {
-  return path.reduce<unknown>((found, segment) => (found as Plain | null | undefined)?.[segment], value)
 }

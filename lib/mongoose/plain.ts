@@ -20,6 +20,20 @@ function copyObject(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toPlain(item)]))
 }
 
+/** What stands at a path within plain objects and arrays; `undefined` where it leads nowhere. */
+export function valueAt(value: unknown, path: string | readonly string[]): any {
+  const segments = typeof path === 'string' ? path.split('.') : path
+  return segments.reduce<any>((found, segment) => found?.[segment], value)
+}
+
+/** A copy of plain objects and arrays with another value at a path; what is beside the path is shared. */
+export function withValueAt(value: any, [segment, ...rest]: readonly string[], put: unknown): any {
+  if (segment === undefined) return put
+  const copy = Array.isArray(value) ? [...value] : { ...value }
+  copy[segment] = withValueAt(copy[segment], rest, put)
+  return copy
+}
+
 /** Whether a value is an object literal, not an instance of a class. */
 export function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (value === null || typeof value !== 'object') return false

@@ -1,8 +1,9 @@
 import { RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
-import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, isDocument, type Plain, schemaOf } from '../mongoose/host'
+import { withValueAt } from '../mongoose/plain'
 import { usesOf } from '../schema/uses'
+import { pathWithin, storedOf } from './fetching'
 import { nameOf } from './identity'
 import { openDocument, plainFieldsOf } from './opening'
 import { encryptedPartsOf } from './staging'
@@ -40,11 +41,11 @@ async function decryptLean(model: AnyModel, lean: Plain): Promise<Plain> {
   }
   const doc = (model as unknown as { hydrate(values: Plain): Doc }).hydrate(lean)
   const parts = encryptedPartsOf(doc)
-  for (const part of parts) checkKeys(model, part, part === doc ? lean : (valueAt(lean, part) as Plain))
+  for (const part of parts) checkKeys(model, part, storedOf(part, lean))
   const outcomes = await Promise.allSettled(parts.map(openDocument))
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   let result: any = lean
-  for (const part of parts) result = inPlace(result, part === doc ? [] : indexedPathOf(part).split('.'), part)
+  for (const part of parts) result = withValueAt(result, pathWithin(part), opened(storedOf(part, result), part))
   return result
 }
 
@@ -59,24 +60,13 @@ function checkKeys(model: AnyModel, part: Doc, stored: Plain | undefined): void 
   }
 }
 
-/** A copy of a lean object, with the values of one part of it in the place of what is stored. */
-function inPlace(value: any, [segment, ...rest]: string[], part: Doc): unknown {
-  if (segment !== undefined) {
-    const copy = Array.isArray(value) ? [...value] : { ...value }
-    copy[segment] = inPlace(copy[segment], rest, part)
-    return copy
-  }
-  const copy = { ...value }
+/** A copy of what is stored of a part, with its values in the place of envelopes and without its wrapped keys. */
+function opened(stored: Plain | undefined, part: Doc): Plain {
+  const copy = { ...stored }
   const plain = plainFieldsOf(part)
   for (const use of usesOf(schemaOf(part))) {
     delete copy[use.keyPath]
     for (const name of use.fields.keys()) copy[name] = plain[name]
   }
   return copy
-}
-
-function valueAt(lean: Plain, part: Doc): unknown {
-  return indexedPathOf(part)
-    .split('.')
-    .reduce<any>((value, segment) => value?.[segment], lean)
 }

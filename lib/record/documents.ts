@@ -11,6 +11,7 @@ import {
   topOf,
   valuesOf,
 } from '../mongoose/host'
+import { valueAt } from '../mongoose/plain'
 import { Box } from '../schema/box'
 import { cleanMarks } from '../schema/holder'
 import { follow, layoutOf, type Place } from '../schema/layout'
@@ -143,10 +144,7 @@ function getWithin(doc: Doc, name: string, path: string): unknown {
     box.value()
     return box.holder.get(path)
   }
-  return path
-    .split('.')
-    .slice(1)
-    .reduce<any>((value, segment) => value?.[segment], box.value())
+  return valueAt(box.value(), path.split('.').slice(1))
 }
 
 function attemptOpen(box: Box): boolean {

@@ -1,6 +1,8 @@
 import type { ClientSession } from 'mongoose'
-import { type Doc, modelOf, ownerOf, schemaOf } from '../mongoose/host'
+import { indexedPathOf } from '../mongoose/document'
+import { type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { ambientSession } from '../mongoose/model'
+import { valueAt } from '../mongoose/plain'
 import { idOf } from './identity'
 
 /** The session that a document is saved in: its own, or that of the transaction around. */
@@ -26,6 +28,22 @@ export function filterOf(doc: Doc): Record<string, unknown> {
   return { ...Object.fromEntries(known), _id: idOf(doc) }
 }
 
+/** What a record has stored of a part of its document: of the document itself, or where a subdocument stands. */
+export function storedOf(part: Doc, record: Plain): Plain | undefined {
+  return valueAt(record, pathWithin(part))
+}
+
+/** The same, if it is still the subdocument that it was. */
+export function storedPart(part: Doc, record: Plain): Plain | undefined {
+  const found = storedOf(part, record)
+  return !part.$isSubdocument || (found && String(found._id) === String(idOf(part))) ? found : undefined
+}
+
+/** The path of a part within its record: none for the document itself. */
+export function pathWithin(part: Doc): readonly string[] {
+  return part.$isSubdocument ? indexedPathOf(part).split('.') : []
+}
+
 const turns = new WeakMap<ClientSession, Promise<unknown>>()
 
 /** A transaction takes one command at a time, and documents that are written together are prepared side by side. */
@@ -39,7 +57,7 @@ export function inTurn<T>(session: ClientSession | undefined, read: () => Promis
 /** Whether a session is in a transaction, and that. The driver has one object for each. */
 export interface Transaction {
   readonly isActive: boolean
-  readonly isCommitted: boolean
+  readonly state: string
 }
 
 /** The transaction that a session is in. */

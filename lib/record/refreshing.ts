@@ -1,8 +1,8 @@
 import { bytesOf } from '../format/entry'
-import { indexedPathOf } from '../mongoose/document'
 import { type Doc, isDocument, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
 import { usesOf } from '../schema/uses'
+import { storedPart } from './fetching'
 import { idOf } from './identity'
 import { currentTarget } from './rings'
 import { encryptedPartsOf, isChanged } from './staging'
@@ -19,7 +19,7 @@ export function refreshFrom(boxes: readonly Box[], stored: Plain): void {
  */
 export function refresh(doc: Doc, stored: Plain): void {
   for (const part of encryptedPartsOf(doc)) {
-    const found = part === doc ? stored : storedPart(part, stored)
+    const found = storedPart(part, stored)
     if (found) refreshPart(part, found)
   }
 }
@@ -40,14 +40,6 @@ function refreshPart(part: Doc, stored: Plain): void {
       else if (!isSame(box.lastEnvelope, envelope)) box.relock(envelope, target)
     }
   }
-}
-
-/** What is stored of a subdocument: at the place where it stands, if it is still the same one. */
-function storedPart(part: Doc, stored: Plain): Plain | undefined {
-  const found = indexedPathOf(part)
-    .split('.')
-    .reduce<any>((value, segment) => value?.[segment], stored) as Plain | undefined
-  return found && String(found._id) === String(idOf(part)) ? found : undefined
 }
 
 function isSame(one: Uint8Array | undefined, other: Uint8Array): boolean {

@@ -3,10 +3,10 @@ import { bytesOf } from '../format/entry'
 import { encodeAad, encryptEnvelope, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
-import { isPlainObject } from '../mongoose/plain'
+import { isPlainObject, withValueAt } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import { ownerUseOf, usesOf } from '../schema/uses'
-import { fetchStored, filterOf, sessionOf } from './fetching'
+import { fetchStored, filterOf, sessionOf, storedOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
 import { decryptFor } from './opening'
 import { refresh } from './refreshing'
@@ -61,9 +61,7 @@ interface Found {
 
 async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<boolean> {
   const fresh = (modelOf(owner) as unknown as { hydrate(values: Plain): Doc }).hydrate(stored)
-  const found = partsToRotate(doc, owner, fresh).flatMap((part) =>
-    envelopesOf(part, part === fresh ? stored : valueAt(stored, part)),
-  )
+  const found = partsToRotate(doc, owner, fresh).flatMap((part) => envelopesOf(part, storedOf(part, stored)))
   if (found.length === 0) return true
   const plaintexts = await Promise.all(found.map(open))
   const drawn = new Map<KeyRing, OpenKey>()
@@ -85,7 +83,7 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
     const part = ring.subject as Doc
     const prefix = part === fresh ? '' : `${indexedPathOf(part)}.`
     const keyPath = `${prefix}${ring.use.keyPath}`
-    const raw = (part === fresh ? stored : valueAt(stored, part)) as Plain
+    const raw = storedOf(part, stored) as Plain
     const owned = part === fresh ? ownedPaths(ring, part) : []
     const mayMiss = owned.some((path) => hasPositionLikeKey(raw[path]))
     written[keyPath] = [...(mayMiss ? ring.stored : keysInUse(ring, part, raw)), ring.encoded(key)]
@@ -208,21 +206,9 @@ function learn(owner: Doc, fresh: Doc, ring: KeyRing, key: OpenKey): void {
   if (own && String(idOf(own)) === String(idOf(part))) currentTarget(own, ring.use).ring.learn(key)
 }
 
-function valueAt(stored: Plain, part: Doc): unknown {
-  return indexedPathOf(part)
-    .split('.')
-    .reduce<any>((value, segment) => value?.[segment], stored)
-}
-
 /** What is stored after the write. */
 function withWritten(stored: Plain, written: Plain): Plain {
-  let result: any = stored
-  for (const [path, value] of Object.entries(written)) result = withValue(result, path.split('.'), value)
+  let result = stored
+  for (const [path, value] of Object.entries(written)) result = withValueAt(result, path.split('.'), value)
   return result
-}
-
-function withValue(target: any, [segment, ...rest]: string[], value: unknown): unknown {
-  const copy = Array.isArray(target) ? [...target] : { ...target }
-  copy[segment as string] = rest.length === 0 ? value : withValue(copy[segment as string], rest, value)
-  return copy
 }

@@ -20,7 +20,7 @@ import { restoreAborted } from './transactions'
  */
 export async function stage(doc: Doc): Promise<void> {
   const parts = encryptedPartsOf(doc)
-  for (const part of parts) await restoreAborted(part)
+  await restoreAborted(doc, parts)
   const jobs: Job[] = []
   for (const part of parts) {
     noticeChanges(part)

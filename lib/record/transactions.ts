@@ -1,21 +1,21 @@
 import { bytesOf, referenceOf } from '../format/entry'
-import { type Doc, valuesOf } from '../mongoose/host'
+import { type Doc, ownerOf, type Plain, valuesOf } from '../mongoose/host'
 import type { Box } from '../schema/box'
-import { fetchStored, type Transaction } from './fetching'
+import { fetchStored, storedPart, type Transaction } from './fetching'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 
 /** What was written in a transaction that may still be aborted. */
 interface Uncommitted {
   readonly transaction: Transaction
-  /** The boxes that were written, by their fields. */
-  readonly boxes: Map<string, Box>
+  /** The boxes that were written, by their fields, and what was stored there before the transaction, where that is known. */
+  readonly boxes: Map<string, { readonly box: Box; readonly before: Uint8Array | undefined }>
   /** The data keys that came to the record with it. */
   readonly keys: Map<KeyRing, OpenKey>
 }
 
 const uncommitted = new WeakMap<Doc, Uncommitted>()
 
-/** Remembers what a write in a transaction has stored of a document. */
+/** Remembers what a write in a transaction has stored of a document; before the box takes it for stored. */
 export function noteUncommitted(
   doc: Doc,
   transaction: Transaction,
@@ -27,33 +27,41 @@ export function noteUncommitted(
     known = { transaction, boxes: new Map(), keys: new Map() }
     uncommitted.set(doc, known)
   }
-  known.boxes.set(box.field.name, box)
+  const { name } = box.field
+  const earlier = known.boxes.get(name)
+  known.boxes.set(name, { box, before: earlier ? earlier.before : box.storedEnvelope })
   if (added) known.keys.set(added.ring, added.key)
 }
 
 /** What an aborted transaction wrote is written again, by the save that runs when the transaction is tried anew. */
-export async function restoreAborted(doc: Doc): Promise<void> {
-  const known = uncommitted.get(doc)
-  if (!known || known.transaction.isActive) return
-  uncommitted.delete(doc)
-  if (!doc.$isNew && (await wasCommitted(doc, known))) return
-  for (const [ring, key] of known.keys) ring.undone(key)
-  if (doc.$isNew) return
-  for (const [name, box] of known.boxes) if (valuesOf(doc)[name] === box) doc.markModified(name)
+export async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<void> {
+  const ended = parts.filter((part) => uncommitted.get(part)?.transaction.isActive === false)
+  if (ended.length === 0) return
+  const record = doc.$isNew ? null : await fetchStored(ownerOf(doc), [])
+  for (const part of ended) {
+    const known = uncommitted.get(part) as Uncommitted
+    uncommitted.delete(part)
+    if (record && wasCommitted(part, record, known)) continue
+    for (const [ring, key] of known.keys) ring.undone(key)
+    // A subdocument that came with the transaction is written again as a whole, or not at all, by Mongoose.
+    if (doc.$isNew || (record && !storedPart(part, record))) continue
+    for (const [name, { box }] of known.boxes) if (valuesOf(part)[name] === box) part.markModified(name)
+  }
 }
 
-/** Asks the database: the driver takes a transaction for committed also when its commit failed. */
-async function wasCommitted(doc: Doc, { transaction, boxes, keys }: Uncommitted): Promise<boolean> {
-  if (doc.$isSubdocument) return transaction.isCommitted
-  const paths = [...boxes.keys(), ...[...keys.keys()].map(({ use }) => use.keyPath)]
-  const stored = await fetchStored(doc, paths)
-  if (!stored) return false
-  for (const [{ use }, key] of keys) {
+/** Told by what is stored, unless it was aborted: the driver takes a transaction for committed also when its commit failed. */
+function wasCommitted(part: Doc, record: Plain, { transaction, boxes, keys }: Uncommitted): boolean {
+  if (transaction.state === 'TRANSACTION_ABORTED') return false
+  for (const [ring, key] of keys) {
     // Another process may have written the fields since, but under a key that came with the transaction.
-    const entries = stored[use.keyPath]
+    const entries = storedPart(ring.subject as Doc, record)?.[ring.use.keyPath]
     return Array.isArray(entries) && entries.map(storedReference).includes(referenceOf(key.entry.commitment))
   }
-  return [...boxes].some(([name, box]) => isSame(bytesOf(stored[name]), box.lastEnvelope))
+  const stored = storedPart(part, record)
+  return [...boxes].some(([name, { box, before }]) => {
+    const found = bytesOf(stored?.[name])
+    return isSame(found, box.lastEnvelope) || (before !== undefined && !isSame(found, before))
+  })
 }
 
 function isSame(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {

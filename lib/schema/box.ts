@@ -33,6 +33,7 @@ export class Box {
   #owner: unknown
   #source: Box | undefined
   #prior: Box | undefined
+  #stored: Uint8Array | undefined
   #failure: unknown
   #value: unknown
   #holder: Doc | undefined
@@ -61,6 +62,7 @@ export class Box {
   static locked(field: Field, use: Use, owner: unknown, loadedId: unknown, envelope: Uint8Array): Box {
     const box = new Box(field, use, owner, loadedId)
     box.#seal = { envelope, by: undefined }
+    box.#stored = envelope
     return box
   }
 
@@ -191,6 +193,11 @@ export class Box {
     return this.field.inner === undefined && this.#isOpen && isEmptyObject(this.stored())
   }
 
+  /** The envelope that was stored when it was last known, by this box or by the one whose place it took. */
+  get storedEnvelope(): Uint8Array | undefined {
+    return this.#stored ?? this.#prior?.storedEnvelope
+  }
+
   /** Takes over the plaintext of the envelope, by the key ring that decrypted it. */
   opened(value: unknown, by: unknown): void {
     if (this.#isOpen) return
@@ -207,6 +214,7 @@ export class Box {
     this.#isUnsaved = true
     this.#isStale = false
     this.#source = undefined
+    this.#stored = this.storedEnvelope
     this.#prior = undefined
   }
 
@@ -226,6 +234,7 @@ export class Box {
     this.#source = undefined
     this.#failure = undefined
     this.#seal = { envelope, by }
+    this.#stored = envelope
   }
 
   /** Has the value encrypted anew by the next write: somebody said that it was modified. */
@@ -242,6 +251,7 @@ export class Box {
   /** The value has been stored with a write. */
   settled(): void {
     this.#isUnsaved = false
+    this.#stored = this.#seal?.envelope
     if (this.#holder) markSaved(this.#holder)
   }
 

@@ -304,25 +304,22 @@ describe('a write that finds nothing', () => {
   )
 })
 
-test.each(['email', 'email'])(
-  'save({ pathsToSave: ["name", "%s"] }) never stores ciphertext without its key',
-  async (path) => {
-    const Racer = model()
-    const { insertedId } = await Racer.collection.insertOne({ name: 'Ada' })
-    const record = await Racer.findById(insertedId)
-    record.name = 'Eve'
-    record.email = wrote('saved email')
-    record.phone = wrote('saved phone')
-    await record.save({ pathsToSave: ['name', path] })
-    const [stored] = await raw(Racer)
-    expect('email' in stored!).toBe('encrypted_kms_key' in stored!)
-    await record.save()
-    expect(await (await Racer.findById(insertedId)).decrypt()).toMatchObject({
-      email: 'saved email',
-      phone: 'saved phone',
-    })
-  },
-)
+test('save({ pathsToSave: ["name", "email"] }) never stores ciphertext without its key', async () => {
+  const Racer = model()
+  const { insertedId } = await Racer.collection.insertOne({ name: 'Ada' })
+  const record = await Racer.findById(insertedId)
+  record.name = 'Eve'
+  record.email = wrote('saved email')
+  record.phone = wrote('saved phone')
+  await record.save({ pathsToSave: ['name', 'email'] })
+  const [stored] = await raw(Racer)
+  expect('email' in stored!).toBe('encrypted_kms_key' in stored!)
+  await record.save()
+  expect(await (await Racer.findById(insertedId)).decrypt()).toMatchObject({
+    email: 'saved email',
+    phone: 'saved phone',
+  })
+})
 
 test('a document that failed to save reads and saves as the user left it', async () => {
   const Racer = model()

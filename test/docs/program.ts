@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { mongooseName } from '../mongooseName'
 import { root } from './page'
 
 export interface Outcome {
@@ -21,7 +22,6 @@ export class Project {
   constructor() {
     // Not below node_modules: there, tsx resolves no names by tsconfig.json.
     this.#folder = mkdtempSync(join(tmpdir(), 'mongoose-kms-encrypted-'))
-    const major = process.env.MONGOOSE === '8' ? 'mongoose-8' : 'mongoose'
     this.write(
       'tsconfig.json',
       JSON.stringify({
@@ -38,7 +38,7 @@ export class Project {
           typeRoots: [join(root, 'node_modules/@types')],
           paths: {
             'mongoose-kms-encrypted': [join(root, 'lib/index.ts')],
-            mongoose: [join(root, 'node_modules', major)],
+            mongoose: [join(root, 'node_modules', mongooseName)],
             'mongodb-memory-server': [join(root, 'node_modules/mongodb-memory-server-core/lib/index.d.ts')],
           },
         },

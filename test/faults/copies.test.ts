@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { buildSync } from 'esbuild'
 import mongoose, { Schema } from 'mongoose'
 import * as library from '../../lib'
+import { mongooseName } from '../mongooseName'
 import { built, eight, expectReads, misconfigured, named, provider, safely, secret, useFaults } from './support'
 
 const { connection, open } = useFaults()
@@ -178,9 +179,7 @@ describe('fault 36: minified, with Mongoose and without', () => {
         resolveDir: __dirname,
         loader: 'ts',
       },
-      ...(external.length === 0 && process.env.MONGOOSE
-        ? { alias: { mongoose: `mongoose-${process.env.MONGOOSE}` } }
-        : {}),
+      ...(external.length === 0 && mongooseName !== 'mongoose' ? { alias: { mongoose: mongooseName } } : {}),
       bundle: true,
       minify: true,
       keepNames: false,

@@ -4,10 +4,9 @@
  * MONGOOSE for another version.
  */
 import { kmsEncrypted, localKms } from '../../lib'
+import { mongooseName } from '../mongooseName'
 
-const mongoose = require(
-  process.env.MONGOOSE ? `mongoose-${process.env.MONGOOSE}` : 'mongoose',
-) as typeof import('mongoose')
+const mongoose = require(mongooseName) as typeof import('mongoose')
 const provider = localKms()
 const connection = mongoose.createConnection()
 let made = 0

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import type { Connection, Mongoose } from 'mongoose'
+import { mongooseName } from '../mongooseName'
 import { mutants } from './mutants'
 import { Listener } from './sent'
 import type { Encrypt } from './subject'
@@ -32,7 +33,7 @@ export const plainly: Encrypt = (schema, fields) => {
 }
 
 export async function openLab(uri: string, database: string, target: Target): Promise<Lab> {
-  const mongoose: Mongoose = load(process.env.MONGOOSE ? `mongoose-${process.env.MONGOOSE}` : 'mongoose')
+  const mongoose: Mongoose = load(mongooseName)
   const connect = (monitorCommands: boolean) =>
     mongoose
       .createConnection(uri, { dbName: database, monitorCommands, autoCreate: false, autoIndex: false, maxPoolSize: 4 })

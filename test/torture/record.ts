@@ -2,9 +2,10 @@ import { createHmac } from 'node:crypto'
 import { createRequire } from 'node:module'
 import type { Mongoose } from 'mongoose'
 import { type KeyProvider, KeyProviderError, kmsEncrypted, localKms } from '../../lib'
+import { mongooseName } from '../mongooseName'
 
 const load = createRequire(__filename)
-const mongoose: Mongoose = load(process.env.MONGOOSE === '8' ? 'mongoose-8' : 'mongoose')
+const mongoose: Mongoose = load(mongooseName)
 
 /** The fields of the tortured records, all strings, encrypted under one data key for each record. */
 export const fields = ['email', 'phone', 'note'] as const

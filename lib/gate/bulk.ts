@@ -2,22 +2,23 @@ import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { markSaved } from '../mongoose/document'
-import { isDocument, modelOf, ownerOf, type Plain, valuesOf } from '../mongoose/host'
+import { isDocument, modelOf, ownerOf, type Plain, topOf, valuesOf } from '../mongoose/host'
+import { isPlainObject } from '../mongoose/plain'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { translateFilter } from '../queries/filter'
 import { refreshFrom } from '../record/refreshing'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
-import { guardDependencies, needsWhole } from './dependencies'
+import { guardDependencies } from './dependencies'
 import type { Gate } from './gate'
 import { beginInsertion, insertedIn, prepareInOrder } from './insert'
 import type { Plan } from './plan'
-import type { Request } from './request'
-import { type Aimed, aim, fill, type RawRings, ringName, type Sealed } from './targets'
+import { type Request, sessionOnly } from './request'
+import { type Aimed, fill, type RawRings, ringName, type Sealed } from './targets'
 import { settle } from './tie'
-import { aimBound, aimFor, planOf, projectionFor, refuseComputed, wholeOf, withKeys } from './update'
+import { aimBound, aimFor, aimInserted, empty, fillInserted, findReached, planOf, wholeOf, withKeys } from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
-interface Prepared {
+export interface Prepared {
   readonly gate: Gate
   readonly operation: Plain
   readonly sealed: readonly Sealed[]
@@ -30,7 +31,7 @@ interface Prepared {
 }
 
 /** What the operations of a bulk write know of those before them. */
-interface Bulk {
+export interface Bulk {
   readonly gate: Gate
   readonly options: Plain
   readonly raw: RawRings
@@ -88,7 +89,6 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
     filter: body.filter,
     update: body[content],
     options: { ...body, session: options.session },
-    send: unsent,
   }
   const plan = planOf(gate, request)
   checkArrayFilters(gate.layout, plan.update, body.arrayFilters, place)
@@ -98,71 +98,60 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
     return async () => ({ gate, operation, sealed: [], matches: undefined })
   }
   if (name === 'updateMany') return refuseMany(place)
-  const id = idOfFilter(body.filter)
-  const bound =
-    plan.isReplacement || id === undefined || body.upsert ? [] : aimBound(gate, plan, { id, stored: undefined })
-  if (bound.length === plan.slots.length) {
-    return async () => finish(gate, body, name, content, plan, await fill(bound), id)
-  }
-  const found = await findFor(bulk, request, plan)
+  const bound = aimBound(gate, request, plan)
+  if (bound) return async () => finishTied(gate, name, body, content, plan, await fill(bound), idOfFilter(body.filter))
+  const found = await findReached(gate, request, plan)
   if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
   if (!found && !body.upsert) {
-    const nothing = { ...body, filter: matchingNothing(body.filter), [content]: harmless(gate, plan.isReplacement) }
+    const nothing = { ...body, filter: matchingNothing(body.filter), [content]: empty(gate, plan) }
     return async () => ({ gate, operation: { [name]: nothing }, sealed: [], matches: 0 })
   }
-  if (found) await guardDependencies(gate, request, plan, found)
   const rings: RawRings = plan.isReplacement ? new Map() : raw
-  if (!found) refuseComputed(gate, plan)
-  const aimed = found ? aimFor(gate, plan, { id: found._id, stored: found }, rings) : aimInserted(bulk, plan, body)
-  if (plan.isReplacement) for (const { target } of aimed) raw.set(ringName(target.ring), target.ring)
-  const tiedId = found?._id ?? aimed[0]?.target.ring.identity.id
-  return async () => finish(gate, body, name, content, plan, await fill(aimed, wholeOf(plan)), tiedId, found !== null)
+  if (!found) {
+    const { aimed, where } = aimInserted(gate, plan, body.filter, rings)
+    shareRings(raw, plan, aimed)
+    return async () => finishInserted(gate, name, body, content, plan, await fillInserted(gate, plan, aimed), where)
+  }
+  await guardDependencies(gate, request, plan, found)
+  const aimed = aimFor(gate, plan, { id: found._id, stored: found }, rings)
+  shareRings(raw, plan, aimed)
+  return async () => finishTied(gate, name, body, content, plan, await fill(aimed, wholeOf(plan)), found._id)
 }
 
-/** The operation as it is sent. */
-function finish(
+/** A replacement has keys of its own, and what comes after it in the bulk finds those. */
+function shareRings(raw: RawRings, { isReplacement }: Plan, aimed: readonly Aimed[]): void {
+  if (isReplacement) for (const { target } of aimed) raw.set(ringName(target.ring), target.ring)
+}
+
+/** An operation that is tied to the record that it was encrypted for. */
+function finishTied(
   gate: Gate,
-  body: Plain,
   name: string,
+  body: Plain,
   content: string,
   plan: Plan,
   sealed: readonly Sealed[],
   id: unknown,
-  isFound = true,
 ): Prepared {
   const { conditions, update } = withKeys(plan, sealed)
-  const filter = isFound
-    ? tiedFilter(body.filter, id, conditions)
-    : body.filter._id === undefined
-      ? { ...body.filter, _id: id }
-      : body.filter
-  const operation = {
-    [name]: { ...body, filter, [content]: update, ...(body.upsert && isFound ? { upsert: false } : {}) },
-  }
-  return {
-    gate,
-    operation,
-    sealed,
-    ...(isFound ? { tied: { id, filter: body.filter, isUpsert: body.upsert === true } } : { inserting: body.filter }),
-    matches: isFound ? 1 : undefined,
-  }
+  const filter = tiedFilter(body.filter, id, conditions)
+  const operation = { [name]: { ...body, filter, [content]: update, ...(body.upsert ? { upsert: false } : {}) } }
+  return { gate, operation, sealed, tied: { id, filter: body.filter, isUpsert: body.upsert === true }, matches: 1 }
 }
 
-function aimInserted({ gate }: Bulk, plan: Plan, { filter }: Plain): Aimed[] {
-  const update = plan.update as Plain
-  const inserted = plan.isReplacement ? update : { ...equalities(filter), ...update.$setOnInsert, ...update.$set }
-  const id = idOfFilter(filter) ?? inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
-  return aim(plan.slots, { id, stored: undefined, content: inserted }, new Map(), gate.models)
-}
-
-async function findFor({ gate, options }: Bulk, { filter, options: own }: Request, plan: Plan): Promise<Plain | null> {
-  const projection = plan.isReplacement ? { _id: 1 } : needsWhole(gate) ? undefined : projectionFor(plan)
-  const { collation, hint, sort } = own
-  const settings = { projection, collation, hint, sort, session: options.session }
-  return gate.native.findOne(
-    filter,
-    Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)),
-  )
+/** An upsert that found nothing. */
+function finishInserted(
+  gate: Gate,
+  name: string,
+  body: Plain,
+  content: string,
+  plan: Plan,
+  sealed: readonly Sealed[],
+  where: Plain,
+): Prepared {
+  const { update } = withKeys(plan, sealed)
+  const operation = { [name]: { ...body, filter: where, [content]: update } }
+  return { gate, operation, sealed, inserting: body.filter, matches: undefined }
 }
 
 /** Sends a bulk write, and looks whether what was tied to its records has reached them. */
@@ -190,8 +179,8 @@ export async function sendBulk(
   // Mongoose takes none for saved where a bulk fails; those that were would be inserted again.
   for (const { sealed, tied } of prepared)
     if (!tied) for (const { box, isBound } of sealed) if (isBound) noteSaved(box.owner)
-  for (const { gate, sealed } of missed) {
-    const stored = await gate.native.findOne({ _id: sealed[0]?.target.ring.identity.id }, session ? { session } : {})
+  for (const { gate, sealed, tied } of missed) {
+    const stored = await gate.native.findOne({ _id: tied?.id }, sessionOnly({ session }))
     if (stored)
       refreshFrom(
         sealed.filter(({ isBound }) => isBound).map(({ box }) => box),
@@ -256,37 +245,46 @@ function noteSaved(owner: unknown): void {
   if (isDocument(owner) && modelOf(owner)) markSaved(ownerOf(owner))
 }
 
-/** The tied operations whose record is there, and does not have what they were to write. */
+/** The tied operations that were to write something, and have not: their record is as it was, or is not what they were to find. */
 async function findMissed(prepared: readonly Prepared[], session: ClientSession | undefined): Promise<Prepared[]> {
   const missed: Prepared[] = []
-  for (const each of prepared) {
+  for (const [index, each] of prepared.entries()) {
     if (!each.tied) continue
-    const stored = await each.gate.native.findOne(
-      { $and: [each.tied.filter, { _id: each.tied.id }] },
-      session ? { session } : {},
-    )
+    const { native } = each.gate
+    const stored = await native.findOne({ _id: each.tied.id }, sessionOnly({ session }))
+    if (holdsOne(stored, each.sealed) || mayBeWrittenOver(each, prepared.slice(index + 1))) continue
     // Nothing is there to match; an upsert was to store its values all the same.
-    if (!stored && !each.tied.isUpsert) continue
-    const isThere = each.sealed.some(({ target, reference }) => {
-      if (!stored) return false
-      const keys = stored[target.ring.use.keyPath]
-      const pending = target.ring.pending
-      return pending ? true : Array.isArray(keys) && keys.some((entry) => referenceText(entry) === reference)
-    })
-    if (!isThere) missed.push(each)
+    const matches = await native.findOne(each.tied.filter, { projection: { _id: 1 }, ...sessionOnly({ session }) })
+    if (matches || each.tied.isUpsert) missed.push(each)
   }
   return missed
 }
 
-function referenceText(entry: unknown): string | undefined {
-  const commitment = bytesOf((entry as Plain | null)?.commitment)
-  return commitment && Buffer.from(commitment.subarray(0, 4)).toString('hex')
+/** Whether any of these envelopes stands in a record, wherever other operations have moved it. */
+function holdsOne(stored: unknown, sealed: readonly Sealed[]): boolean {
+  const sent = sealed.map(({ slot }) => bytesOf(slot.holder[slot.key])).filter((bytes) => bytes !== undefined)
+  const isSent = (value: unknown): boolean => {
+    const bytes = bytesOf(value)
+    if (bytes) return sent.some((each) => Buffer.compare(each, bytes) === 0)
+    return (Array.isArray(value) || isPlainObject(value)) && Object.values(value).some(isSent)
+  }
+  return isSent(stored)
 }
 
-function harmless({ uses }: Gate, isReplacement: boolean): Plain {
-  if (isReplacement) return {}
-  const [use] = [...uses]
-  return { $setOnInsert: { [use?.keyPath ?? '_id']: null } }
+/** Whether a later operation of the bulk may have written over what this one was to write. */
+function mayBeWrittenOver({ gate: { host }, sealed, tied }: Prepared, later: readonly Prepared[]): boolean {
+  const own = host.serialize({ v: tied?.id })
+  const tops = new Set(sealed.map(({ slot }) => slot.names[0]))
+  return later.some(({ operation }) => {
+    const body = (operation.filter ? operation : Object.values(operation)[0]) as Plain
+    if (!body?.filter) return false
+    const id = idOfFilter(body.filter)
+    if (id !== undefined && Buffer.compare(host.serialize({ v: id }), own) !== 0) return false
+    if (!isPlainObject(body.update)) return true
+    return Object.values(body.update).some((operand) =>
+      Object.keys(operand ?? {}).some((path) => tops.has(topOf(path))),
+    )
+  })
 }
 
 function valuesToInsert(document: unknown): Plain {
@@ -331,9 +329,3 @@ function refuseMany(place: string): never {
       'an updateOne for each.',
   )
 }
-
-function unsent(): Promise<never> {
-  return Promise.reject(new RecordError('RECORD_CHANGED', 'a bulk write sends its operations together'))
-}
-
-export type { Bulk, Prepared }

@@ -36,8 +36,11 @@ export function idOfFilter(filter: Plain): unknown {
   return equalities(filter)._id
 }
 
+/** Whether a condition is more than a value that a path is to have. */
 function isOperators(condition: unknown): condition is Plain {
   if (condition === null || typeof condition !== 'object') return false
+  // A pattern is compared with, and not stored by an upsert.
+  if (condition instanceof RegExp || (condition as Plain)._bsontype === 'BSONRegExp') return true
   return (
     Object.getPrototypeOf(condition) === Object.prototype && Object.keys(condition).some((key) => key.startsWith('$'))
   )

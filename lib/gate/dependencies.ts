@@ -11,7 +11,7 @@ import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import type { Gate } from './gate'
 import type { Plan } from './plan'
-import type { Request } from './request'
+import { type Request, withoutUndefined } from './request'
 
 /**
  * Keeps what encryption contexts depend on from being changed under the ciphertexts that are bound to it. Where the options are
@@ -87,11 +87,10 @@ function withoutPositions(path: string): string {
     .join('.')
 }
 
-function findOptions({ options }: Request): Plain {
+function findOptions({ method, options }: Request): Plain {
   const { session, collation, hint, sort } = options
-  return Object.fromEntries(
-    Object.entries({ session, collation, hint, sort }).filter(([, value]) => value !== undefined),
-  )
+  // Of one record that is written, the others that its filter matches are not looked at.
+  return withoutUndefined({ session, collation, hint, sort, limit: method === 'updateMany' ? undefined : 1 })
 }
 
 function changed(gate: Gate, { method }: Request, path: string): RecordError {

@@ -7,7 +7,7 @@ import { tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { insertedIn, prepareInOrder } from './insert'
-import type { Request } from './request'
+import { type Request, type Sending, sessionOnly, withoutUndefined } from './request'
 import type { Sealed } from './targets'
 import { settle } from './tie'
 import { encryptFor, planOf, projectionFor, updateOne, withKeys } from './update'
@@ -28,7 +28,7 @@ interface Progress {
  *
  * @throws {OperationError} UPDATE_INCOMPLETE with the counts, where some were written and one failed
  */
-export async function updateMany(gate: Gate, request: Request): Promise<unknown> {
+export async function updateMany(gate: Gate, request: Sending): Promise<unknown> {
   const { filter, options } = request
   const plan = planOf(gate, request)
   await guardDependencies(gate, request, plan)
@@ -53,7 +53,7 @@ export async function updateMany(gate: Gate, request: Request): Promise<unknown>
 }
 
 /** What matched nothing is inserted once, as an update of one record does it. */
-async function upsertOne(gate: Gate, request: Request): Promise<unknown> {
+async function upsertOne(gate: Gate, request: Sending): Promise<unknown> {
   return updateOne(gate, { ...request, method: 'updateOne' })
 }
 
@@ -123,7 +123,7 @@ async function isWritten(
   { record, sealed }: Prepared,
   session: ClientSession | undefined,
 ): Promise<boolean> {
-  const stored = await gate.native.findOne({ _id: record._id }, session ? { session } : {})
+  const stored = await gate.native.findOne({ _id: record._id }, sessionOnly({ session }))
   return sealed.some(({ slot }) => {
     const found = bytesOf(valueAt(stored, slot.path))
     const sent = bytesOf(slot.holder[slot.key])
@@ -174,8 +174,4 @@ function incomplete(gate: Gate, progress: Progress): OperationError {
 /** What a write is to be acknowledged by. */
 function concerns({ writeConcern, comment, bypassDocumentValidation }: Plain): Plain {
   return { writeConcern, comment, bypassDocumentValidation }
-}
-
-function withoutUndefined(given: Plain): Plain {
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 }

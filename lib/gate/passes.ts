@@ -12,7 +12,7 @@ import { type Collection, type Gate, knownGate, type Native, newGate } from './g
 import { insertMany, insertOne } from './insert'
 import { updateMany } from './many'
 import { refuseUnknown } from './plan'
-import type { Request } from './request'
+import type { Sending } from './request'
 import { updateOne } from './update'
 
 /** What gives a cursor or a bulk at once, and thus must throw at once. */
@@ -82,7 +82,7 @@ function withProjection(gate: Gate, method: string, options: Plain | undefined):
   return projection ? { ...options, [key as string]: projection } : options
 }
 
-function requestOf(gate: Gate, method: keyof Native, [filter, update, given]: any[]): Request {
+function requestOf(gate: Gate, method: keyof Native, [filter, update, given]: any[]): Sending {
   const options = withProjection(gate, method, given ?? {}) as Plain
   const place = gate.place(method)
   checkArrayFilters(gate.layout, update, options.arrayFilters, place)

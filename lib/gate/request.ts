@@ -1,11 +1,23 @@
 import type { Plain } from '../mongoose/host'
 
-/** A write of one record as it was asked for. */
+/** A write as it was asked for. */
 export interface Request {
   readonly method: string
   readonly filter: Plain
   readonly update: unknown
   readonly options: Plain
-  /** Sends it, by the driver's own method. */
+}
+
+/** A write that goes out alone, by the driver's own method. */
+export interface Sending extends Request {
   readonly send: (filter: Plain, update: unknown, options: Plain) => Promise<any>
+}
+
+/** Options without those that are not given: the driver takes `undefined` for a value in some. */
+export function withoutUndefined(given: Plain): Plain {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+}
+
+export function sessionOnly({ session }: Plain): Plain {
+  return session ? { session } : {}
 }

@@ -4,6 +4,7 @@ import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
 import { invalidationsOf } from '../mongoose/document'
 import { isDocument, type Plain } from '../mongoose/host'
 import { discriminatorOf } from '../mongoose/schema'
+import { asSent, isMap, isOpen } from '../queries/values'
 import { Box } from '../schema/box'
 import { type Place, step } from '../schema/layout'
 import { StoredKeys } from '../schema/type'
@@ -73,7 +74,7 @@ export function scanOperand(
 }
 
 function walkValue(walk: Walk, given: unknown, place: Place): unknown {
-  const value = asSent(given)
+  const value = asObject(given)
   if (Array.isArray(value)) return walkArray(walk, value, place)
   if (!isObject(value)) {
     if (value instanceof Box) throw misplaced(walk, value)
@@ -259,23 +260,13 @@ function misplaced(walk: Walk, box: Box): OperationError {
   )
 }
 
-/** What the driver would make of a value: documents and maps as the objects that they are stored as. */
-function asSent(value: unknown): unknown {
-  if (value === null || typeof value !== 'object' || value instanceof Box) return value
-  if (isDocument(value)) return (value as unknown as { toBSON(): unknown }).toBSON()
-  if (value instanceof Map) return Object.fromEntries(value)
-  const { toBSON, _bsontype } = value as { toBSON?: () => unknown; _bsontype?: string }
-  return typeof toBSON === 'function' && _bsontype === undefined && !Array.isArray(value) ? toBSON.call(value) : value
+/** What the driver would make of a value, with maps and references to records as the objects that they are stored as. */
+function asObject(value: unknown): unknown {
+  if ((value as { _bsontype?: unknown } | null)?._bsontype === 'DBRef') return (value as { toJSON(): unknown }).toJSON()
+  const sent = asSent(value)
+  return isOpen(sent) && isMap(sent) ? Object.fromEntries(sent) : sent
 }
 
 function isObject(value: unknown): value is Plain {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    !(value instanceof Date) &&
-    !(value instanceof RegExp) &&
-    !(value instanceof Uint8Array) &&
-    !(value instanceof Box) &&
-    (value as { _bsontype?: unknown })._bsontype === undefined
-  )
+  return isOpen(value) && !Array.isArray(value)
 }

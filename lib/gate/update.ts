@@ -8,7 +8,7 @@ import { equalities, idOfFilter, matchingNothing, tiedFilter } from './condition
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { type Plan, type PlannedSlot, planReplacement, planUpdate } from './plan'
-import type { Request } from './request'
+import { type Request, type Sending, sessionOnly, withoutUndefined } from './request'
 import { type Aimed, aim, fill, type RawRings, type Reached, type Sealed, slotSchema } from './targets'
 import { settle, tie } from './tie'
 
@@ -21,17 +21,15 @@ const maxAttempts = 5
  *
  * @throws {RecordError} RECORD_CHANGED when other writes came between every time, or overtook a document of the user's
  */
-export async function updateOne(gate: Gate, request: Request): Promise<any> {
+export async function updateOne(gate: Gate, request: Sending): Promise<any> {
   const { filter, options } = request
   const plan = planOf(gate, request)
   if (plan.slots.length === 0) {
     await guardDependencies(gate, request, plan)
     return request.send(filter, plan.update, options)
   }
-  const id = idOfFilter(filter)
-  const bound =
-    plan.isReplacement || id === undefined || options.upsert ? [] : aimBound(gate, plan, { id, stored: undefined })
-  if (bound.length === plan.slots.length) return updateDocument(gate, request, plan, bound)
+  const bound = aimBound(gate, request, plan)
+  if (bound) return updateDocument(gate, request, plan, bound)
   for (let attempt = 1; attempt <= maxAttempts; attempt++) {
     const done = await attemptUpdate(gate, request, attempt)
     if (done) return done.result
@@ -49,14 +47,16 @@ function isReplacement(method: string): boolean {
   return method === 'replaceOne' || method === 'findOneAndReplace'
 }
 
-/** The slots of an update that a document of the user's sends, each for that document; empty where it is anything else. */
-export function aimBound(gate: Gate, { slots }: Plan, reached: Reached): Aimed[] {
-  if (!slots.every(({ box }) => isDocument(box.owner))) return []
-  const aimed = aim(slots, reached, new Map(), gate.models)
-  return aimed.every(({ isBound, slot }) => isBound || (slot.isWhole && !slot.box.use.byOwner)) ? aimed : []
+/** The slots of an update that a document of the user's sends, each for that document; `undefined` where it is anything else. */
+export function aimBound(gate: Gate, { filter, options }: Request, plan: Plan): Aimed[] | undefined {
+  const id = idOfFilter(filter)
+  if (plan.isReplacement || id === undefined || options.upsert) return undefined
+  if (!plan.slots.every(({ box }) => isDocument(box.owner))) return undefined
+  const aimed = aim(plan.slots, { id, stored: undefined }, new Map(), gate.models)
+  return aimed.every(({ isBound, slot }) => isBound || (slot.isWhole && !slot.box.use.byOwner)) ? aimed : undefined
 }
 
-async function updateDocument(gate: Gate, request: Request, plan: Plan, aimed: readonly Aimed[]): Promise<any> {
+async function updateDocument(gate: Gate, request: Sending, plan: Plan, aimed: readonly Aimed[]): Promise<any> {
   const { filter, options } = request
   const sealed = await fill(aimed)
   const { conditions, update } = withKeys(plan, sealed)
@@ -83,7 +83,7 @@ async function refuseOvertaken(
 }
 
 /** One attempt; `undefined` when another write came between. */
-async function attemptUpdate(gate: Gate, request: Request, attempt: number): Promise<{ result: any } | undefined> {
+async function attemptUpdate(gate: Gate, request: Sending, attempt: number): Promise<{ result: any } | undefined> {
   const { filter, options } = request
   const plan = planOf(gate, request)
   const found = await findReached(gate, request, plan)
@@ -142,19 +142,11 @@ function refuseMissing(gate: Gate, slots: readonly PlannedSlot[], { stored }: Re
   }
 }
 
-async function upsert(gate: Gate, request: Request, plan: Plan, attempt: number): Promise<{ result: any } | undefined> {
+async function upsert(gate: Gate, request: Sending, plan: Plan, attempt: number): Promise<{ result: any } | undefined> {
   const { filter, options } = request
-  refuseMissing(gate, plan.slots, { id: undefined, stored: undefined })
-  const update = plan.update as Plain
-  const inserted = plan.isReplacement
-    ? { ...equalities(filter), ...update }
-    : { ...equalities(filter), ...update.$setOnInsert, ...update.$set }
-  const id = inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
-  const content = plan.isReplacement ? update : inserted
-  const sealed = await fill(aim(plan.slots, { id, stored: undefined, content }, new Map(), gate.models), wholeOf(plan))
-  refuseComputed(gate, plan)
+  const { aimed, where } = aimInserted(gate, plan, filter, new Map())
+  const sealed = await fillInserted(gate, plan, aimed)
   const tied = withKeys(plan, sealed)
-  const where = filter._id === undefined ? { ...filter, _id: id } : filter
   try {
     const result = await request.send(where, tied.update, options)
     settle(sealed, options.session)
@@ -169,8 +161,27 @@ async function upsert(gate: Gate, request: Request, plan: Plan, attempt: number)
   }
 }
 
+/** The slots of an upsert that found nothing, aimed at the record that it inserts, and the filter that gives this its `_id`. */
+export function aimInserted(gate: Gate, plan: Plan, filter: Plain, raw: RawRings): { aimed: Aimed[]; where: Plain } {
+  refuseMissing(gate, plan.slots, { id: undefined, stored: undefined })
+  const update = plan.update as Plain
+  const set = plan.isReplacement ? update : { ...update.$setOnInsert, ...update.$set }
+  const inserted = { ...equalities(filter), ...set }
+  const id = inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
+  const content = plan.isReplacement ? update : inserted
+  const aimed = aim(plan.slots, { id, stored: undefined, content }, raw, gate.models)
+  return { aimed, where: filter._id === undefined ? { ...filter, _id: id } : filter }
+}
+
+/** What it computes is only known to matter when the contexts have been read. */
+export async function fillInserted(gate: Gate, plan: Plan, aimed: readonly Aimed[]): Promise<Sealed[]> {
+  const sealed = await fill(aimed, wholeOf(plan))
+  refuseComputed(gate, plan)
+  return sealed
+}
+
 /** What an upsert computes is not known before it is stored, and contexts may have been made of it. */
-export function refuseComputed(gate: Gate, { update, isReplacement: isWhole }: Plan): void {
+function refuseComputed(gate: Gate, { update, isReplacement: isWhole }: Plan): void {
   if (isWhole) return
   const dependencies = [...gate.uses].flatMap((use) => [...use.contextDependencies])
   for (const [operator, operand] of Object.entries(update as Plain)) {
@@ -185,14 +196,10 @@ export function refuseComputed(gate: Gate, { update, isReplacement: isWhole }: P
 }
 
 /** Reads the record that a write would reach, in its session and order, as far as it must be known to encrypt for it. */
-async function findReached(gate: Gate, { filter, options }: Request, plan: Plan): Promise<Plain | null> {
+export async function findReached(gate: Gate, { filter, options }: Request, plan: Plan): Promise<Plain | null> {
   const { sort, collation, hint, session } = options
   const projection = plan.isReplacement ? { _id: 1 } : needsWhole(gate) ? undefined : projectionFor(plan)
-  const settings = { projection, sort, collation, hint, session }
-  return gate.native.findOne(
-    filter,
-    Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)),
-  )
+  return gate.native.findOne(filter, withoutUndefined({ projection, sort, collation, hint, session }))
 }
 
 /** The `_id`s and wrapped keys of the record, and of the subdocuments that are written to. */
@@ -226,7 +233,7 @@ export function withKeys(plan: Plan, sealed: readonly Sealed[]): { update: Plain
 }
 
 /** An update of nothing, in the form of one: MongoDB accepts none that is empty, and nothing of the values may be sent. */
-function empty(gate: Gate, plan: Plan): Plain {
+export function empty(gate: Gate, plan: Plan): Plain {
   if (plan.isReplacement) return {}
   const [use] = [...gate.uses]
   return { $setOnInsert: { [use?.keyPath ?? '_id']: null } }
@@ -249,8 +256,4 @@ export function overtaken(place: string, sealed: readonly Sealed[] = []): Record
     `${place}${names ? `: ${names}` : ''}: another process changed the data key of the record meanwhile, and nothing was written. Do the ` +
       'same again: a document that was to be saved has the new key now.',
   )
-}
-
-function sessionOnly({ session }: Plain): Plain {
-  return session ? { session } : {}
 }

@@ -1,21 +1,21 @@
 import { Box } from '../schema/box'
 
 /** What the driver would make of a value: documents and whatever else says itself what is stored of it. */
-function asSent(value: unknown): unknown {
+export function asSent(value: unknown): unknown {
   if (!isOpen(value) || Array.isArray(value) || isMap(value)) return value
   const { toBSON } = value as { toBSON?: unknown }
   return typeof toBSON === 'function' ? toBSON.call(value) : value
 }
 
 /** Whether a value holds others. A number, a date, a BSON type, a box are whole. */
-function isOpen(value: unknown): value is object {
+export function isOpen(value: unknown): value is object {
   if (typeof value !== 'object' || value === null || value instanceof Box || ArrayBuffer.isView(value)) return false
   if ((value as { _bsontype?: unknown })._bsontype !== undefined) return false
   const tag = Object.prototype.toString.call(value)
   return tag !== '[object Date]' && tag !== '[object RegExp]'
 }
 
-function isMap(value: object): value is Map<unknown, unknown> {
+export function isMap(value: object): value is Map<unknown, unknown> {
   return Object.prototype.toString.call(value) === '[object Map]'
 }
 

@@ -1,0 +1,121 @@
+import { runInNewContext } from 'node:vm'
+import mongoose, { Schema } from 'mongoose'
+import { kmsEncrypted, localKms } from '../lib'
+import { modelOf, rawCollection, secret, useDatabase } from './support'
+
+/** Bulk writes do what the operations do one by one: upserts, subdocuments, and operations that change what others were to find. */
+
+const { connection, raw } = useDatabase()
+const provider = localKms()
+const contact = new Schema({ label: String }).plugin(kmsEncrypted, { provider, fields: { phone: String } })
+const definition = { name: { type: String }, tenant: String, count: Number, contacts: [contact], one: contact }
+const User = modelOf(connection, new Schema(definition), { fields: { email: String } })
+const Tenant = modelOf(connection, new Schema(definition), {
+  fields: { email: String },
+  context: (doc: any) => ({ Tenant: `${doc.count}` }),
+} as never)
+
+const upserts: [string, (Model: any, filter: object, update: object) => Promise<unknown>][] = [
+  ['updateOne()', (Model, filter, update) => Model.updateOne(filter, update, { upsert: true })],
+  ['bulkWrite()', (Model, filter, update) => Model.bulkWrite([{ updateOne: { filter, update, upsert: true } }])],
+  [
+    'connection.bulkWrite()',
+    (Model, filter, update) =>
+      Model.db.bulkWrite([{ model: Model, name: 'updateOne', filter, update, upsert: true }] as never),
+  ],
+]
+
+describe.each(upserts)('an upsert by %s', (_, upsert) => {
+  test('of a subdocument as a whole reads back', async () => {
+    await upsert(User, { name: 'Ada' }, { $set: { contacts: [{ phone: secret('020 7946 0958') }] } })
+    const user = await User.findOne({ name: 'Ada' })
+    expect(await user.contacts[0].phone).toBe('020 7946 0958')
+    expect(user._id).not.toEqual(user.contacts[0]._id)
+  })
+
+  test('of a field in a subdocument that is not there is refused', async () => {
+    const update = { $set: { 'contacts.0.phone': secret('020 7946 0958') } }
+    await expect(upsert(User, { name: 'Ada' }, update)).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+    expect(await User.countDocuments()).toBe(0)
+  })
+
+  test('that computes what the context depends on is refused', async () => {
+    const update = { $set: { email: secret('ada@example.org') }, $inc: { count: 5 } }
+    await expect(upsert(Tenant, { name: 'Ada' }, update)).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+    expect(await Tenant.countDocuments()).toBe(0)
+  })
+})
+
+describe('a bulk write', () => {
+  test('of a field in a subdocument beside an operation in the clear is made once and resolves', async () => {
+    const { _id } = await User.create({ name: 'Ada', contacts: [{ phone: 'a' }], one: { phone: 'b' } })
+    const bulk = () =>
+      User.bulkWrite([
+        { updateOne: { filter: { _id }, update: { $inc: { count: 1 } } } },
+        { updateOne: { filter: { _id }, update: { $set: { 'contacts.0.phone': secret('first phone') } } } },
+        { updateOne: { filter: { _id }, update: { $set: { 'one.phone': secret('second phone') } } } },
+      ])
+    expect(await bulk()).toMatchObject({ matchedCount: 3 })
+    const user = await User.findById(_id)
+    expect([user.count, await user.contacts[0].phone, await user.one.phone]).toEqual([1, 'first phone', 'second phone'])
+  })
+
+  test.each([
+    ['with', 'a'],
+    ['without', undefined],
+  ])('says what it could not write, beside a key that is %s', async (_, phone) => {
+    const { _id } = await User.create({ name: 'Ada', contacts: [{ phone }, { phone }] })
+    const bulk = User.bulkWrite([
+      { updateOne: { filter: { _id }, update: { $pop: { contacts: -1 } } } },
+      { updateOne: { filter: { _id }, update: { $set: { 'contacts.0.phone': secret('lost phone') } } } },
+    ])
+    await expect(bulk).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+    const user = await User.findById(_id)
+    expect(await Promise.all(user.contacts.map((each: any) => each.phone))).toEqual([phone])
+  })
+
+  test('takes what a later operation of it writes over for written', async () => {
+    const { _id } = await User.create({ name: 'Ada' })
+    await User.bulkWrite([
+      { updateOne: { filter: { _id }, update: { email: secret('first email') } } },
+      { updateOne: { filter: { _id }, update: { email: secret('second email') } } },
+      { updateOne: { filter: { name: 'Eve' }, update: { name: 'Eve' } } },
+    ])
+    expect(await (await User.findById(_id)).email).toBe('second email')
+  })
+
+  test('says that an operation reached no record, where another one matches by now', async () => {
+    await User.create([{ name: 'Ada' }, { name: 'Eve' }])
+    const bulk = User.bulkWrite([
+      { updateOne: { filter: { name: 'Ada' }, update: { name: 'Countess' } } },
+      { updateOne: { filter: { name: { $in: ['Ada', 'Eve'] } }, update: { email: secret('email of Eve') } } },
+    ])
+    await expect(bulk).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+  })
+
+  test('does not take a pattern for what is to be stored', async () => {
+    await User.create({ name: 'Ada' })
+    const bulk = User.bulkWrite([
+      { updateOne: { filter: { name: 'Ada' }, update: { name: 'Countess' } } },
+      { updateOne: { filter: { name: /^Count/ }, update: { email: secret('email of Countess') } } },
+    ])
+    await expect(bulk).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+  })
+})
+
+describe('a document past the casts', () => {
+  test('that is a Map of another realm is encrypted', async () => {
+    const given = runInNewContext('new Map(entries)', { entries: [['email', secret('of another realm')]] })
+    await User.collection.insertOne(given)
+    expect(await (await User.findOne()).email).toBe('of another realm')
+  })
+
+  test('that is a reference with fields of its own is encrypted', async () => {
+    const fields = { phone: secret('in a reference') }
+    const one = new mongoose.mongo.DBRef('users', new mongoose.Types.ObjectId(), undefined, fields)
+    await User.collection.insertOne({ one })
+    const [stored] = await raw(User.collection.name)
+    expect(stored!.one.phone?.sub_type ?? stored!.one.fields.phone.sub_type).toBe(0x80)
+    await rawCollection(User).deleteMany({})
+  })
+})

@@ -1,4 +1,4 @@
-// MONGOOSE=8 runs the suite against the other supported major version, MONGOOSE=8.12 against the earliest supported one.
+// MONGOOSE=8 runs the suite against the other supported major version, MONGOOSE=8.17 against the earliest supported one.
 const mongoose = process.env.MONGOOSE ? `mongoose-${process.env.MONGOOSE}` : 'mongoose'
 
 /** @type {import('jest').Config} */

@@ -30,8 +30,8 @@ export interface Host {
   readonly binary: MakeBinary
 }
 
-/** Before it, `aggregate().cursor()` ignores errors of hooks, and schema types lack what this library asks of them. */
-const earliest = [8, 12, 2] as const
+/** Before 8.15, a `bulkSave()` that fails leaves its documents marked as if nothing was saved; before 8.17, the methods that are added have no types. */
+const earliest = [8, 17, 0] as const
 
 const hosts = new WeakMap<Mongoose, Host>()
 

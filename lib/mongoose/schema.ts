@@ -155,3 +155,12 @@ export function castNullish(type: Inner, value: unknown): unknown {
   const { _castNullish } = type as Inner & { _castNullish?(value: unknown): unknown }
   return _castNullish ? _castNullish.call(type, value) : value
 }
+
+/**
+ * What a schema type keeps for itself. Mongoose before 8.20 merges the plain objects that it finds in the schema types of a discriminator into
+ * those of its base, so that each would have members of both; to it, what bears a tag is no plain object. `test/faults/discriminators.test.ts`
+ * notices on the earliest supported Mongoose.
+ */
+export function unmerged<T extends object>(kept: T): Readonly<T> {
+  return Object.freeze(Object.defineProperty(kept, Symbol.toStringTag, { value: 'Kept' }))
+}

@@ -5,7 +5,7 @@ import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
 import { invalidationsOf, isImmutableSetting, strictModeOf } from '../mongoose/document'
 import { type Doc, type Host, isDocument, valuesOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
-import { applySettersOf, castNullish, type Inner } from '../mongoose/schema'
+import { applySettersOf, castNullish, type Inner, unmerged } from '../mongoose/schema'
 import { Box } from './box'
 import type { Field } from './fields'
 import { cleanMarks, hold, storedValue } from './holder'
@@ -43,7 +43,7 @@ type TypeClass = new (path: string, options: object, instance?: unknown, parent?
 /** Makes the schema type of an encrypted field: Mongoose's own type of the definition, with its values in boxes. */
 export function makeFieldType(host: Host, parent: unknown, encrypted: Encrypted): SchemaType {
   const { FieldType } = classesFor(host)
-  return new FieldType(encrypted.field.name, { encrypted }, undefined, parent)
+  return new FieldType(encrypted.field.name, { encrypted: unmerged(encrypted) }, undefined, parent)
 }
 
 /** Makes the schema type of the path of wrapped keys, which nothing but this library writes. */

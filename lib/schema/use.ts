@@ -3,6 +3,7 @@ import { awsKms } from '../kms/aws'
 import { KeyManager } from '../kms/manager'
 import type { KeyProvider } from '../kms/provider'
 import { type AnySchema, type Host, hostOf } from '../mongoose/host'
+import { unmerged } from '../mongoose/schema'
 import { compileFields, type Field, isDocumentProperty, isPath } from './fields'
 import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
 
@@ -101,7 +102,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
   if (!byOwner) checkKeyPath(host, schema, keyPath, fields)
   const provider = byOwner ? unused : checkProvider(options.provider)
   const generations = byOwner ? new Map() : makeGenerations(options, checkVersion('version', version), provider)
-  return Object.freeze({
+  return unmerged({
     host,
     access,
     keys: new KeyManager(provider, cache),

@@ -284,9 +284,9 @@ describe('fault 36: minified, with Mongoose and without', () => {
 })
 
 describe('fault 46: an old Mongoose, or a second one', () => {
-  const second = require(eight ? 'mongoose-8.12' : 'mongoose-8') as typeof mongoose
+  const second = require(eight ? 'mongoose-8.17' : 'mongoose-8') as typeof mongoose
 
-  test.each(['7.8.0', '8.0.0', '8.9.0', '8.12.1', '6.13.0', undefined])(
+  test.each(['7.8.0', '8.0.0', '8.9.0', '8.12.2', '8.16.5', '6.13.0', undefined])(
     'Mongoose %s is told which version is needed',
     async (version) => {
       const old = new mongoose.Mongoose()

@@ -69,3 +69,23 @@ test.each([{ notes: { 0: { text } } }, { byKey: [{ text }] }])('an insert past t
   await expect(Ward.insertMany([given], { lean: true })).rejects.toMatchObject({ code: 'WRITE_REFUSED' })
   await expect(rawCollection(Ward).countDocuments({ 'notes.0.text': text })).resolves.toBe(0)
 })
+
+test('a nested path that is given an array is not stored as an object with positions for its keys', async () => {
+  const Boxed = modelOf(connection, new Schema({ name: String, box: { inner: [note] } }, { strict: false }), {
+    fields: { allergies: [String] },
+  })
+  const box = [{ inner: [{ text: secret('in a list of none') }] }]
+  await expect(Boxed.create({ name: 'Ada', box })).rejects.toMatchObject({
+    code: 'WRITE_REFUSED',
+    message: expect.stringContaining('box'),
+  })
+  await expect(Boxed.insertMany([{ box: { 0: box[0] } }], { lean: true })).rejects.toMatchObject({
+    code: 'WRITE_REFUSED',
+  })
+  await expect(Boxed.collection.updateOne({}, { $set: { 'box.0': box[0] } }, { upsert: true })).rejects.toMatchObject({
+    code: 'WRITE_REFUSED',
+  })
+  expect(await rawCollection(Boxed).countDocuments()).toBe(0)
+  // What nobody can take for a position is the application's own.
+  await Boxed.create({ name: 'Ada', box: { inner: [], other: { inner: 1 } } })
+})

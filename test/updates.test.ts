@@ -101,6 +101,76 @@ describe('updateMany()', () => {
       for (const name of names.slice(1)) expect(await (await User.findOne({ name })).email).toBe(value)
     }
   })
+
+  describe('where the server refuses some', () => {
+    const Numbered = modelOf(connection, new Schema({ n: { type: Number, unique: true }, name: String }), {
+      fields: { email: String },
+    })
+    const email = (step: string) => secret(`all of them, ${step}`)
+    const stored = async () => (await raw(Numbered.collection.name)).map(({ n, name }) => [n, name])
+    const reads = async () => Promise.all((await Numbered.find().sort('_id')).map((each: any) => each.email))
+    beforeEach(async () => {
+      await Numbered.init()
+      await Numbered.create([{ n: 0 }, { n: 1 }, { n: 2 }, { n: 3 }])
+    })
+
+    test('lists each of them, as the error that an ordinary update gives, and goes on with the others if asked', async () => {
+      const ids = (await raw(Numbered.collection.name)).map(({ _id }) => _id)
+      const error = await Numbered.updateMany(
+        { n: { $gt: 0 } },
+        { n: 9, email: email('unordered') },
+        { ordered: false },
+      ).catch((thrown: unknown) => thrown)
+      expect(error).toMatchObject({ code: 'UPDATE_INCOMPLETE', matchedCount: 1, modifiedCount: 1 })
+      expect(error.message).toMatch(/1 records were updated, and then 2 could not be/)
+      expect(error.failures.map(({ _id }: any) => _id)).toEqual(ids.slice(2))
+      for (const failure of error.failures) {
+        expect(failure.error).toMatchObject({ name: 'MongoServerError', code: 11000 })
+        expect(failure.error.message).toMatch(/E11000/)
+      }
+      expect(error.cause).toBe(error.failures[0].error)
+      expect(await stored()).toEqual([[0], [9], [2], [3]].map(([n]) => [n, undefined]))
+      expect(await reads()).toEqual([undefined, email('unordered'), undefined, undefined])
+    })
+
+    test('writes none after the first that fails, unless asked', async () => {
+      // The first becomes a duplicate; the second would be none.
+      await Numbered.deleteOne({ n: 2 })
+      const update = { $inc: { n: -1 }, $set: { email: email('ordered'), name: 'written' } }
+      const error = await Numbered.updateMany({ n: { $in: [1, 3] } }, update).catch((thrown: unknown) => thrown)
+      expect(error).toMatchObject({ name: 'MongoServerError', code: 11000 })
+      expect(await stored()).toEqual([0, 1, 3].map((n) => [n, undefined]))
+      expect(
+        await Numbered.updateMany({ n: { $in: [1, 3] } }, update, { ordered: false }).catch(
+          (thrown: any) => thrown.code,
+        ),
+      ).toBe('UPDATE_INCOMPLETE')
+      expect(await reads()).toEqual([undefined, undefined, email('ordered')])
+    })
+
+    test('says how far it came in a transaction, of which nothing stays', async () => {
+      const session = await connection.startSession()
+      try {
+        await session.withTransaction(async () => {
+          const error = await Numbered.updateMany(
+            { n: { $gt: 0 } },
+            { n: 9, email: email('within') },
+            { session, ordered: false },
+          ).catch((thrown: unknown) => thrown)
+          expect(error).toMatchObject({
+            code: 'UPDATE_INCOMPLETE',
+            matchedCount: 1,
+            failures: [{ error: { code: 11000 } }],
+          })
+          await session.abortTransaction()
+        })
+      } finally {
+        await session.endSession()
+      }
+      expect(await stored()).toEqual([0, 1, 2, 3].map((n) => [n, undefined]))
+      expect(await reads()).toEqual([undefined, undefined, undefined, undefined])
+    })
+  })
 })
 
 test('null and $unset need no key', async () => {

@@ -59,6 +59,22 @@ const ways: Way[] = [
   ],
 ]
 
+test.each<[string, (docs: object[]) => Promise<any>]>([
+  ['insertMany() of lean objects', (docs) => User.insertMany(docs, { lean: true })],
+  ['insertMany() of the collection', (docs) => User.collection.insertMany(docs)],
+  ['insertOne() of the collection', (docs) => Promise.all(docs.map((each) => User.collection.insertOne(each)))],
+  [
+    'bulkWrite() of the collection',
+    (docs) => User.collection.bulkWrite(docs.map((document) => ({ insertOne: { document } }))),
+  ],
+])('%s tells what is given the `_id` that is stored', async (_name, write) => {
+  const docs: any[] = [ada(), { name: 'Carl', email: null }, bob()]
+  await write(docs)
+  expect(docs.map(({ name, _id }) => [name, String(_id)]).sort()).toEqual(
+    (await stored()).map(({ name, _id }) => [name, String(_id)]).sort(),
+  )
+})
+
 test.each(ways)('%s: one data key and one ciphertext for each record', async (_name, write) => {
   const docs = [ada(), bob()]
   const given = structuredClone(docs)

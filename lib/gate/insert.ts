@@ -20,17 +20,22 @@ export async function prepareInsertion(gate: Gate, document: unknown, method: st
 export function beginInsertion(gate: Gate, document: unknown, method: string, raw: RawRings): () => Promise<Insertion> {
   const slots: Slot[] = []
   const content = scanDocument(gate.layout, document, gate.place(method), slots)
+  if (content !== document) giveId(gate, document, content)
   if (slots.length === 0) return async () => ({ content, sealed: [] })
-  content._id ??= new gate.host.mongoose.mongo.BSON.ObjectId()
   const aimed = aim(slots, { id: content._id, stored: undefined, content }, raw, gate.models)
   return async () => ({ content, sealed: await fill(aimed, content) })
+}
+
+/** As the driver does, what is inserted is told its `_id`: a copy is sent, and its `_id` would be nobody's. */
+function giveId(gate: Gate, document: unknown, content: Plain): void {
+  content._id ??= new gate.host.mongoose.mongo.BSON.ObjectId()
+  if (typeof document === 'object') (document as Plain)._id ??= content._id
 }
 
 /** Inserts one document. */
 export async function insertOne(gate: Gate, document: unknown, options: Plain = {}): Promise<unknown> {
   const { content, sealed } = await prepareInsertion(gate, document, 'insertOne')
   const result = await gate.native.insertOne(content, options)
-  if (document !== content && typeof document === 'object') (document as Plain)._id ??= content._id
   settle(sealed, options.session as ClientSession | undefined)
   return result
 }

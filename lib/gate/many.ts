@@ -6,7 +6,7 @@ import { valueAt } from '../mongoose/plain'
 import { tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
-import { insertedIn, prepareInOrder } from './insert'
+import { prepareInOrder } from './insert'
 import { type Request, type Sending, sessionOnly, withoutUndefined } from './request'
 import type { Sealed } from './targets'
 import { settle } from './tie'
@@ -74,33 +74,60 @@ async function updateBatch(gate: Gate, request: Request, records: readonly Plain
     for (const record of records) await updateAlone(gate, request, record, progress)
     return
   }
+  await writeBatch(gate, request, prepared, progress)
+}
+
+async function writeBatch(
+  gate: Gate,
+  request: Request,
+  prepared: readonly Prepared[],
+  progress: Progress,
+): Promise<void> {
+  const { options } = request
   const session = options.session as ClientSession | undefined
+  const isOrdered = options.ordered !== false || session?.inTransaction() === true
   let result: Plain
+  let failures: Failure[] = []
   try {
     result = await gate.native.bulkWrite(
       prepared.map(({ operation }) => operation),
-      withoutUndefined({ session, ordered: false, ...concerns(options) }),
+      withoutUndefined({ session, ordered: isOrdered, ...concerns(options) }),
     )
   } catch (error) {
-    const { matchedCount = 0, modifiedCount = 0 } = (error as { result?: Plain }).result ?? {}
-    progress.matchedCount += matchedCount
-    progress.modifiedCount += modifiedCount
-    for (const index of insertedIn(error, prepared.length, false)) settle(prepared[index]!.sealed, session)
-    const [first] = [(error as { writeErrors?: unknown }).writeErrors ?? []].flat() as { index: number }[]
-    return fail(gate, progress, first && prepared[first.index]?.record._id, error, options.ordered === false)
+    result = (error as { result?: Plain }).result ?? {}
+    failures = failuresIn(gate, prepared, error)
   }
-  progress.modifiedCount += result.modifiedCount
-  if (result.matchedCount === prepared.length) {
-    progress.matchedCount += result.matchedCount
-    for (const { sealed } of prepared) settle(sealed, session)
-    return
-  }
-  for (const each of prepared) {
-    if (await isWritten(gate, each, session)) {
+  const failed = new Set(failures.map(({ index }) => index))
+  const end = isOrdered ? Math.min(...failed) : prepared.length
+  const sent = prepared.filter((_each, index) => index < end && !failed.has(index))
+  const { matchedCount = 0, modifiedCount = 0 } = result
+  progress.modifiedCount += modifiedCount
+  // An error has ended the transaction: nothing can be read in it, and nothing of it stays.
+  const isWhole = matchedCount === sent.length || (failures.length > 0 && session?.inTransaction())
+  for (const each of sent) {
+    if (isWhole || (await isWritten(gate, each, session))) {
       progress.matchedCount++
       settle(each.sealed, session)
     } else await updateAlone(gate, request, each.record, progress)
   }
+  for (const { index, error } of failures) fail(gate, progress, prepared[index]!.record._id, error, !isOrdered)
+}
+
+/** An operation of a batch that was not made. */
+interface Failure {
+  readonly index: number
+  readonly error: unknown
+}
+
+/** What failed in a batch: the operations that the server refused, or all of them where it was not reached, or did not acknowledge. */
+function failuresIn(gate: Gate, prepared: readonly Prepared[], error: unknown): Failure[] {
+  const refused = [(error as { writeErrors?: unknown }).writeErrors ?? []].flat() as (Plain & { index: number })[]
+  if (refused.length === 0) return prepared.map((_each, index) => ({ index, error }))
+  const { MongoServerError } = gate.host.mongoose.mongo
+  return refused.map(({ index, code, errmsg, errInfo }) => ({
+    index,
+    error: new MongoServerError(withoutUndefined({ errmsg, code, errInfo })),
+  }))
 }
 
 async function prepareRecord(gate: Gate, request: Request, record: Plain): Promise<Prepared> {

@@ -61,7 +61,10 @@ export function scanOperand(
   let at: Place | undefined = root
   for (const segment of target.split('.')) {
     const next = step(at, segment)
-    if (next === undefined) return
+    if (next === undefined) {
+      if (walk.path.length > 0 && isPositionOfNone(at, segment)) throw wrongShape(walk, 'no array')
+      return
+    }
     walk.path.push(segment)
     if (next !== at) walk.names.push(segment)
     at = next
@@ -83,10 +86,15 @@ function walkValue(walk: Walk, given: unknown, place: Place): unknown {
   let copy: Plain | undefined = value === given ? undefined : value
   for (const key of Object.keys(value)) {
     const next = stepInto(walk, place, key)
-    if (next === undefined) continue
+    const item = value[key]
+    if (next === undefined) {
+      // Mongoose makes such an object of an array that a nested path is given.
+      if (walk.path.length > 0 && isPositionOfNone(place, key) && isOpen(asSent(item)))
+        throw wrongShape(walk, 'no array')
+      continue
+    }
     walk.path.push(key)
     walk.names.push(key)
-    const item = value[key]
     if (next.fields.length > 0) {
       if (needsSlot(walk, next, item)) {
         copy ??= { ...value }
@@ -142,10 +150,15 @@ function stepInto(walk: Walk, place: Place, key: string): Place | undefined {
   return undefined
 }
 
+/** Whether a key is a position, below which what is in the place could stand, and the place is no array. */
+function isPositionOfNone(place: Place | undefined, key: string): boolean {
+  return place !== undefined && !place.isArray && !place.isClear && /^\d+$/.test(key)
+}
+
 function wrongShape(walk: Walk, shape: string): OperationError {
   return new OperationError(
     'WRITE_REFUSED',
-    `${walk.place}: ${walk.path.join('.')} holds encrypted fields and is ${shape}, which the value given is not.`,
+    `${walk.place}: ${walk.path.join('.')} holds encrypted fields and is ${shape}, unlike the value given.`,
   )
 }
 

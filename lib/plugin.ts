@@ -12,7 +12,7 @@ import { rememberContexts } from './record/rings'
 import { rotate } from './record/rotation'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
-import { isCustom, isEncrypted } from './schema/layout'
+import { holdsUse, isEncrypted } from './schema/layout'
 import type { KmsEncryptedOptions } from './schema/options'
 import { makeFieldType, makeKeysType } from './schema/type'
 import type { KmsEncryptedPlugin } from './schema/types'
@@ -156,13 +156,15 @@ function finishSchema(schema: AnySchema): void {
   if (finished.has(schema) || !isEncrypted(schema)) return
   finished.add(schema)
   addSaveHooks(schema, () => true)
-  if (isCustom(schema)) addInitHook(schema, () => true)
+  if (holdsUse(schema, ({ isCustom }) => isCustom)) addInitHook(schema, () => true)
+  if (holdsUse(schema, opensOnLoad)) addLoadHooks(schema)
   if (usesOf(schema).length > 0) return
   addDirty(hostOf(schema), schema)
   addSetters(hostOf(schema), schema)
-  addLoadHooks(schema)
   if (schema.statics.decrypt === undefined) schema.static('decrypt', decryptAll as never)
 }
+
+const opensOnLoad = ({ decrypt }: Use) => decrypt === 'onLoad'
 
 const loading = new WeakSet<AnySchema>()
 
@@ -174,7 +176,7 @@ function addLoadHooks(schema: AnySchema): void {
     schema.post(
       operation as never,
       always(async function openLoadedRecords(this: Query<unknown, unknown>, result: unknown) {
-        await Promise.all(documentsOf(result).flatMap(encryptedPartsOf).map(openOnLoad))
+        await openLoaded(result)
       }) as never,
     )
   }
@@ -198,7 +200,11 @@ const loadingBases = new WeakSet<AnyModel>()
 function openAfterLoading(base: AnyModel): void {
   if (loadingBases.has(base)) return
   loadingBases.add(base)
-  afterExec(base, (result) => Promise.all(documentsOf(result).flatMap(encryptedPartsOf).map(openOnLoad)))
+  afterExec(base, openLoaded)
+}
+
+function openLoaded(result: unknown): Promise<unknown> {
+  return Promise.all(documentsOf(result).flatMap(encryptedPartsOf).map(openOnLoad))
 }
 
 /** The documents among what a query gives: an array, one document, raw metadata around one, null, or lean objects. */
@@ -224,7 +230,7 @@ function coverHost(host: Host): void {
   beforeBulkWrite(mongoose.Model as never, checkBulk)
   for (const connection of mongoose.connections) {
     coverConnection(connection)
-    for (const model of Object.values(connection.models) as AnyModel[]) gateModel(model)
+    for (const model of Object.values(connection.models) as AnyModel[]) gateModel(model, coverConnection)
   }
 }
 
@@ -241,10 +247,9 @@ function coverConnection(connection: Connection): void {
 function coverModel(model: AnyModel): void {
   if (!isEncrypted(model.schema) && !model.db) return
   checkOrForget(model)
-  coverConnection(model.db)
-  gateModel(model)
+  gateModel(model, coverConnection)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
-  if (base && usesOf(model.schema).some((use) => use.decrypt === 'onLoad')) openAfterLoading(base)
+  if (base && holdsUse(model.schema, opensOnLoad)) openAfterLoading(base)
   if (base && !('decrypt' in base)) Object.defineProperty(base, 'decrypt', { value: decryptAll, configurable: true })
   if (usesOf(model.schema).length > 0) coverValidation(model)
 }

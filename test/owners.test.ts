@@ -1,5 +1,5 @@
 import { Schema } from 'mongoose'
-import { kmsEncrypted } from '../lib'
+import { kmsEncrypted, localKms } from '../lib'
 import { modelOf, rawCollection, secret, useDatabase } from './support'
 
 /** Subdocuments under the key of the record that holds them, beside other writes and other shapes than theirs. */
@@ -88,4 +88,67 @@ test('a nested path that is given an array is not stored as an object with posit
   expect(await rawCollection(Boxed).countDocuments()).toBe(0)
   // What nobody can take for a position is the application's own.
   await Boxed.create({ name: 'Ada', box: { inner: [], other: { inner: 1 } } })
+})
+
+describe('a use of the plugin on the owner', () => {
+  const named = (name: string) =>
+    new Schema({}).plugin(kmsEncrypted, { name, dataKey: 'owner', fields: { text: String } })
+
+  test.each<[string, () => unknown]>([
+    ['none', () => connection.model('WithoutUse', new Schema({ notes: [note] }))],
+    ['none, deeper', () => connection.model('DeepWithoutUse', new Schema({ a: { b: [new Schema({ one: note })] } }))],
+    [
+      'none of that name',
+      () => modelOf(connection, new Schema({ notes: [named('b')] }), { name: 'a', fields: { al: String } }),
+    ],
+    ['itself', () => connection.model('NoteAlone', note)],
+    [
+      'none in the base of a discriminator',
+      () => connection.model('PlainBase', new Schema({})).discriminator('WithNotes', new Schema({ notes: [note] })),
+    ],
+    [
+      'another in each of two discriminators with the same subdocuments',
+      () => {
+        const Base = connection.model('BaseOfTwo', new Schema({}))
+        for (const name of ['First', 'Second'])
+          Base.discriminator(
+            `${name}OfTwo`,
+            new Schema<any>({ notes: [note] }).plugin(kmsEncrypted, {
+              provider: localKms(),
+              fields: { al: String },
+            } as never) as any,
+          )
+      },
+    ],
+  ])('is asked for when the model is made: %s', (_name, make) => {
+    expect(make).toThrow(
+      expect.objectContaining({
+        code: 'OPTION_INVALID',
+        message: expect.stringMatching(/dataKey: 'owner'.*use of the plugin/),
+      }),
+    )
+  })
+
+  test('may be that of a discriminator', async () => {
+    const Base = connection.model<any>('BaseOfNotes', new Schema({ name: String }))
+    const child = new Schema<any>({ notes: [note] }).plugin(kmsEncrypted, {
+      provider: localKms(),
+      fields: { al: String },
+    } as never)
+    const Child = Base.discriminator<any>('ChildWithNotes', child) as any
+    for (const write of [
+      () => Child.create({ notes: [{ text: secret('by a document') }] }),
+      () => Child.insertMany([{ __t: 'ChildWithNotes', notes: [{ text: secret('by a document') }] }], { lean: true }),
+      () => Child.collection.insertOne({ __t: 'ChildWithNotes', notes: [{ text: secret('by a document') }] }),
+      () => Child.updateOne({ name: 'Eve' }, { notes: [{ text: secret('by a document') }] }, { upsert: true }),
+    ]) {
+      await write()
+      const doc = await Base.findOne()
+      expect(await doc.notes[0].text).toBe('by a document')
+      expect((await raw('baseofnotes'))[0]!.encrypted_kms_key).toHaveLength(1)
+      await Child.updateOne({}, { $push: { notes: { text: secret('by an update') } } })
+      expect(await (await Base.findOne()).notes[1].text).toBe('by an update')
+      await Base.deleteMany({})
+    }
+  })
 })

@@ -165,6 +165,85 @@ test('values on load reach into subdocuments', async () => {
   expect((await Owner.findOne()).children[0].phone).toBe('+44 444 4444')
 })
 
+describe('an owner with encrypted fields of its own', () => {
+  const part = () =>
+    new Schema({ label: String }).plugin(kmsEncrypted, {
+      provider,
+      fields: { address: { city: String }, phone: String },
+    })
+  const whole = (options: object) =>
+    new Schema({ name: String, one: part(), list: [part()], byPlace: { type: Map, of: part() } }).plugin(kmsEncrypted, {
+      provider,
+      fields: { email: String },
+      ...options,
+    })
+  const Owner = connection.model<any>('OwnerOfItsOwn', whole({})) as any
+  const address = () => ({ address: { city: secret('London-W1') }, phone: '1' })
+
+  test.each(['one.address.city', 'list.0.address.city', 'byPlace.home.address.city'])(
+    'takes %s by set(), alone, in an object, and beside others',
+    async (path) => {
+      const ways: ((doc: any, city: string) => unknown)[] = [
+        (doc, city) => doc.set(path, city),
+        (doc, city) => doc.set({ [path]: city }),
+        (doc, city) => doc.set({ name: 'Eve', [path]: city, email: secret('set@example.org') }),
+        (doc, city) => doc.$set({ [path]: city, [path.replace('address.city', 'encrypted_kms_key')]: [] }),
+      ]
+      for (const [index, set] of ways.entries()) {
+        const city = secret(`Paris, by way ${index}`)
+        const { _id } = await Owner.create({
+          name: 'Ada',
+          one: address(),
+          list: [address()],
+          byPlace: { home: address() },
+        })
+        const doc = await Owner.findById(_id)
+        await doc.decrypt()
+        await Promise.all([doc.one, doc.list[0], doc.byPlace.get('home')].map((each) => each.decrypt()))
+        set(doc, city)
+        await doc.save()
+        const stored = await Owner.findById(_id)
+        for (const [place, each] of Object.entries({
+          one: stored.one,
+          list: stored.list[0],
+          byPlace: stored.byPlace.get('home'),
+        }))
+          expect((await each.decrypt()).address.city).toBe(path.startsWith(place) ? city : 'London-W1')
+        if (index === 2) expect([stored.name, await stored.email]).toEqual(['Eve', 'set@example.org'])
+      }
+    },
+  )
+
+  test('that are opened on access gives those of a subdocument on load, and the other way round', async () => {
+    const eager = () => new Schema({}).plugin(kmsEncrypted, { provider, fields: { phone: String }, decrypt: 'onLoad' })
+    const lazy = () => new Schema({}).plugin(kmsEncrypted, { provider, fields: { phone: String } })
+    const Lazy = connection.model<any>(
+      'LazyOwner',
+      new Schema({ list: [eager()] }).plugin(kmsEncrypted, { provider, fields: { email: String } }),
+    ) as any
+    const Eager = connection.model<any>(
+      'EagerOwner',
+      new Schema({ list: [lazy()] }).plugin(kmsEncrypted, { provider, fields: { email: String }, decrypt: 'onLoad' }),
+    ) as any
+    const content = () => ({ email: secret('ada@example.org'), list: [{ phone: secret('+44 444 4444') }] })
+    for (const Each of [Lazy, Eager]) await Each.create(content())
+    const lazyOwner = await Lazy.findOne()
+    expect(lazyOwner.list[0].phone).toBe('+44 444 4444')
+    expect(lazyOwner.email).not.toBe('ada@example.org')
+    expect(await lazyOwner.email).toBe('ada@example.org')
+    const eagerOwner = await Eager.findOne()
+    expect(eagerOwner.email).toBe('ada@example.org')
+    expect(eagerOwner.list[0].phone).not.toBe('+44 444 4444')
+    expect(await eagerOwner.list[0].phone).toBe('+44 444 4444')
+  })
+
+  test('whose own and subdocuments’ fields are opened on access has no hook that looks at what was loaded', () => {
+    const names = (schema: any) => schema.s.hooks._posts.get('find') ?? []
+    expect(names(Person.schema)).toEqual([])
+    expect(names(Owner.schema)).toEqual([])
+  })
+})
+
 test.each([
   ['a single subdocument', (person: any) => person.profile, ['bio', 'motto']],
   ['an element of an array', (person: any) => person.contacts[0], ['phone', 'notes']],

@@ -1,3 +1,4 @@
+import type { Connection } from 'mongoose'
 import { OperationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { asStored, beforeCast, convertDocuments, whenSet } from '../mongoose/model'
@@ -154,10 +155,11 @@ function refusing(cursor: Plain, error: unknown): Plain {
 
 const gated = new WeakSet<AnyModel>()
 
-/** Has all that a model sends pass the gate of its collection, also where it is given another one later. */
-export function gateModel(model: AnyModel): void {
+/** Has all that a model sends pass the gate of its collection, also where it is given another one, or another connection, later. */
+export function gateModel(model: AnyModel, coverConnection: (connection: Connection) => void): void {
   if (gated.has(model)) return
   gated.add(model)
+  whenSet(model, 'db', coverConnection)
   whenSet(model, 'collection', (collection) => gateOf(collection).models.add(model))
   convertDocuments(model)
   // Mongoose leaves out of a filter what the schema does not know, such as the fields of a discriminator.

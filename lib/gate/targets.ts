@@ -1,4 +1,3 @@
-import { ConfigurationError } from '../errors'
 import { envelopeSubtype, parseReference } from '../format/envelope'
 import { fullPathOf } from '../mongoose/document'
 import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
@@ -11,7 +10,7 @@ import { currentTarget, type Target } from '../record/rings'
 import { type Job, prepare, seal } from '../record/sealing'
 import { encryptedPartsOf } from '../record/staging'
 import { Box } from '../schema/box'
-import type { Place } from '../schema/layout'
+import type { FieldHere, Place } from '../schema/layout'
 import type { Use } from '../schema/use'
 import { ownerUseOf } from '../schema/uses'
 import type { Slot } from './scan'
@@ -129,7 +128,7 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
   const { box, names, place } = slot
   const { use } = box
   const { host } = box.field
-  const { model, schema } = slotSchema(place, box)
+  const { model, schema, record } = slotSchema(place, box)
   const name = modelNameFor(box, model)
   const id = castId(model.schema, reached.id)
   const path = slot.path.slice(0, -1)
@@ -147,9 +146,8 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
     })
     return { ring, place: ring.identity.place }
   }
-  const ownerUse = ownerUseOf(model.schema, use)
-  if (!ownerUse)
-    throw new ConfigurationError('OPTION_INVALID', `${name}: dataKey: 'owner' needs a use of the plugin on the record.`)
+  // Looked for when the model was made.
+  const ownerUse = ownerUseOf(record, use) as Use
   const owner = identify(host, name, id)
   const ring = rawRing(raw, ownerUse, owner.name, () => {
     const keys = reached.stored?.[ownerUse.keyPath]
@@ -159,7 +157,7 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
 }
 
 /** The schema that the field of a slot is declared in. */
-export function slotSchema(place: Place, box: Box): { readonly schema: AnySchema; readonly model: AnyModel } {
+export function slotSchema(place: Place, box: Box): Pick<FieldHere, 'model' | 'schema' | 'record'> {
   return place.fields.find(({ field }) => field === box.field)!
 }
 

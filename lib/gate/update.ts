@@ -208,7 +208,7 @@ export function projectionFor({ slots }: Plan): Record<string, 1> {
   for (const { box, names, path, place } of slots) {
     const { use } = box
     const record = names.slice(0, -1)
-    const owner = use.byOwner ? ownerUseOf(slotSchema(place, box).model.schema, use) : undefined
+    const owner = use.byOwner ? ownerUseOf(slotSchema(place, box).record, use) : undefined
     if (owner) projection[owner.keyPath] = 1
     if (record.length > 0 && path.length > 1) projection[record[0] as string] = 1
     else if (!use.byOwner) projection[use.keyPath] = 1

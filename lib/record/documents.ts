@@ -26,7 +26,7 @@ import { openNow, readBox } from './opening'
  */
 export function extendDocuments(host: Host, schema: AnySchema): void {
   const own = host.mongoose.Document.prototype as unknown as Record<string, Method>
-  const add = (name: string, method: Method) => schema.method(name, method as never, { suppressWarning: true } as never)
+  const add = (name: string, method: Method) => addMethod(schema, name, method)
   for (const name of ['get', '$get']) {
     add(name, function get(this: Doc, path: unknown, ...rest: unknown[]) {
       const found = fieldFor(schemaOf(this), path)
@@ -34,11 +34,7 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
       return isWhole ? own[name]!.call(this, path, ...rest) : getWithin(this, found.field.name, path as string)
     })
   }
-  for (const name of ['set', '$set']) {
-    add(name, function set(this: Doc, path: unknown, value: unknown, ...rest: unknown[]) {
-      return setField(own[name]!, this, path, value, rest)
-    })
-  }
+  addSetters(host, schema)
   add(serialiser, function serialise(this: Doc, options?: Plain, json?: boolean) {
     return withoutFields(own[serialiser]!, this, options, json)
   })
@@ -57,39 +53,33 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   addDirty(host, schema)
 }
 
-/** Has `set()` of an owner lead into what is within an encrypted field of a subdocument, and past its wrapped keys. */
+/** Has `set()` lead into what is within an encrypted field, of a subdocument too, and past all wrapped keys. */
 export function addSetters(host: Host, schema: AnySchema): void {
   const own = host.mongoose.Document.prototype as unknown as Record<string, Method>
   for (const name of ['set', '$set']) {
-    const set = function setThrough(this: Doc, path: unknown, value: unknown, ...rest: unknown[]) {
-      return setThroughSubdocuments(own[name]!, this, path, value, rest)
-    }
-    schema.method(name, set as never, { suppressWarning: true } as never)
+    addMethod(schema, name, function set(this: Doc, path: unknown, value: unknown, ...rest: unknown[]) {
+      return setField(own[name]!, this, path, value, rest)
+    })
   }
 }
 
-function setThroughSubdocuments(own: Method, doc: Doc, path: unknown, value: unknown, rest: unknown[]): unknown {
-  if (typeof path !== 'string') {
-    if (typeof path !== 'object' || path === null || isDocument(path) || value)
-      return own.call(doc, path, value, ...rest)
-    const dotted = Object.keys(path).filter((key) => key.includes('.') && placeWithin(doc, key))
-    if (dotted.length === 0) return own.call(doc, path, value, ...rest)
-    own.call(doc, Object.fromEntries(Object.entries(path).filter(([key]) => !dotted.includes(key))), value, ...rest)
-    for (const key of dotted) doc.set(key, (path as Plain)[key])
-    return doc
-  }
-  const within = path.includes('.') ? placeWithin(doc, path) : undefined
-  if (!within) return own.call(doc, path, value, ...rest)
-  if (within.isKeys) return doc
-  const part = doc.get(within.record)
-  if (isDocument(part)) part.set(within.rest, value)
-  else own.call(doc, path, value, ...rest)
+function addMethod(schema: AnySchema, name: string, method: Method): void {
+  schema.method(name, method as never, { suppressWarning: true } as never)
+}
+
+/** What a path of an owner leads to within a subdocument of it. */
+function setInPart(own: Method, doc: Doc, path: string, value: unknown, rest: unknown[]): unknown {
+  const within = placeWithin(doc, path)
+  if (within?.isKeys) return doc
+  const part = within && doc.get(within.record)
+  if (!within || !isDocument(part)) return own.call(doc, path, value, ...rest)
+  part.set(within.rest, value)
   return doc
 }
 
 /** Whether a path of an owner leads to the wrapped keys of a subdocument, or below an encrypted field of it. */
 function placeWithin(doc: Doc, path: string) {
-  const location = follow(layoutFor(schemaOf(doc)), path)
+  const location = path.includes('.') ? follow(layoutFor(schemaOf(doc)), path) : undefined
   if (!location || location.segments.length < 2) return undefined
   const isKeys = location.place.keysOf.length > 0
   if (!isKeys && (location.place.fields.length === 0 || location.below.length === 0)) return undefined
@@ -111,7 +101,7 @@ function layoutFor(schema: AnySchema): Place {
 /** Has a save take a change within an encrypted value for one of the field. For whatever holds encrypted subdocuments, too. */
 export function addDirty(host: Host, schema: AnySchema): void {
   const { name, method } = revisedDirty(host.mongoose.Document.prototype as never, wholeFields)
-  schema.method(name, method as never, { suppressWarning: true } as never)
+  addMethod(schema, name, method as Method)
 }
 
 function wholeFields(doc: Doc, dirty: Dirty[]): Dirty[] {
@@ -167,29 +157,27 @@ function setField(own: Method, doc: Doc, path: unknown, value: unknown, rest: un
   // Whoever sets what a request brings must not be able to set these.
   if (isKeyPath(doc, path)) return doc
   const found = fieldFor(schemaOf(doc), path)
-  if (!found) return setThroughSubdocuments(own, doc, path, value, rest)
+  if (!found) return setInPart(own, doc, path, value, rest)
   refuseOdd(found.field, doc, value)
   if (!path.includes('.')) return own.call(doc, path, value, ...rest)
   setBelow(own, doc, found.field.name, path, value)
   return doc
 }
 
-/** An object of values may name paths below a field, which are no paths of the schema. */
+/** An object of values may name what are no paths of the schema: below a field, of the document or of a subdocument. */
 function setAll(own: Method, doc: Doc, values: unknown, value: unknown, rest: unknown[]): unknown {
   if (typeof values !== 'object' || values === null || isDocument(values) || value)
     return own.call(doc, values, value, ...rest)
-  const below: string[] = []
-  const left: string[] = []
+  const ours: string[] = []
   for (const [key, item] of Object.entries(values)) {
     const found = fieldFor(schemaOf(doc), key)
     if (found) refuseOdd(found.field, doc, item)
-    if (isKeyPath(doc, key)) left.push(key)
-    else if (found && key.includes('.')) below.push(key)
+    if (isKeyPath(doc, key) || (found && key.includes('.')) || placeWithin(doc, key)) ours.push(key)
   }
-  if (below.length + left.length === 0) return own.call(doc, values, value, ...rest)
-  const others = Object.entries(values).filter(([path]) => !below.includes(path) && !left.includes(path))
+  if (ours.length === 0) return own.call(doc, values, value, ...rest)
+  const others = Object.entries(values).filter(([key]) => !ours.includes(key))
   own.call(doc, Object.fromEntries(others), value, ...rest)
-  for (const path of below) doc.set(path, (values as Plain)[path])
+  for (const key of ours) doc.set(key, (values as Plain)[key])
   return doc
 }
 

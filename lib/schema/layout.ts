@@ -12,6 +12,8 @@ export interface FieldHere {
   readonly model: AnyModel
   /** The schema that it is a field of: that of the model, a discriminator or a subdocument. */
   readonly schema: AnySchema
+  /** The schema of the whole record: that of the model or a discriminator of it. */
+  readonly record: AnySchema
 }
 
 /**
@@ -87,7 +89,8 @@ export function fieldsBelow(place: Place, path: readonly string[] = []): { path:
 /** The layout of the documents that these models store, those of their discriminators among them. */
 export function layoutOf(models: Iterable<Pick<AnyModel, 'schema'>>): Place {
   const root = new Place()
-  for (const model of models) addSchema(root, model.schema, model as AnyModel, new Set())
+  for (const model of models)
+    addSchema(root, model.schema, { model: model as AnyModel, record: model.schema }, new Set())
   prune(root)
   return root
 }
@@ -102,10 +105,9 @@ export function isEncrypted(schema: AnySchema, seen: Set<AnySchema> = new Set())
   )
 }
 
-/** Whether documents of a schema hold anything whose key or context is given by a function of the record. */
-export function isCustom(schema: AnySchema): boolean {
-  const below = fieldsBelow(layoutOf([{ schema }]))
-  return below.some(({ place }) => place.fields.some(({ use }) => use.isCustom))
+/** Whether any field that documents of a schema hold is of such a use. */
+export function holdsUse(schema: AnySchema, is: (use: Use) => boolean): boolean {
+  return fieldsBelow(layoutOf([{ schema }])).some(({ place }) => place.fields.some(({ use }) => is(use)))
 }
 
 function holdsEncrypted(type: SchemaType, seen: Set<AnySchema>): boolean {
@@ -117,7 +119,12 @@ function holdsEncrypted(type: SchemaType, seen: Set<AnySchema>): boolean {
   return inner !== undefined && holdsEncrypted(inner, seen)
 }
 
-function addSchema(root: Place, schema: AnySchema, model: AnyModel, seen: ReadonlySet<AnySchema>): void {
+function addSchema(
+  root: Place,
+  schema: AnySchema,
+  of: Pick<FieldHere, 'model' | 'record'>,
+  seen: ReadonlySet<AnySchema>,
+): void {
   // A schema may hold itself; what is within is found at the first level, as deep as documents are looked at.
   if (seen.has(schema)) return
   const within = new Set(seen).add(schema)
@@ -136,28 +143,31 @@ function addSchema(root: Place, schema: AnySchema, model: AnyModel, seen: Readon
         place = child
       }
     }
-    addType(place, type, { model, schema }, within)
+    addType(place, type, { ...of, schema }, within)
   })
-  for (const own of discriminatorsOf(schema)) addSchema(root, own, model, within)
+  for (const own of discriminatorsOf(schema))
+    addSchema(root, own, schema === of.record ? { ...of, record: own } : of, within)
 }
 
 function addType(
   place: Place,
   type: SchemaType,
-  of: Pick<FieldHere, 'model' | 'schema'>,
+  of: Omit<FieldHere, 'field' | 'use'>,
   seen: ReadonlySet<AnySchema>,
 ): void {
   const encrypted = encryptedFieldOf(type)
   const use = keysUseOf(type)
-  if (encrypted && !place.fields.some(({ field }) => field === encrypted.field))
-    place.fields.push({ ...encrypted, ...of })
+  // The key of the owner may be another in each discriminator.
+  const isSame = ({ field, use, record }: FieldHere) =>
+    field === encrypted?.field && (!use.byOwner || record === of.record)
+  if (encrypted && !place.fields.some(isSame)) place.fields.push({ ...encrypted, ...of })
   if (use && !place.keysOf.includes(use)) place.keysOf.push(use)
   if (encrypted || use) return
   const schema = subschemaOf(type)
   const value = valueTypeOf(type)
   const element = elementOf(type)
   if (isArrayType(type)) place.isArray = true
-  if (schema) addSchema(place, schema, of.model, seen)
+  if (schema) addSchema(place, schema, of, seen)
   if (element) addType(place, element, of, seen)
   if (value) {
     place.any ??= new Place()

@@ -3,7 +3,7 @@ import { ConfigurationError } from '../errors'
 import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
 import { discriminatorsOf, elementOf, isArrayType, subschemaOf, valueTypeOf } from '../mongoose/schema'
 import type { Field } from './fields'
-import { fieldAt, layoutOf } from './layout'
+import { fieldAt, fieldsBelow, layoutOf } from './layout'
 import { encryptedFieldOf, keysUseOf } from './type'
 import type { Use } from './use'
 
@@ -52,6 +52,30 @@ export function checkModel(model: AnyModel): void {
   if (base) checkDiscriminator(base.schema, model.schema, model.modelName)
   checkIndexes(model)
   checkVirtuals(model)
+  checkOwners(base ?? model)
+}
+
+/** A subdocument under the key of its owner needs one there. */
+function checkOwners(model: AnyModel): void {
+  for (const { path, place } of fieldsBelow(layoutOf([model]))) {
+    const owners = new Map<Field, Use | undefined>()
+    for (const { field, use, record } of place.fields) {
+      if (!use.byOwner) continue
+      const owner = ownerUseOf(record, use)
+      if (owner && (owners.get(field) ?? owner) === owner) {
+        owners.set(field, owner)
+        continue
+      }
+      const named = use.name === undefined ? '' : ` of the name ${use.name}`
+      const fault = owner
+        ? `several discriminators hold it, each with a use of the plugin${named} of its own. Move the use to their base, or make a schema for each`
+        : `there is no use of the plugin${named} on the record that holds it. Add one, or give the subdocument a data key of its own`
+      throw new ConfigurationError(
+        'OPTION_INVALID',
+        `${model.modelName}: ${path.join('.')} is encrypted with dataKey: 'owner', and ${fault}.`,
+      )
+    }
+  }
 }
 
 /** Hooks of one major release of Mongoose are not called as those of another. */

@@ -6,7 +6,7 @@ import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument,
 import { afterExec, beforeBulkWrite } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
 import { decryptDocument, decryptRecords } from './record/decrypting'
-import { addDirty, addSetters, extendDocuments } from './record/documents'
+import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
 import { openOnLoad, readBox } from './record/opening'
 import { rememberContexts } from './record/rings'
 import { rotate } from './record/rotation'
@@ -161,6 +161,7 @@ function finishSchema(schema: AnySchema): void {
   if (usesOf(schema).length > 0) return
   addDirty(hostOf(schema), schema)
   addSetters(hostOf(schema), schema)
+  addClone(hostOf(schema), schema)
   if (schema.statics.decrypt === undefined) schema.static('decrypt', decryptAll as never)
 }
 

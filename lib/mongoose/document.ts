@@ -40,6 +40,16 @@ export function indexedPathOf(subdocument: Doc): string {
   return parent.$isSubdocument ? `${indexedPathOf(parent)}.${own}` : own
 }
 
+/**
+ * Has the copy of a subdocument look for its owner anew: Mongoose copies the one that it has remembered as well, and not as a document.
+ * `$__.ownerDocument`, `$__.fullPath`; `test/clones.test.ts`.
+ */
+export function forgetOwner(copy: Doc): void {
+  const { $__ } = copy as unknown as { $__: { ownerDocument?: unknown; fullPath?: unknown } }
+  delete $__.ownerDocument
+  delete $__.fullPath
+}
+
 function parentOf(subdocument: Doc): Doc {
   return (subdocument as unknown as { $parent(): Doc }).$parent()
 }
@@ -75,6 +85,20 @@ function collect(value: unknown, parts: Doc[]): void {
   if (isDocument(value)) parts.push(...partsOf(value))
   else if (Array.isArray(value)) for (const item of value) collect(item, parts)
   else if (value instanceof Map) for (const item of value.values()) collect(item, parts)
+}
+
+/** Tells the subdocuments in the maps of a copy under which key they stand: Mongoose's copy has `$*`. `$basePath`; `test/clones.test.ts`. */
+export function nameCopied(copy: Doc): void {
+  for (const part of partsOf(copy)) for (const path of holdingPaths(schemaOf(part))) nameByKey(rawValueAt(part, path))
+}
+
+function nameByKey(value: unknown): void {
+  if (Array.isArray(value)) for (const item of value) nameByKey(item)
+  if (!(value instanceof Map)) return
+  for (const [key, item] of value) {
+    const part = item as { $basePath?: string } | null | undefined
+    if (part?.$basePath?.endsWith('.$*')) part.$basePath = `${part.$basePath.slice(0, -2)}${key}`
+  }
 }
 
 const holding = new WeakMap<AnySchema, { readonly count: number; readonly paths: readonly string[] }>()

@@ -1,5 +1,14 @@
 import { RecordError } from '../errors'
-import { type Dirty, isInternalShape, rawValueAt, revisedDirty, serialiser, withTransform } from '../mongoose/document'
+import {
+  type Dirty,
+  forgetOwner,
+  isInternalShape,
+  nameCopied,
+  rawValueAt,
+  revisedDirty,
+  serialiser,
+  withTransform,
+} from '../mongoose/document'
 import {
   type AnySchema,
   type Doc,
@@ -19,6 +28,8 @@ import { encryptedFieldOf, keysUseOf, refuseOdd } from '../schema/type'
 import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
 import { recordName } from './identity'
 import { openNow, readBox } from './opening'
+import { rememberRings } from './rings'
+import { encryptedPartsOf } from './staging'
 
 /**
  * What documents do otherwise than Mongoose's own: paths below an encrypted field, what is shown of a document, and what a save
@@ -47,9 +58,7 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
     if (box instanceof Box) box.isUnsaved = false
     return own.unmarkModified!.call(this, path)
   })
-  add('$clone', function $clone(this: Doc) {
-    return cloneBoxes(own.$clone!.call(this) as Doc)
-  })
+  addClone(host, schema)
   addDirty(host, schema)
 }
 
@@ -75,6 +84,18 @@ function setInPart(own: Method, doc: Doc, path: string, value: unknown, rest: un
   if (!within || !isDocument(part)) return own.call(doc, path, value, ...rest)
   part.set(within.rest, value)
   return doc
+}
+
+/** Has a copy of a document keep what the document knows of where it is stored, whatever `_id` it is given. */
+export function addClone(host: Host, schema: AnySchema): void {
+  const own = host.mongoose.Document.prototype as unknown as Record<string, Method>
+  addMethod(schema, '$clone', function $clone(this: Doc) {
+    const clone = cloneBoxes(own.$clone!.call(this) as Doc)
+    if (clone.$isSubdocument) return clone
+    nameCopied(clone)
+    for (const part of encryptedPartsOf(clone)) rememberRings(part)
+    return clone
+  })
 }
 
 /** Whether a path of an owner leads to the wrapped keys of a subdocument, or below an encrypted field of it. */
@@ -262,6 +283,7 @@ function hide(doc: Doc, result: Plain): void {
 
 /** A clone has boxes of its own: Mongoose copies what it knows, and keeps other objects as they are. */
 function cloneBoxes(clone: Doc): Doc {
+  forgetOwner(clone)
   const values = valuesOf(clone)
   for (const { field, use } of fieldsOf(schemaOf(clone))) {
     const box = values[field.name]

@@ -76,6 +76,12 @@ export function rememberContexts(doc: Doc): void {
   }
 }
 
+/** Remembers the rings of a document as it is now: it may be given another `_id`. */
+export function rememberRings(doc: Doc): void {
+  if (idOf(doc) === undefined && !doc.$isSubdocument) return
+  for (const use of usesOf(schemaOf(doc))) if (!use.byOwner) ringsOf(doc, use)
+}
+
 function ringsOf(doc: Doc, use: Use): Rings {
   let byUse = rings.get(doc)
   if (!byUse) {

@@ -5,7 +5,7 @@ import { markSaved } from '../mongoose/document'
 import { isDocument, modelOf, ownerOf, type Plain, topOf, valuesOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { checkArrayFilters } from '../queries/arrayfilters'
-import { translateFilter } from '../queries/filter'
+import { checkFilter } from '../queries/filter'
 import { refreshFrom } from '../record/refreshing'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
@@ -74,9 +74,9 @@ export async function begin(bulk: Bulk, operation: Plain, index: number): Promis
       return { gate, operation: { insertOne: { ...body, document: content } }, sealed, matches: 0 }
     }
   }
-  const filter = translateFilter(gate.layout, body.filter, place) as Plain
+  checkFilter(gate.layout, body.filter, place)
   if (name === 'deleteOne' || name === 'deleteMany') return asItIs(0)
-  const begun = await beginUpdate(bulk, name, { ...body, filter }, place)
+  const begun = await beginUpdate(bulk, name, body, place)
   bulk.made.push(...madeBy(name, body))
   return begun
 }

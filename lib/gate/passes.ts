@@ -3,8 +3,8 @@ import { OperationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { asStored, beforeCast, convertDocuments, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
-import { checkPath, checkSort, translateFilter } from '../queries/filter'
-import { translatePipeline } from '../queries/pipeline'
+import { checkFilter, checkPath, checkSort } from '../queries/filter'
+import { checkPipeline } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
 import { learnDependencies } from '../record/context'
 import { usesOf } from '../schema/uses'
@@ -33,10 +33,8 @@ const passes: Record<string, Pass> = {
   },
   aggregate: (gate, [pipeline, ...rest]) => {
     const layoutOfOther = (name: string) => gate.layoutOfCollection(name)
-    return gate.native.aggregate(
-      translatePipeline(gate.layout, pipeline, layoutOfOther, gate.place('aggregate')),
-      ...rest,
-    )
+    checkPipeline(gate.layout, pipeline, layoutOfOther, gate.place('aggregate'))
+    return gate.native.aggregate(pipeline, ...rest)
   },
   deleteOne: (gate, [filter, options]) => {
     checkSort(gate.layout, options?.sort, gate.place('deleteOne'))
@@ -65,7 +63,8 @@ function refuseBulk(gate: Gate): never {
 }
 
 function condition(gate: Gate, method: string, filter: unknown): unknown {
-  return translateFilter(gate.layout, filter, gate.place(method))
+  checkFilter(gate.layout, filter, gate.place(method))
+  return filter
 }
 
 /** Filter and options of what reads records. */
@@ -139,7 +138,7 @@ export function checkOperation(model: AnyModel, body: unknown, place: string): u
   const { layout } = gateOf(model.collection)
   if (layout.isClear || typeof body !== 'object' || body === null) return body
   const { filter, update, replacement } = body as Plain
-  translateFilter(layout, filter, place)
+  checkFilter(layout, filter, place)
   refuseUnknown(layout, update, model.schema, place)
   const stored = { update: asStored(update), replacement: asStored(replacement) }
   if (stored.update !== update) return { ...body, update: stored.update }
@@ -167,7 +166,7 @@ export function gateModel(model: AnyModel, coverConnection: (connection: Connect
     const { layout } = gateOf(model.collection)
     if (layout.isClear) return
     const place = `${model.modelName}.${operation}()`
-    translateFilter(layout, filter, place)
+    checkFilter(layout, filter, place)
     refuseUnknown(layout, update, model.schema, place)
   })
 }

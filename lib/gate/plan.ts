@@ -2,7 +2,7 @@ import { OperationError } from '../errors'
 import type { AnySchema, Plain } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { discriminatorOf } from '../mongoose/schema'
-import { checkExpression, translateFilter } from '../queries/filter'
+import { checkExpression, checkFilter } from '../queries/filter'
 import { follow, type Place, step } from '../schema/layout'
 import { keysAssigned, type Slot, scanDocument, scanOperand } from './scan'
 
@@ -165,7 +165,7 @@ function refuseParts(root: Place, operator: string, path: string, value: unknown
 function checkPull(root: Place, path: string, condition: unknown, place: string): void {
   let at: Place | undefined = root
   for (const segment of path.split('.')) at = step(at, segment)
-  if (at !== undefined) translateFilter(at, condition, `${place} $pull ${path}`)
+  if (at !== undefined) checkFilter(at, condition, `${place} $pull ${path}`)
 }
 
 function planPipeline(root: Place, stages: readonly unknown[], place: string): Plan {

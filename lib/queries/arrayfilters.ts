@@ -1,5 +1,5 @@
 import { Place, step } from '../schema/layout'
-import { translateFilter } from './filter'
+import { checkFilter } from './filter'
 import { checkPath } from './paths'
 import { entriesOf, hasOperators, itemsOf } from './values'
 
@@ -17,7 +17,7 @@ export function checkArrayFilters(root: Place, update: unknown, arrayFilters: un
   // Without any element known, it is still looked for the values of encrypted fields.
   for (const elements of [new Place(), ...elementsOf(root, update)]) {
     for (const filter of filters) {
-      translateFilter(elements, filter, named)
+      checkFilter(elements, filter, named)
       checkKeys(elements, filter, named)
     }
   }

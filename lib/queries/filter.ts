@@ -5,11 +5,11 @@ import { evaluate } from './expression'
 import { checkJsonSchema } from './jsonschema'
 import { refused, refusedBox, refusedKeys } from './refusals'
 import { checkCode, type Scope, scopeOf, type Variables } from './scope'
-import { entriesOf, hasOperators, itemsOf, mapEntries, mapItems } from './values'
+import { entriesOf, hasOperators, itemsOf } from './values'
 
 /**
  * The room of what is asked of MongoDB. Comes in: a filter, projection, sort or pipeline, and the layout of the collection it is for.
- * Goes out: what to send instead, or an error. Keeps invariant 3: whether an encrypted field is there can be asked; what it holds
+ * Goes out: an error, or nothing; of a projection, what to send instead. Keeps invariant 3: whether an encrypted field is there can be asked; what it holds
  * cannot, and is never sent.
  */
 
@@ -25,94 +25,67 @@ interface Part {
 }
 
 /**
- * Translates a filter into what can be sent.
+ * Refuses a filter that compares an encrypted field, at whatever depth.
  *
  * @param place names the operation for messages, such as `User.find()`
  * @param variables those of a `$lookup` around, for `$expr`
- * @returns the same object where nothing has to change
- * @throws {OperationError} QUERY_REFUSED when it compares an encrypted field, at whatever depth
+ * @throws {OperationError} QUERY_REFUSED
  */
-export function translateFilter(root: Place, filter: unknown, place: string, variables?: Variables): unknown {
-  return translatePart({ scope: scopeOf(root, place, variables), at: root, path: '' }, filter)
+export function checkFilter(root: Place, filter: unknown, place: string, variables?: Variables): void {
+  checkPart({ scope: scopeOf(root, place, variables), at: root, path: '' }, filter)
 }
 
-function translatePart(part: Part, filter: unknown): unknown {
+function checkPart(part: Part, filter: unknown): void {
   if (filter instanceof Box) throw refusedBox(part.scope.place, part.path)
-  const items = itemsOf(filter)
-  if (items) return mapItems(filter, items, (item) => translatePart(part, item))
-  const entries = entriesOf(filter)
-  return entries ? mapEntries(filter, entries, (key, value) => translateEntry(part, key, value)) : filter
+  for (const item of itemsOf(filter) ?? []) checkPart(part, item)
+  for (const [key, value] of entriesOf(filter) ?? []) checkEntry(part, key, value)
 }
 
-function translateEntry(part: Part, key: string, value: unknown): unknown {
-  const { scope, at, path } = part
-  switch (key) {
-    case '$and':
-    case '$or':
-    case '$nor':
-      return translateAlternatives(part, value)
-    case '$expr':
-      evaluate(scope, value)
-      return value
-    case '$jsonSchema':
-      checkContents(scope.place, undefined, path, value)
-      checkJsonSchema(at, value, scope.place, path)
-      return value
-    case '$where':
-      checkCode(scope.record, value, scope.place)
-      return value
-  }
-  if (key.startsWith('$')) return translateOperator(part, key, value)
+function checkEntry(part: Part, key: string, value: unknown): void {
+  const { scope, path } = part
+  if (key === '$and' || key === '$or' || key === '$nor') {
+    // MongoDB takes lists alone; what would be refused there has been sent by then.
+    for (const [, inner] of entriesOf(value) ?? []) checkPart(part, inner)
+    checkPart(part, value)
+  } else if (key === '$expr') evaluate(scope, value)
+  else if (key === '$jsonSchema') {
+    checkContents(scope.place, undefined, path, value)
+    checkJsonSchema(part.at, value, scope.place, path)
+  } else if (key === '$where') checkCode(scope.record, value, scope.place)
+  else if (key.startsWith('$')) checkOperator(part, key, value)
+  else checkCondition(part, key, value)
+}
+
+/** What is asked of a path. */
+function checkCondition({ scope, at, path }: Part, key: string, condition: unknown): void {
   const location = follow(at, key)
   const full = joined(path, key)
-  if (location?.place.fields.length) return translateFieldCondition(scope, full, value, location.below.length > 0)
-  if (location?.place.keysOf.length) {
-    if (!asksForPresence(value)) throw refusedKeys(scope.place, full)
-    return value
-  }
-  if (location) return translateCondition({ scope, at: location.place, path: full }, value)
-  checkContents(scope.place, undefined, full, value)
-  return value
-}
-
-/** MongoDB takes lists alone; what would be refused there has been sent by then. */
-function translateAlternatives(part: Part, value: unknown): unknown {
-  const entries = entriesOf(value)
-  for (const [, inner] of entries ?? []) translatePart(part, inner)
-  return translatePart(part, value)
+  if (location?.place.fields.length) checkFieldCondition(scope, full, condition, location.below.length > 0)
+  else if (location?.place.keysOf.length) {
+    if (!asksForPresence(condition)) throw refusedKeys(scope.place, full)
+  } else if (location) checkPartCondition({ scope, at: location.place, path: full }, condition)
+  else checkContents(scope.place, undefined, full, condition)
 }
 
 /** The one condition on what an encrypted field holds that MongoDB can answer is whether it holds anything. */
-function translateFieldCondition({ place }: Scope, path: string, condition: unknown, isBelow: boolean): unknown {
+function checkFieldCondition({ place }: Scope, path: string, condition: unknown, isBelow: boolean): void {
   if (condition instanceof Box) throw refusedBox(place, path)
   if (isBelow || !asksForPresence(condition)) throw refused(place, path)
-  return condition
 }
 
 /** A condition on an object or array that holds encrypted fields. */
-function translateCondition(part: Part, condition: unknown): unknown {
+function checkPartCondition(part: Part, condition: unknown): void {
   const entries = entriesOf(condition)
-  if (entries && hasOperators(entries)) {
-    return mapEntries(condition, entries, (operator, operand) => translateOperator(part, operator, operand))
-  }
-  checkContents(part.scope.place, part.at, part.path, condition)
-  return condition
+  if (!entries || !hasOperators(entries)) checkContents(part.scope.place, part.at, part.path, condition)
+  else for (const [operator, operand] of entries) checkOperator(part, operator, operand)
 }
 
-function translateOperator(part: Part, operator: string, operand: unknown): unknown {
-  switch (operator) {
-    case '$elemMatch':
-      return translatePart(part, operand)
-    case '$not':
-      return translateCondition(part, operand)
-    case '$all': {
-      const items = itemsOf(operand)
-      return items ? mapItems(operand, items, (item) => translateCondition(part, item)) : operand
-    }
-  }
-  if (!operator.startsWith('$')) return translateEntry(part, operator, operand)
-  checkContents(part.scope.place, part.at, part.path, operand)
-  return operand
+function checkOperator(part: Part, operator: string, operand: unknown): void {
+  if (operator === '$elemMatch') checkPart(part, operand)
+  else if (operator === '$not') checkPartCondition(part, operand)
+  else if (operator === '$all') for (const item of itemsOf(operand) ?? []) checkPartCondition(part, item)
+  else if (!operator.startsWith('$')) checkEntry(part, operator, operand)
+  else checkContents(part.scope.place, part.at, part.path, operand)
 }
 
 /** The types that an encrypted field is stored as, by name and number. */

@@ -3,7 +3,7 @@ import { OperationError } from '../errors'
 import { fieldsBelow, follow, type Location, type Place } from '../schema/layout'
 import type { Use } from '../schema/use'
 import { evaluate } from './expression'
-import { translateFilter } from './filter'
+import { checkFilter } from './filter'
 import { scopeOf } from './scope'
 import { entriesOf, hasOperators, isOff, isSwitch, itemsOf, optionsOf, pathsIn } from './values'
 
@@ -70,9 +70,8 @@ function translateEntry(
   }
   const { $elemMatch, ...others } = optionsOf(value)
   evaluate(scopeOf(root, place), others)
-  if ($elemMatch === undefined || !location) return [key, value]
-  const filter = translateFilter(location.place, $elemMatch, place)
-  return [key, filter === $elemMatch ? value : { ...others, $elemMatch: filter }]
+  if ($elemMatch !== undefined && location) checkFilter(location.place, $elemMatch, place)
+  return [key, value]
 }
 
 /** What must be loaded with what stands at a location: it is in the same record, or in the one around. */

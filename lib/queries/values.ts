@@ -61,19 +61,3 @@ export function isSwitch(value: unknown): boolean {
 export function isOff(value: unknown): boolean {
   return isSwitch(value) && Number(value) === 0
 }
-
-/** The same array where nothing in it changes, else a new one. */
-export function mapItems(given: unknown, items: readonly unknown[], change: (item: unknown) => unknown): unknown {
-  const changed = items.map(change)
-  return changed.every((item, index) => item === items[index]) ? given : changed
-}
-
-/** The same object where nothing in it changes, else a new one. */
-export function mapEntries(
-  given: unknown,
-  entries: readonly [string, unknown][],
-  change: (key: string, value: unknown) => unknown,
-): unknown {
-  const changed = entries.map(([key, value]): [string, unknown] => [key, change(key, value)])
-  return changed.every(([, value], index) => value === entries[index]?.[1]) ? given : Object.fromEntries(changed)
-}

@@ -1,4 +1,4 @@
-import { translatePipeline } from '../../lib/queries/pipeline'
+import { checkPipeline } from '../../lib/queries/pipeline'
 import { Box } from '../../lib/schema/box'
 import { layoutOf, Place } from '../../lib/schema/layout'
 import { branch, encrypted, Filter, modelOf, odd, refusal, root, value } from './layouts'
@@ -9,7 +9,7 @@ const other = layoutOf([
 const { field, use } = root.children.get('email')!.fields[0]!
 const rootOf = (collection: string) => ({ users: root, others: other })[collection]
 const place = 'User.aggregate()'
-const translate = (pipeline: unknown, from: Place = root) => translatePipeline(from, pipeline, rootOf, place)
+const check = (pipeline: unknown, from: Place = root) => checkPipeline(from, pipeline, rootOf, place)
 
 const asked = (path: string) => ({ $match: { [path]: value } })
 const joinUsers = { $lookup: { from: 'users', localField: 'friend', foreignField: '_id', as: 'user' } }
@@ -334,7 +334,7 @@ const refusals: [string, unknown[], string][] = [
 ]
 
 test.each(refusals)('refused: %s', (_name, pipeline, path) => {
-  expect(refusal(() => translate(pipeline))).toContain(`: ${path}`)
+  expect(refusal(() => check(pipeline))).toContain(`: ${path}`)
 })
 
 test.each<[string, unknown[]]>([
@@ -475,8 +475,8 @@ test.each<[string, unknown[]]>([
     ],
   ],
   ['stages of nobody', [{ $indexStats: {} }, { $tomorrow: { by: '$name' } }, { constructor: 1 }, {}]],
-])('allowed, and sent as it is: %s', (_name, pipeline) => {
-  expect(translate(pipeline)).toBe(pipeline)
+])('allowed: %s', (_name, pipeline) => {
+  expect(check(pipeline)).toBeUndefined()
 })
 
 test.each<[string, object]>([
@@ -487,19 +487,19 @@ test.each<[string, object]>([
   ['$merge with a database', { $merge: { into: { db: 'x', coll: 'others' } } }],
   ['$out in $facet', { $facet: { a: [{ $out: 'users' }] } }],
 ])('refused: %s to records with encrypted fields', (_name, stage) => {
-  expect(refusal(() => translate([{ $group: { _id: '$name' } }, stage]), 'WRITE_REFUSED')).toMatch(/users|others/)
-  refusal(() => translate([stage], new Place()), 'WRITE_REFUSED')
+  expect(refusal(() => check([{ $group: { _id: '$name' } }, stage]), 'WRITE_REFUSED')).toMatch(/users|others/)
+  refusal(() => check([stage], new Place()), 'WRITE_REFUSED')
 })
 
 test('a collection in the clear reaches others', () => {
-  refusal(() => translate([joinUsers, asked('user.email')], new Place()))
+  refusal(() => check([joinUsers, asked('user.email')], new Place()))
   const pipeline = [asked('email'), joinUsers, { $project: { email: 1 } }]
-  expect(translate(pipeline, new Place())).toBe(pipeline)
+  expect(check(pipeline, new Place())).toBeUndefined()
 })
 
 test('the layout of a collection stays as it is', () => {
   const before = JSON.stringify([...layoutPaths(root)])
-  translate([
+  check([
     { $set: { 'contacts.x': '$$ROOT', name: '$one', 'byName.x': 1 } },
     { $unset: ['one', 'nested.deep'] },
     { $unionWith: 'others' },
@@ -524,12 +524,12 @@ test.each(stages.split(' '))('%s takes anything', (stage) => {
       { [stage]: { a: each } },
       { [stage]: { as: each, let: each, pipeline: each, output: each } },
     ]
-    expect(translate(pipeline)).toBe(pipeline)
+    expect(check(pipeline)).toBeUndefined()
   }
 })
 
 test.each(odd.map((each) => [each]))('%p is taken for what it is', (each) => {
-  expect(translate(each)).toBe(each)
+  expect(check(each)).toBeUndefined()
   const pipeline = [each]
-  expect(translate(pipeline)).toBe(pipeline)
+  expect(check(pipeline)).toBeUndefined()
 })

@@ -1,5 +1,5 @@
 import mongoose from 'mongoose'
-import { entriesOf, isOff, isSwitch, itemsOf, mapEntries, mapItems, pathsIn } from '../../lib/queries/values'
+import { entriesOf, isOff, isSwitch, itemsOf, pathsIn } from '../../lib/queries/values'
 import { Filter } from './layouts'
 
 const { Binary, Decimal128, Double, Int32, Long, ObjectId } = mongoose.mongo
@@ -38,22 +38,6 @@ test('what is one value is not', () => {
   for (const value of [...values, new ObjectId(), new Binary(Buffer.from('a')), Long.fromNumber(1)]) {
     expect(entriesOf(value)).toBeUndefined()
     expect(itemsOf(value)).toBeUndefined()
-  }
-})
-
-test('a value that changes is replaced, with what is around it', () => {
-  const items = [1, 2]
-  expect(mapItems(items, items, (item) => item)).toBe(items)
-  expect(mapItems(items, items, (item) => (item === 2 ? 3 : item))).toEqual([1, 3])
-  expect(items).toEqual([1, 2])
-  for (const object of [{ a: 1, b: 2 }, new Filter({ a: 1, b: 2 }), new Map(Object.entries({ a: 1, b: 2 }))]) {
-    expect(mapEntries(object, entriesOf(object)!, (_key, value) => value)).toBe(object)
-    const changed = mapEntries(object, entriesOf(object)!, (key, value) => (key === 'b' ? 3 : value))
-    expect(changed).toEqual({ a: 1, b: 3 })
-    expect(entriesOf(object)).toEqual([
-      ['a', 1],
-      ['b', 2],
-    ])
   }
 })
 

@@ -19,38 +19,42 @@ import { updateOne } from './update'
 /** What gives a cursor or a bulk at once, and thus must throw at once. */
 const synchronous = new Set(['find', 'aggregate', 'initializeOrderedBulkOp', 'initializeUnorderedBulkOp'])
 
-type Pass = (gate: Gate, args: any[]) => any
+/** What a method does, by the name that it is called by. */
+type Pass = (gate: Gate, args: any[], method: keyof Native) => any
+
+const reading: Pass = (gate, [filter, options, ...rest], method) =>
+  gate.native[method](checked(gate, method, filter), withProjection(gate, method, options), ...rest)
+
+const filtering: Pass = (gate, [filter, ...rest], method) => gate.native[method](checked(gate, method, filter), ...rest)
+
+const updating: Pass = (gate, args, method) => updateOne(gate, requestOf(gate, method, args))
 
 const passes: Record<string, Pass> = {
-  find: (gate, [filter, options, ...rest]) => gate.native.find(...read(gate, 'find', filter, options), ...rest),
-  findOne: (gate, [filter, options, ...rest]) =>
-    gate.native.findOne(...read(gate, 'findOne', filter, options), ...rest),
-  countDocuments: (gate, [filter, ...rest]) =>
-    gate.native.countDocuments(condition(gate, 'countDocuments', filter), ...rest),
-  distinct: (gate, [path, filter, ...rest]) => {
-    checkPath(gate.layout, path, gate.place('distinct'))
-    return gate.native.distinct(path, condition(gate, 'distinct', filter), ...rest)
+  find: reading,
+  findOne: reading,
+  findOneAndDelete: reading,
+  countDocuments: filtering,
+  deleteMany: filtering,
+  deleteOne: (gate, args, method) => {
+    checkSort(gate.layout, args[1]?.sort, gate.place(method))
+    return filtering(gate, args, method)
   },
-  aggregate: (gate, [pipeline, ...rest]) => {
-    const layoutOfOther = (name: string) => gate.layoutOfCollection(name)
-    checkPipeline(gate.layout, pipeline, layoutOfOther, gate.place('aggregate'))
+  distinct: (gate, [path, filter, ...rest], method) => {
+    checkPath(gate.layout, path, gate.place(method))
+    return gate.native.distinct(path, checked(gate, method, filter), ...rest)
+  },
+  aggregate: (gate, [pipeline, ...rest], method) => {
+    checkPipeline(gate.layout, pipeline, (name) => gate.layoutOfCollection(name), gate.place(method))
     return gate.native.aggregate(pipeline, ...rest)
   },
-  deleteOne: (gate, [filter, options]) => {
-    checkSort(gate.layout, options?.sort, gate.place('deleteOne'))
-    return gate.native.deleteOne(condition(gate, 'deleteOne', filter), options)
-  },
-  deleteMany: (gate, [filter, options]) => gate.native.deleteMany(condition(gate, 'deleteMany', filter), options),
-  findOneAndDelete: (gate, [filter, options]) =>
-    gate.native.findOneAndDelete(...read(gate, 'findOneAndDelete', filter, options)),
   insertOne: (gate, [document, options]) => insertOne(gate, document, options),
   insertMany: (gate, [documents, options]) => insertMany(gate, documents, options),
   bulkWrite: (gate, [operations, options]) => bulkWrite(gate, operations, options),
-  updateMany: (gate, args) => updateMany(gate, requestOf(gate, 'updateMany', args)),
-  updateOne: (gate, args) => updateOne(gate, requestOf(gate, 'updateOne', args)),
-  replaceOne: (gate, args) => updateOne(gate, requestOf(gate, 'replaceOne', args)),
-  findOneAndUpdate: (gate, args) => updateOne(gate, requestOf(gate, 'findOneAndUpdate', args)),
-  findOneAndReplace: (gate, args) => updateOne(gate, requestOf(gate, 'findOneAndReplace', args)),
+  updateMany: (gate, args, method) => updateMany(gate, requestOf(gate, method, args)),
+  updateOne: updating,
+  replaceOne: updating,
+  findOneAndUpdate: updating,
+  findOneAndReplace: updating,
   initializeOrderedBulkOp: refuseBulk,
   initializeUnorderedBulkOp: refuseBulk,
 }
@@ -62,14 +66,10 @@ function refuseBulk(gate: Gate): never {
   )
 }
 
-function condition(gate: Gate, method: string, filter: unknown): unknown {
+/** The filter, once it is checked. */
+function checked(gate: Gate, method: string, filter: unknown): unknown {
   checkFilter(gate.layout, filter, gate.place(method))
   return filter
-}
-
-/** Filter and options of what reads records. */
-function read(gate: Gate, method: string, filter: unknown, options: Plain | undefined): [unknown, Plain | undefined] {
-  return [condition(gate, method, filter), withProjection(gate, method, options)]
 }
 
 function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
@@ -88,7 +88,7 @@ function requestOf(gate: Gate, method: keyof Native, [filter, update, given]: an
   checkArrayFilters(gate.layout, update, options.arrayFilters, place)
   return {
     method,
-    filter: (condition(gate, method, filter) ?? {}) as Plain,
+    filter: (checked(gate, method, filter) ?? {}) as Plain,
     update,
     options,
     send: (where: Plain, sent: unknown, how: Plain) => gate.native[method](where, sent, how),
@@ -108,10 +108,11 @@ function wrap(collection: Collection): Gate {
     collection[name] = (...args: any[]) => {
       // What is aggregated may lead to or come from another collection.
       if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
+      const run = () => pass(gate, args, name as keyof Native)
       // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
-      if (!synchronous.has(name)) return Promise.resolve().then(() => pass(gate, args))
+      if (!synchronous.has(name)) return Promise.resolve().then(run)
       try {
-        return pass(gate, args)
+        return run()
       } catch (error) {
         if (name !== 'aggregate') throw error
         // A cursor that says it when it is read: nobody waits for what Mongoose 8 calls this from.

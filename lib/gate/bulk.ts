@@ -6,11 +6,12 @@ import { isDocument, modelOf, ownerOf, type Plain, topOf, valuesOf } from '../mo
 import { isPlainObject } from '../mongoose/plain'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkFilter } from '../queries/filter'
+import { allInOrder } from '../record/outcomes'
 import { refreshFrom } from '../record/refreshing'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
 import type { Gate } from './gate'
-import { beginInsertion, insertedIn, prepareInOrder } from './insert'
+import { beginInsertion, insertedIn } from './insert'
 import type { Plan } from './plan'
 import { type Request, sessionOnly } from './request'
 import { type Aimed, fill, type RawRings, ringName, type Sealed } from './targets'
@@ -50,7 +51,7 @@ export async function bulkWrite(gate: Gate, operations: readonly Plain[], option
   const bulk: Bulk = { gate, options, raw: new Map(), made: [] }
   const begun: Begun[] = []
   for (const [index, operation] of operations.entries()) begun.push(await begin(bulk, operation, index))
-  const prepared = await prepareInOrder(begun, (encrypt) => encrypt())
+  const prepared = await allInOrder(begun.map((encrypt) => encrypt()))
   return sendBulk(prepared, options, (sent) => gate.native.bulkWrite(sent, options))
 }
 

@@ -1,9 +1,9 @@
 import type { Connection } from 'mongoose'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { whenSet } from '../mongoose/model'
+import { allInOrder } from '../record/outcomes'
 import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
 import type { Gate } from './gate'
-import { prepareInOrder } from './insert'
 import { checkOperation, gateOf } from './passes'
 
 const covered = new WeakSet<object>()
@@ -41,7 +41,7 @@ function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[
       const encrypt = await begin(bulk, { [name]: body }, index)
       begun.push(async () => named(namespace, name, await encrypt()))
     }
-    const prepared = await prepareInOrder(begun, (encrypt) => encrypt())
+    const prepared = await allInOrder(begun.map((encrypt) => encrypt()))
     return sendBulk(prepared, options, (operations) => native.call(client, operations, options))
   }
 }

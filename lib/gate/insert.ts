@@ -1,5 +1,6 @@
 import type { ClientSession } from 'mongoose'
 import type { Plain } from '../mongoose/host'
+import { allInOrder } from '../record/outcomes'
 import type { Gate } from './gate'
 import { type Slot, scanDocument } from './scan'
 import { aim, fill, type RawRings, type Sealed } from './targets'
@@ -42,7 +43,7 @@ export async function insertOne(gate: Gate, document: unknown, options: Plain = 
 
 /** Inserts many documents: none is sent before all are encrypted. */
 export async function insertMany(gate: Gate, documents: readonly unknown[], options: Plain = {}): Promise<unknown> {
-  const insertions = await prepareInOrder(documents, (document) => prepareInsertion(gate, document, 'insertMany'))
+  const insertions = await allInOrder(documents.map((document) => prepareInsertion(gate, document, 'insertMany')))
   const session = options.session as ClientSession | undefined
   try {
     const result = await gate.native.insertMany(
@@ -57,18 +58,6 @@ export async function insertMany(gate: Gate, documents: readonly unknown[], opti
     }
     throw error
   }
-}
-
-/** Prepares all, side by side, and throws the error of the first that fails: after the others, none of which is left unawaited. */
-export async function prepareInOrder<T, R>(
-  items: readonly T[],
-  prepare: (item: T, index: number) => Promise<R>,
-): Promise<R[]> {
-  const outcomes = await Promise.allSettled(items.map(prepare))
-  return outcomes.map((outcome) => {
-    if (outcome.status === 'rejected') throw outcome.reason
-    return outcome.value
-  })
 }
 
 /** The positions of those that were written nevertheless, told by the error of a bulk write. */

@@ -3,10 +3,10 @@ import { OperationError } from '../errors'
 import { bytesOf } from '../format/entry'
 import type { Plain } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
+import { allInOrder } from '../record/outcomes'
 import { tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
-import { prepareInOrder } from './insert'
 import { type Request, type Sending, sessionOnly, withoutUndefined } from './request'
 import type { Sealed } from './targets'
 import { settle } from './tie'
@@ -67,7 +67,7 @@ async function updateBatch(gate: Gate, request: Request, records: readonly Plain
   const { options } = request
   let prepared: Prepared[]
   try {
-    prepared = await prepareInOrder(records, (record) => prepareRecord(gate, request, record))
+    prepared = await allInOrder(records.map((record) => prepareRecord(gate, request, record)))
   } catch (error) {
     if (options.ordered !== false) return fail(gate, progress, undefined, error)
     // One that cannot be had must not keep back the others.

@@ -6,6 +6,7 @@ import { usesOf } from '../schema/uses'
 import { pathWithin, storedOf } from './fetching'
 import { nameOf } from './identity'
 import { openDocument, plainFieldsOf } from './opening'
+import { allInOrder } from './outcomes'
 import { encryptedPartsOf } from './staging'
 
 /** What `decrypt()` of a document gives: the plain values of its fields. */
@@ -17,11 +18,7 @@ export async function decryptDocument(doc: Doc): Promise<Plain> {
 /** What `Model.decrypt()` gives: of documents their fields, of lean objects copies with the values in place. */
 export async function decryptRecords(model: AnyModel, records: unknown): Promise<unknown> {
   if (!Array.isArray(records)) return decryptRecord(model, records)
-  const outcomes = await Promise.allSettled(records.map((record) => decryptRecord(model, record)))
-  return outcomes.map((outcome) => {
-    if (outcome.status === 'rejected') throw outcome.reason
-    return outcome.value
-  })
+  return allInOrder(records.map((record) => decryptRecord(model, record)))
 }
 
 async function decryptRecord(model: AnyModel, record: unknown): Promise<unknown> {
@@ -42,8 +39,7 @@ async function decryptLean(model: AnyModel, lean: Plain): Promise<Plain> {
   const doc = (model as unknown as { hydrate(values: Plain): Doc }).hydrate(lean)
   const parts = encryptedPartsOf(doc)
   for (const part of parts) checkKeys(model, part, storedOf(part, lean))
-  const outcomes = await Promise.allSettled(parts.map(openDocument))
-  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  await allInOrder(parts.map(openDocument))
   let result: any = lean
   for (const part of parts) result = withValueAt(result, pathWithin(part), opened(storedOf(part, result), part))
   return result

@@ -6,6 +6,7 @@ import { Box } from '../schema/box'
 import { fieldsOf } from '../schema/uses'
 import { recordName } from './identity'
 import { LockedValue } from './locked'
+import { allInOrder } from './outcomes'
 import type { OpenKey } from './ring'
 import { type Target, targetOf } from './rings'
 
@@ -62,11 +63,9 @@ export function openNow(box: Box): boolean {
   return key !== undefined
 }
 
-/** Opens all fields of a document, and of its subdocuments if asked; the first that fails is thrown, after all were tried. */
+/** Opens all fields of a document; the error of the first that fails is thrown, after all were tried. */
 export async function openDocument(doc: Doc): Promise<void> {
-  const outcomes = await Promise.allSettled(boxesOf(doc).map(openBox))
-  const failed = outcomes.find((outcome) => outcome.status === 'rejected')
-  if (failed) throw failed.reason
+  await allInOrder(boxesOf(doc).map(openBox))
 }
 
 /** The same where a record that cannot be opened must not break the find: its fields say why when they are read. */

@@ -3,6 +3,7 @@ import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
 import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import { openBox, placeOf } from './opening'
+import { allInOrder } from './outcomes'
 import type { KeyRing, OpenKey } from './ring'
 import { loadedTarget, type Target, targetOf } from './rings'
 
@@ -39,12 +40,10 @@ export async function prepare(jobs: readonly Job[]): Promise<Writers> {
     if (lacking.length === 0) return writers
     for (const { box, target } of lacking) refuseLocked(box, target)
     const rings = [...new Set(lacking.map(({ target }) => target.ring))]
-    const outcomes = await Promise.allSettled([
+    await allInOrder([
       ...lacking.map(({ box }) => openBox(box)),
       ...rings.map(async (ring) => void writers.set(ring, await ring.writer())),
     ])
-    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
-    if (failed) throw failed.reason
   }
 }
 

@@ -3,7 +3,7 @@ import type { AnySchema, Plain } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { discriminatorOf } from '../mongoose/schema'
 import { checkExpression, checkFilter } from '../queries/filter'
-import { follow, type Place, step } from '../schema/layout'
+import { follow, type Place } from '../schema/layout'
 import { keysAssigned, type Slot, scanDocument, scanOperand } from './scan'
 
 /** An update as it can be sent once its slots are filled. */
@@ -146,26 +146,21 @@ function checkTarget(root: Place, operator: string, path: string, place: string)
 function refuseIdentity(root: Place, path: string, place: string): void {
   const segments = path.split('.')
   if (segments.length < 2 || segments.at(-1) !== '_id') return
-  let at: Place | undefined = root
-  for (const segment of segments.slice(0, -1)) at = step(at, segment)
-  const isEncrypted = at !== undefined && [...at.children.values()].some(({ fields }) => fields.length > 0)
-  if (isEncrypted)
+  const beside = follow(root, segments.slice(0, -1))?.place.children.values() ?? []
+  if ([...beside].some(({ fields }) => fields.length > 0))
     throw refused(place, '$set', path, 'the fields beside it are bound to it. Replace the subdocument as a whole.')
 }
 
 /** `$max`, `$pullAll` and their like would send a whole subdocument as it is. */
 function refuseParts(root: Place, operator: string, path: string, value: unknown, place: string): void {
   if (operator === '$unset' || typeof value !== 'object' || value === null) return
-  let at: Place | undefined = root
-  for (const segment of path.split('.')) at = step(at, segment)
-  if (at === undefined || at.isClear || Object.keys(value).length === 0) return
+  if (!follow(root, path) || Object.keys(value).length === 0) return
   throw refused(place, operator, path, 'the operator cannot work on it. Load the record, change the value and save it.')
 }
 
 function checkPull(root: Place, path: string, condition: unknown, place: string): void {
-  let at: Place | undefined = root
-  for (const segment of path.split('.')) at = step(at, segment)
-  if (at !== undefined) checkFilter(at, condition, `${place} $pull ${path}`)
+  const at = follow(root, path)?.place
+  if (at) checkFilter(at, condition, `${place} $pull ${path}`)
 }
 
 function planPipeline(root: Place, stages: readonly unknown[], place: string): Plan {

@@ -82,6 +82,12 @@ export function isDocument(value: unknown): value is Doc {
   return '$__' in value && typeof (value as { $set?: unknown }).$set === 'function'
 }
 
+/** Puts another method in the place of one. Not enumerable, as those of classes are. */
+export function replaceMethod(holder: object, name: string, make: (original: Method) => Method): void {
+  const value = make((holder as Plain)[name])
+  Object.defineProperty(holder, name, { configurable: true, writable: true, value })
+}
+
 /** The schema that a document was made with. */
 export function schemaOf(doc: Doc): AnySchema {
   return (

@@ -1,4 +1,4 @@
-import { type AnyModel, type Doc, isDocument, type Method, type Plain } from './host'
+import { type AnyModel, type Doc, isDocument, type Method, type Plain, replaceMethod } from './host'
 import { isPlainObject } from './plain'
 import { discriminatorOf } from './schema'
 
@@ -51,31 +51,23 @@ export function beforeBulkWrite(
 
 /** Has something done with what queries of a model give, before the application has it. `exec` of `Model.Query`; `loading.test`. */
 export function afterExec(model: AnyModel, look: (result: unknown) => Promise<unknown>): void {
-  const { prototype } = (model as unknown as { Query: { prototype: { exec: Method } } }).Query
-  const { exec } = prototype
-  Object.defineProperty(prototype, 'exec', {
-    configurable: true,
-    writable: true,
-    value: async function execAndLook(this: any, ...args: unknown[]) {
+  replaceMethod(queriesOf(model), 'exec', (exec) => {
+    return async function execAndLook(this: any, ...args: unknown[]) {
       const result = await exec.apply(this, args)
       await look(result)
       return result
-    },
+    }
   })
 }
 
 /** Lets a filter be looked at before Mongoose casts it, and strips what it does not know. `Model.Query`; `filters` of the operations. */
 export function beforeCast(model: AnyModel, look: (filter: unknown, update: unknown, operation: string) => void): void {
-  const { prototype } = (model as unknown as { Query: { prototype: { cast: Method } } }).Query
-  const { cast } = prototype
-  Object.defineProperty(prototype, 'cast', {
-    configurable: true,
-    writable: true,
-    value: function castChecked(this: any, of: unknown, filter?: unknown, ...rest: unknown[]) {
+  replaceMethod(queriesOf(model), 'cast', (cast) => {
+    return function castChecked(this: any, of: unknown, filter?: unknown, ...rest: unknown[]) {
       // With a filter of its own it is asked of a part of the projection.
       if (filter === undefined || filter === null) look(this.getFilter(), this.getUpdate(), this.op ?? 'find')
       return cast.call(this, of, filter, ...rest)
-    },
+    }
   })
 }
 
@@ -84,25 +76,19 @@ export function beforeCast(model: AnyModel, look: (filter: unknown, update: unkn
  * application would, if a hook looks at the update, and what is shown to applications is without the encrypted fields.
  */
 export function convertDocuments(model: AnyModel): void {
-  const { prototype } = (model as unknown as { Query: { prototype: Record<string, Method> } }).Query
-  for (const name of [
-    'updateOne',
-    'updateMany',
-    'replaceOne',
-    'findOneAndUpdate',
-    'findOneAndReplace',
-    'merge',
-    'setUpdate',
-  ]) {
-    const original = prototype[name] as Method
-    Object.defineProperty(prototype, name, {
-      configurable: true,
-      writable: true,
-      value: function convert(this: any, ...args: unknown[]) {
+  const names = ['updateOne', 'updateMany', 'replaceOne', 'findOneAndUpdate', 'findOneAndReplace', 'merge', 'setUpdate']
+  for (const name of names) {
+    replaceMethod(queriesOf(model), name, (original) => {
+      return function convert(this: any, ...args: unknown[]) {
         return original.apply(this, args.map(asStored))
-      },
+      }
     })
   }
+}
+
+/** What the queries of a model have their methods of. */
+function queriesOf(model: AnyModel): object {
+  return (model as unknown as { Query: { prototype: object } }).Query.prototype
 }
 
 /** A value with what is stored of the documents in it in their place; copied where there is one. */

@@ -1,4 +1,4 @@
-import { type AnyModel, type Doc, isDocument, ownerOf, schemaOf, topOf } from '../mongoose/host'
+import { type AnyModel, type Doc, isDocument, ownerOf, replaceMethod, schemaOf, topOf } from '../mongoose/host'
 import { fieldFor } from '../schema/uses'
 
 /**
@@ -20,11 +20,8 @@ export function coverValidation({ prototype }: AnyModel): void {
   if (covered.has(prototype)) return
   covered.add(prototype)
   for (const name of ['validate', '$validate', 'validateSync'] as const) {
-    const original = (prototype as any)[name]
-    Object.defineProperty(prototype, name, {
-      configurable: true,
-      writable: true,
-      value: function validate(this: Doc, paths: unknown, ...rest: unknown[]) {
+    replaceMethod(prototype, name, (original) => {
+      return function validate(this: Doc, paths: unknown, ...rest: unknown[]) {
         const within = pathsWithin(this, paths)
         if (within.size === 0) return original.call(this, paths, ...rest)
         asked.set(this, within)
@@ -35,7 +32,7 @@ export function coverValidation({ prototype }: AnyModel): void {
         if (typeof result?.finally === 'function') return result.finally(done)
         done()
         return result
-      },
+      }
     })
   }
 }

@@ -1,5 +1,5 @@
 import { restoreDefaults } from '../mongoose/document'
-import { type Doc, isDocument } from '../mongoose/host'
+import { type Doc, isDocument, replaceMethod } from '../mongoose/host'
 import type { Field } from './fields'
 import { storedShape } from './fields'
 
@@ -63,13 +63,10 @@ export function cleanMarks({ name }: Field, holder: Doc, record: Doc): void {
 
 /** Has a record's paths marked with those of the holder: they are the same, for the holder's one path is the field. */
 function tellOfChanges(holder: Doc, record: Doc): void {
-  const { markModified } = holder
-  Object.defineProperty(holder, 'markModified', {
-    configurable: true,
-    writable: true,
-    value: function markBoth(this: Doc, path: string, scope?: never) {
+  replaceMethod(holder, 'markModified', (markModified) => {
+    return function markBoth(this: Doc, path: string, scope?: never) {
       markModified.call(this, path, scope)
       record.markModified(path)
-    },
+    }
   })
 }

@@ -71,6 +71,21 @@ test('filters that reach into them are refused', async () => {
   await expect(Owner.find().sort('items.phone').exec()).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
 })
 
+test('set() of the owner reaches into a discriminator that came after its first call', async () => {
+  const entry = new Schema({ label: String }, { discriminatorKey: 'kind' })
+  const Book = modelOf(connection, new Schema({ entries: [entry] }), { fields: { title: String } })
+  const book = new Book({ title: secret('diary of Ada'), entries: [{ label: 'home' }] })
+  book.set('entries.0.label', 'work')
+  const place = new Schema({}).plugin(kmsEncrypted, { provider, fields: { address: { city: String, street: String } } })
+  Book.schema.path('entries').discriminator('Place', place)
+  book.entries.push({ kind: 'Place', address: { city: secret('London'), street: secret('Main Street') } })
+  book.set('entries.1.address.city', secret('Berlin'))
+  await book.save()
+  const loaded = await Book.findOne()
+  expect(loaded.entries[0].label).toBe('work')
+  expect(await loaded.entries[1].decrypt()).toMatchObject({ address: { city: 'Berlin', street: 'Main Street' } })
+})
+
 describe('what names the fields of subdocuments from within', () => {
   const contact = new Schema({ label: String }).plugin(kmsEncrypted, { provider, fields: { phone: String } })
   const Person = connection.model<any>('Contactable', new Schema({ name: String, contacts: [contact] }) as never) as any

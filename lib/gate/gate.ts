@@ -1,5 +1,5 @@
-import { type AnyModel, type AnySchema, type Host, hostOf } from '../mongoose/host'
-import { childSchemasOf, discriminatorsOf } from '../mongoose/schema'
+import { type AnyModel, type Host, hostOf } from '../mongoose/host'
+import { shapeOf } from '../mongoose/schema'
 import { nameOf } from '../record/identity'
 import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
 import type { Use } from '../schema/use'
@@ -26,7 +26,7 @@ export class Gate {
   get layout(): Place {
     // Discriminators, of subdocuments too, come to a schema after its model was compiled.
     let shape = ''
-    for (const { schema } of this.models) shape += shapeOf(schema, new Set())
+    for (const { schema } of this.models) shape += shapeOf(schema)
     if (shape !== this.#shape) {
       for (const model of this.models) checkModel(model)
       this.#shape = shape
@@ -87,15 +87,6 @@ const wrapped = [
   'findOneAndReplace',
   'bulkWrite',
 ] as const
-
-/** Tells one state of a schema and what it holds from another: by its paths and discriminators. */
-function shapeOf(schema: AnySchema, seen: Set<AnySchema>): string {
-  if (seen.has(schema)) return ''
-  seen.add(schema)
-  const own = discriminatorsOf(schema)
-  const parts = [...own, ...childSchemasOf(schema)].map((each) => shapeOf(each, seen))
-  return `${Object.keys(schema.paths).length}:${own.length}(${parts.join(',')})`
-}
 
 const gates = new WeakMap<object, Gate>()
 

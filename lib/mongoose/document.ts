@@ -1,6 +1,6 @@
 import type { SchemaType } from 'mongoose'
 import { type AnySchema, type Doc, isDocument, type Method, type Plain, schemaOf } from './host'
-import { elementOf, isArrayType, subschemaOf, valueTypeOf } from './schema'
+import { elementOf, isArrayType, levelsOf, perSchema, subschemaOf, valueTypeOf } from './schema'
 
 /**
  * Private members of Mongoose's documents, each in one function that says what it is there for, and which tests would notice if it
@@ -101,22 +101,14 @@ function nameByKey(value: unknown): void {
   }
 }
 
-const holding = new WeakMap<AnySchema, { readonly count: number; readonly paths: readonly string[] }>()
-
 /** The paths of a schema that hold subdocuments. */
-function holdingPaths(schema: AnySchema): readonly string[] {
-  const known = holding.get(schema)
-  const count = Object.keys(schema.paths).length
-  if (known?.count === count) return known.paths
+const holdingPaths = perSchema((schema) => {
   const paths: string[] = []
   schema.eachPath((path, type) => {
-    for (let inner: SchemaType | undefined = type; inner; inner = elementOf(inner) ?? valueTypeOf(inner)) {
-      if (!path.includes('$*') && subschemaOf(inner) && paths.at(-1) !== path) paths.push(path)
-    }
+    if (!path.includes('$*') && [...levelsOf(type)].some(subschemaOf)) paths.push(path)
   })
-  holding.set(schema, { count, paths })
   return paths
-}
+})
 
 /** Whether something at or below a path of a loaded document was made up by a default, so that it is not stored; `test/faults/contexts`. */
 export function hasFunctionDefault(doc: Doc, path: string): boolean {

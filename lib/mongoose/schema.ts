@@ -67,6 +67,40 @@ export function childSchemasOf(schema: AnySchema): AnySchema[] {
   return schema.childSchemas.map((child) => child.schema as AnySchema)
 }
 
+/** A type, and those of the array elements and map values in it, from the outside in. */
+export function* levelsOf(type: SchemaType): Generator<SchemaType> {
+  for (let each: SchemaType | undefined = type; each; each = elementOf(each) ?? valueTypeOf(each)) yield each
+}
+
+/**
+ * Remembers what is made of a schema until it grows: schemas grow until they are compiled, and are asked with every document after that.
+ *
+ * @param stateOf tells one state of a schema from another, as far as it matters
+ */
+export function perSchema<T>(
+  make: (schema: AnySchema) => T,
+  stateOf: (schema: AnySchema) => unknown = ({ paths }) => Object.keys(paths).length,
+): (schema: AnySchema) => T {
+  const known = new WeakMap<AnySchema, { readonly state: unknown; readonly made: T }>()
+  return (schema) => {
+    const state = stateOf(schema)
+    const found = known.get(schema)
+    if (found && found.state === state) return found.made
+    const made = make(schema)
+    known.set(schema, { state, made })
+    return made
+  }
+}
+
+/** Tells one state of a schema and what it holds from another: by its paths and discriminators, which come also after it was compiled. */
+export function shapeOf(schema: AnySchema, seen: Set<AnySchema> = new Set()): string {
+  if (seen.has(schema)) return ''
+  seen.add(schema)
+  const own = discriminatorsOf(schema)
+  const parts = [...own, ...childSchemasOf(schema)].map((each) => shapeOf(each, seen))
+  return `${Object.keys(schema.paths).length}:${own.length}(${parts.join(',')})`
+}
+
 /** What is used of a wrapped schema type, beside its public members. */
 export interface Inner extends SchemaType {
   cast(value: unknown, doc?: unknown, init?: boolean, prior?: unknown, options?: unknown): any

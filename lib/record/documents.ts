@@ -21,9 +21,10 @@ import {
   valuesOf,
 } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
+import { perSchema, shapeOf } from '../mongoose/schema'
 import { Box } from '../schema/box'
 import { cleanMarks } from '../schema/holder'
-import { follow, layoutOf, type Place } from '../schema/layout'
+import { follow, layoutOf } from '../schema/layout'
 import { encryptedFieldOf, keysUseOf, refuseOdd } from '../schema/type'
 import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
 import { recordName } from './identity'
@@ -108,16 +109,7 @@ function placeWithin(doc: Doc, path: string) {
   return { isKeys, record, rest: path.slice(record.length + 1) }
 }
 
-const layouts = new WeakMap<AnySchema, Place>()
-
-function layoutFor(schema: AnySchema): Place {
-  let layout = layouts.get(schema)
-  if (!layout) {
-    layout = layoutOf([{ schema }])
-    layouts.set(schema, layout)
-  }
-  return layout
-}
+const layoutFor = perSchema((schema) => layoutOf([{ schema }]), shapeOf)
 
 /** Has a save take a change within an encrypted value for one of the field. For whatever holds encrypted subdocuments, too. */
 export function addDirty(host: Host, schema: AnySchema): void {

@@ -1,6 +1,6 @@
 import type { SchemaType } from 'mongoose'
 import type { AnyModel, AnySchema } from '../mongoose/host'
-import { discriminatorsOf, elementOf, isArrayType, subschemaOf, valueTypeOf } from '../mongoose/schema'
+import { discriminatorsOf, elementOf, isArrayType, levelsOf, subschemaOf, valueTypeOf } from '../mongoose/schema'
 import type { Field } from './fields'
 import { encryptedFieldOf, keysUseOf } from './type'
 import type { Use } from './use'
@@ -111,12 +111,10 @@ export function holdsUse(schema: AnySchema, is: (use: Use) => boolean): boolean 
 }
 
 function holdsEncrypted(type: SchemaType, seen: Set<AnySchema>): boolean {
-  if (encryptedFieldOf(type) || keysUseOf(type)) return true
-  const schema = subschemaOf(type)
-  const value = valueTypeOf(type)
-  if (schema && isEncrypted(schema, seen)) return true
-  const inner = value ?? elementOf(type)
-  return inner !== undefined && holdsEncrypted(inner, seen)
+  return [...levelsOf(type)].some((inner) => {
+    const schema = subschemaOf(inner)
+    return encryptedFieldOf(inner) || keysUseOf(inner) || (schema && isEncrypted(schema, seen))
+  })
 }
 
 function addSchema(

@@ -1,34 +1,25 @@
-import type { SchemaType } from 'mongoose'
 import { ConfigurationError } from '../errors'
 import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
-import { discriminatorsOf, elementOf, isArrayType, subschemaOf, valueTypeOf } from '../mongoose/schema'
+import { discriminatorsOf, isArrayType, levelsOf, perSchema, subschemaOf } from '../mongoose/schema'
 import type { Field } from './fields'
 import { fieldAt, fieldsBelow, layoutOf } from './layout'
 import { encryptedFieldOf, keysUseOf } from './type'
 import type { Use } from './use'
 
 /** The uses of the plugin on a schema. They are read off its paths, so that whoever copies a schema copies them. */
-export function usesOf(schema: AnySchema): readonly Use[] {
-  const known = found.get(schema)
-  const count = Object.keys(schema.paths).length
-  if (known && known.count === count) return known.uses
+export const usesOf = perSchema((schema): readonly Use[] => {
   const uses = new Set<Use>()
   schema.eachPath((_path, type) => {
     const use = keysUseOf(type) ?? encryptedFieldOf(type)?.use
     if (use) uses.add(use)
   })
-  const list = [...uses]
-  found.set(schema, { count, uses: list })
-  return list
-}
-
-/** Schemas grow until they are compiled, and are asked for their uses with every document after that. */
-const found = new WeakMap<AnySchema, { readonly count: number; readonly uses: readonly Use[] }>()
+  return [...uses]
+})
 
 /** The encrypted fields of a schema, those of all uses. */
-export function fieldsOf(schema: AnySchema): { readonly field: Field; readonly use: Use }[] {
-  return usesOf(schema).flatMap((use) => [...use.fields.values()].map((field) => ({ field, use })))
-}
+export const fieldsOf = perSchema((schema): readonly { readonly field: Field; readonly use: Use }[] =>
+  usesOf(schema).flatMap((use) => [...use.fields.values()].map((field) => ({ field, use }))),
+)
 
 /** The encrypted field of a schema that a path stands at or below. */
 export function fieldFor(schema: AnySchema, path: unknown): { readonly field: Field; readonly use: Use } | undefined {
@@ -114,7 +105,7 @@ function checkSchema(schema: AnySchema, modelName: string, seen: Set<AnySchema>)
     checkSchema(own, modelName, seen)
   }
   schema.eachPath((path, type) => {
-    for (let inner: SchemaType | undefined = type; inner; inner = elementOf(inner) ?? valueTypeOf(inner)) {
+    for (const inner of levelsOf(type)) {
       const held = subschemaOf(inner)
       if (!held) continue
       if (isArrayType(inner) && usesOf(held).length > 0 && !held.path('_id')) throw withoutId(modelName, path)

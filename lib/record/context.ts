@@ -1,8 +1,8 @@
-import { ConfigurationError, RecordError } from '../errors'
+import { RecordError } from '../errors'
 import { checkContext, type EncryptionContext } from '../format/context'
 import { hasFunctionDefault } from '../mongoose/document'
 import { type AnyModel, type Doc, schemaOf, topOf, valuesOf } from '../mongoose/host'
-import type { Generation, Use } from '../schema/use'
+import { checkKeyId, type Generation, type Use } from '../schema/use'
 import { type Identity, recordName } from './identity'
 
 /**
@@ -19,27 +19,24 @@ export function contextOf(
 ): EncryptionContext {
   const record = { Record: identity.name }
   if (context === undefined) return record
-  const note = (path: string) => {
+  const place = `${identity.model}: context`
+  const noteOwner = (path: string) => use.ownerDependencies.add(path)
+  const given = checkContext(context(watched(requireSubject(subject), noteContext(use), noteOwner)), place)
+  return checkContext({ ...record, ...given }, place)
+}
+
+function noteContext(use: Use): (path: string) => void {
+  return (path) => {
     use.contextDependencies.add(path)
     use.dependencies.add(path)
   }
-  const place = `${identity.model}: context`
-  const given = checkContext(
-    context(watched(requireSubject(subject), note, (path) => use.ownerDependencies.add(path))),
-    place,
-  )
-  return checkContext({ ...record, ...given }, place)
 }
 
 /** The KMS key for a new data key of a record. */
 export function keyIdOf(use: Use, { keyId }: Generation, identity: Identity, subject: Doc | undefined): string {
   if (typeof keyId !== 'function') return keyId
   const given = keyId(watched(requireSubject(subject), (path) => use.dependencies.add(path)))
-  if (typeof given === 'string' && given !== '') return given
-  throw new ConfigurationError(
-    'KEY_ID_INVALID',
-    `${identity.model}: keyId: expected a KMS key id, ARN or alias, got ${given === '' ? 'an empty string' : typeof given}`,
-  )
+  return checkKeyId(given, `${identity.model}: keyId`)
 }
 
 /** Lets the option functions be seen reading, once, before the first query relies on what they read. */
@@ -51,13 +48,8 @@ export function learnDependencies(model: AnyModel, uses: readonly Use[]): void {
     const Blank = model as unknown as new (values: undefined, fields: undefined, options: object) => Doc
     const blank = new Blank(undefined, undefined, { willInit: true })
     for (const { context, keyId } of use.generations.values()) {
-      const note = (path: string) => use.dependencies.add(path)
-      const noteContext = (path: string) => {
-        note(path)
-        use.contextDependencies.add(path)
-      }
-      attempt(() => context?.(watched(blank, noteContext)))
-      attempt(() => typeof keyId === 'function' && keyId(watched(blank, note)))
+      attempt(() => context?.(watched(blank, noteContext(use))))
+      attempt(() => typeof keyId === 'function' && keyId(watched(blank, (path) => use.dependencies.add(path))))
     }
   }
 }

@@ -142,7 +142,7 @@ function getWithin(doc: Doc, name: string, path: string): unknown {
   if (valuesOf(doc)[name] === undefined) void doc[name]
   const box = valuesOf(doc)[name]
   if (!(box instanceof Box)) return box === null && path === name ? null : undefined
-  if (!box.isOpen && !attemptOpen(box)) return path === name ? readBox(box, doc) : undefined
+  if (!attemptOpen(box)) return path === name ? readBox(box, doc) : undefined
   if (box.holder) {
     box.value()
     return box.holder.get(path)
@@ -156,13 +156,6 @@ function attemptOpen(box: Box): boolean {
   } catch {
     return false
   }
-}
-
-function boxAbove(doc: Doc, path: unknown): Box | undefined {
-  if (typeof path !== 'string' || !path.includes('.')) return undefined
-  const found = fieldFor(schemaOf(doc), path)
-  const box = found && valuesOf(doc)[found.field.name]
-  return box instanceof Box ? box : undefined
 }
 
 function setField(own: Method, doc: Doc, path: unknown, value: unknown, rest: unknown[]): unknown {
@@ -204,7 +197,7 @@ function increase(doc: Doc, path: unknown, by: unknown): boolean {
   if (!found || (path === found.field.name && found.field.inner?.instance !== 'Number')) return false
   const { name } = found.field
   const box = valuesOf(doc)[name]
-  if (box instanceof Box && !box.isOpen && !attemptOpen(box)) throw partIsLocked(doc, name, 'add to it')
+  if (box instanceof Box && !attemptOpen(box)) throw partIsLocked(doc, name, 'add to it')
   const value = doc.get(path as string) ?? 0
   if (typeof value !== 'number') return false
   doc.set(path as string, value + Number(by))
@@ -220,8 +213,9 @@ function partIsLocked(doc: Doc, name: string, deed: string): RecordError {
 
 /** Part of a value can only be changed when the rest of it is there. */
 function setBelow(own: Method, doc: Doc, name: string, path: string, value: unknown): void {
-  const box = boxAbove(doc, path)
-  if ((box && !box.isOpen && !attemptOpen(box)) || (!box && !doc.$isNew && !doc.isSelected(name))) {
+  const held = valuesOf(doc)[name]
+  const box = held instanceof Box ? held : undefined
+  if ((box && !attemptOpen(box)) || (!box && !doc.$isNew && !doc.isSelected(name))) {
     throw partIsLocked(doc, name, `set ${path}`)
   }
   const rest = path.slice(name.length + 1)

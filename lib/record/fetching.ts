@@ -47,7 +47,7 @@ export function pathWithin(part: Doc): readonly string[] {
 const turns = new WeakMap<ClientSession, Promise<unknown>>()
 
 /** A transaction takes one command at a time, and documents that are written together are prepared side by side. */
-export function inTurn<T>(session: ClientSession | undefined, read: () => Promise<T>): Promise<T> {
+function inTurn<T>(session: ClientSession | undefined, read: () => Promise<T>): Promise<T> {
   if (!session) return read()
   const turn = (turns.get(session) ?? Promise.resolve()).then(read, read)
   turns.set(session, turn)

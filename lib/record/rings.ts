@@ -57,11 +57,6 @@ export function targetOf(box: Box): Target {
   return (box.sealedBy as Target | undefined) ?? loadedTarget(box)
 }
 
-/** The rings of a document that were needed so far. */
-export function knownRings(doc: Doc): KeyRing[] {
-  return [...(rings.get(doc)?.values() ?? [])].map(({ current }) => current)
-}
-
 /** Notes that the current ring of a document is what is stored now. */
 export function ringStored(ring: KeyRing): void {
   const known = ring.subject && rings.get(ring.subject)?.get(ring.use)

@@ -93,7 +93,7 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
       conditions.push({ [`${keyPath}.${index}.commitment`]: (entry as Plain).commitment })
     }
     if (prefix !== '' && idOf(part) !== undefined) conditions.push({ [`${prefix}_id`]: idOf(part) })
-    for (const name of absentFields(ring, part, raw)) conditions.push({ [`${prefix}${name}`]: null })
+    for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: null })
   }
   if (!(await write(owner, written, conditions, send))) return false
   for (const [ring, key] of drawn) learn(owner, fresh, ring, key)
@@ -102,11 +102,8 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
 }
 
 /** Fields without an envelope: one that comes up meanwhile would be under a key that is dropped. */
-function absentFields({ use }: KeyRing, part: Doc, raw: Plain): string[] {
-  const names = usesOf(schemaOf(part))
-    .filter((each) => each === use)
-    .flatMap(({ fields }) => [...fields.keys()])
-  return names.filter((name) => raw[name] === undefined || raw[name] === null)
+function absentFields({ use }: KeyRing, raw: Plain): string[] {
+  return [...use.fields.keys()].filter((name) => (raw[name] ?? null) === null)
 }
 
 /** The top-level paths of a record below which subdocuments have fields under its key: one may come to be there meanwhile. */

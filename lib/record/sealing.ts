@@ -14,7 +14,7 @@ export interface Job {
 }
 
 /** Whether the envelope that a box has is what may be stored for a target: made for it, of the value as it is now. */
-export function isSealedFor({ box, target }: Job): boolean {
+function isSealedFor({ box, target }: Job): boolean {
   const { envelope } = box
   if (!envelope) return false
   const by = (box.sealedBy as Target | undefined) ?? (isDocument(box.owner) ? loadedTarget(box) : undefined)
@@ -24,7 +24,7 @@ export function isSealedFor({ box, target }: Job): boolean {
 }
 
 /** The open data keys to encrypt with, by the ring. */
-export type Writers = ReadonlyMap<KeyRing, OpenKey>
+type Writers = ReadonlyMap<KeyRing, OpenKey>
 
 /**
  * Does what takes a call to the KMS, so that {@link seal} takes none: opens values that are to be encrypted anew, and the data

@@ -57,7 +57,7 @@ export function encryptedPartsOf(doc: Doc): Doc[] {
 }
 
 /** What was set by a path of the owner, `contacts.0.phone`, is of the subdocument that it came to stand in. */
-export function settleOwner(part: Doc, box: Box): void {
+function settleOwner(part: Doc, box: Box): void {
   if (box.owner === part || !isDocument(box.owner)) return
   if (!box.lastEnvelope && !box.source) box.owner = part
   else valuesOf(part)[box.field.name] = Box.copy(box.field, box.use, part, box)
@@ -104,7 +104,7 @@ function rebind(part: Doc, use: Use, boxes: readonly Box[]): void {
 }
 
 /** The error for a change of what ciphertext is bound to. */
-export function contextChanged(part: Doc): RecordError {
+function contextChanged(part: Doc): RecordError {
   return new RecordError(
     'CONTEXT_CHANGED',
     `${recordName(part)}: what the encryption context depends on was changed since the record was loaded, and its fields are bound ` +

@@ -48,11 +48,6 @@ export function heldValue({ name, inner }: Field, holder: Doc): unknown {
   return inner ? holder.get(name) : holder[name]
 }
 
-/** The errors of casting that a holder has collected, by their paths. */
-export function castErrors(holder: Doc): Record<string, Error> {
-  return (holder.errors?.errors ?? holder.errors ?? {}) as Record<string, Error>
-}
-
 /** Takes marks off a record that are gone from the holder: Mongoose cleans up below what is set as a whole. */
 export function cleanMarks({ name }: Field, holder: Doc, record: Doc): void {
   const marks = new Set(holder.directModifiedPaths())

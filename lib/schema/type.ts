@@ -381,14 +381,12 @@ function load(encrypted: Encrypted, doc: Doc, value: unknown): Box {
 function adopt(box: Box, { field, use }: Encrypted, scope: unknown): Box {
   if (box.field === field && (box.owner === scope || !isDocument(scope))) return box
   if (!box.isOpen && !box.lastEnvelope && !box.source) return box
-  if (box.field === field && box.isOpen && !box.lastEnvelope && !isDocument(box.owner)) return rebound(box, scope)
+  if (box.field === field && box.isOpen && !box.lastEnvelope && !isDocument(box.owner)) {
+    // A value that was set by a path of the document around belongs to the subdocument that it came to stand in.
+    box.owner = scope
+    return box
+  }
   return Box.copy(field, use, isDocument(scope) ? scope : undefined, box)
-}
-
-/** A value that was set by a path of the document around belongs to the subdocument that it came to stand in. */
-function rebound(box: Box, scope: unknown): Box {
-  if (isDocument(scope) && box.owner !== scope && box.isOpen && !box.lastEnvelope) box.owner = scope
-  return box
 }
 
 /** The box that holds the same value already, so that nothing is modified. */
@@ -426,7 +424,7 @@ function holderOf(field: Field, value: unknown, scope: unknown): Doc | undefined
   if (!field.complex) return undefined
   if (value instanceof Box) return value.holder
   // What is absent may be required, as a whole or in a part.
-  if (value === undefined || value === null) return field.inner ? undefined : hold(field, scope, 'assigned', value)
+  if ((value ?? null) === null && field.inner) return undefined
   return hold(field, scope, 'assigned', value)
 }
 

@@ -22,7 +22,7 @@ export interface Access {
 }
 
 /** Names of the document methods of one use of the plugin. */
-export interface MethodNames {
+interface MethodNames {
   readonly decrypt: string
   readonly rotateKmsKey: string
 }

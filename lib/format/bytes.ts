@@ -13,6 +13,11 @@ export function lengthPrefixed(parts: readonly Uint8Array[]): Buffer {
   return joined
 }
 
+/** Whether two byte strings are the same; both may be missing. */
+export function sameBytes(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {
+  return one && other ? Buffer.compare(one, other) === 0 : one === other
+}
+
 /** Copies bytes into memory of their own: not a view into Node's shared pool, so that they can be zeroed for good. */
 export function copyBytes(bytes: Uint8Array): Buffer {
   const copy = Buffer.alloc(bytes.length)

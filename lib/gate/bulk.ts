@@ -1,5 +1,6 @@
 import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
+import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
 import { markSaved } from '../mongoose/document'
 import { isDocument, modelOf, ownerOf, type Plain, topOf, valuesOf } from '../mongoose/host'
@@ -263,10 +264,10 @@ async function findMissed(prepared: readonly Prepared[], session: ClientSession 
 
 /** Whether any of these envelopes stands in a record, wherever other operations have moved it. */
 function holdsOne(stored: unknown, sealed: readonly Sealed[]): boolean {
-  const sent = sealed.map(({ slot }) => bytesOf(slot.holder[slot.key])).filter((bytes) => bytes !== undefined)
+  const sent = sealed.map(({ slot }) => bytesOf(slot.holder[slot.key]))
   const isSent = (value: unknown): boolean => {
     const bytes = bytesOf(value)
-    if (bytes) return sent.some((each) => Buffer.compare(each, bytes) === 0)
+    if (bytes) return sent.some((each) => sameBytes(each, bytes))
     return (Array.isArray(value) || isPlainObject(value)) && Object.values(value).some(isSent)
   }
   return isSent(stored)
@@ -280,7 +281,7 @@ function mayBeWrittenOver({ gate: { host }, sealed, tied }: Prepared, later: rea
     const body = (operation.filter ? operation : Object.values(operation)[0]) as Plain
     if (!body?.filter) return false
     const id = idOfFilter(body.filter)
-    if (id !== undefined && Buffer.compare(host.serialize({ v: id }), own) !== 0) return false
+    if (id !== undefined && !sameBytes(host.serialize({ v: id }), own)) return false
     if (!isPlainObject(body.update)) return true
     return Object.values(body.update).some((operand) =>
       Object.keys(operand ?? {}).some((path) => tops.has(topOf(path))),

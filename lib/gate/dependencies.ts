@@ -1,4 +1,5 @@
 import { RecordError } from '../errors'
+import { sameBytes } from '../format/bytes'
 import { fullPathOf } from '../mongoose/document'
 import { type Doc, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
@@ -66,7 +67,7 @@ function isKept({ host }: Gate, { update }: Plan, path: string, record: Plain): 
     typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
   if (!set || !(path in set) || !isScalar) return false
   const stored = valueAt(record, path)
-  return Buffer.compare(host.serialize({ v: value }), host.serialize({ v: stored })) === 0
+  return sameBytes(host.serialize({ v: value }), host.serialize({ v: stored }))
 }
 
 /** Has the options read a record once, so that it is known what they read of it. */

@@ -1,5 +1,6 @@
 import type { ClientSession } from 'mongoose'
 import { OperationError } from '../errors'
+import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
 import type { Plain } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
@@ -153,8 +154,7 @@ async function isWritten(
   const stored = await gate.native.findOne({ _id: record._id }, sessionOnly({ session }))
   return sealed.some(({ slot }) => {
     const found = bytesOf(valueAt(stored, slot.path))
-    const sent = bytesOf(slot.holder[slot.key])
-    return found !== undefined && sent !== undefined && Buffer.compare(found, sent) === 0
+    return found !== undefined && sameBytes(found, bytesOf(slot.holder[slot.key]))
   })
 }
 

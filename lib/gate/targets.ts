@@ -1,3 +1,4 @@
+import { sameBytes } from '../format/bytes'
 import { envelopeSubtype, parseReference } from '../format/envelope'
 import { fullPathOf } from '../mongoose/document'
 import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
@@ -121,7 +122,7 @@ function isOf(doc: Doc, models: ReadonlySet<AnyModel>): boolean {
 
 /** Whether two `_id`s are the same value of the same type. */
 function sameId({ field: { host } }: Box, one: unknown, other: unknown): boolean {
-  return one === other || Buffer.compare(host.serialize({ v: one }), host.serialize({ v: other })) === 0
+  return one === other || sameBytes(host.serialize({ v: one }), host.serialize({ v: other }))
 }
 
 function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {

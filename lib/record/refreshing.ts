@@ -1,3 +1,4 @@
+import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
 import { type Doc, isDocument, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
@@ -37,11 +38,7 @@ function refreshPart(part: Doc, stored: Plain): void {
       const envelope = bytesOf(stored[name])
       if (envelope === undefined) values[name] = stored[name]
       else if (!(box instanceof Box)) values[name] = Box.locked(field, use, part, idOf(part), envelope)
-      else if (!isSame(box.lastEnvelope, envelope)) box.relock(envelope, target)
+      else if (!sameBytes(box.lastEnvelope, envelope)) box.relock(envelope, target)
     }
   }
-}
-
-function isSame(one: Uint8Array | undefined, other: Uint8Array): boolean {
-  return one !== undefined && Buffer.compare(one, other) === 0
 }

@@ -1,4 +1,5 @@
 import { DecryptionError, RecordError } from '../errors'
+import { sameBytes } from '../format/bytes'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import type { DataKey } from '../format/datakey'
 import { bytesOf, encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from '../format/entry'
@@ -105,13 +106,13 @@ export class KeyRing {
 
   /** Whether the record that this ring stands for is still the same, and has the same context. */
   standsFor(identity: Identity): boolean {
-    if (identity.name !== this.identity.name || Buffer.compare(identity.place, this.identity.place) !== 0) return false
+    if (identity.name !== this.identity.name || !sameBytes(identity.place, this.identity.place)) return false
     const { use } = this
     if (!use.isCustom) return true
     const remembered = this.#contexts.get(use.version)
     if (!remembered) return true
     const now = contextOf(use, use.generations.get(use.version)!, identity, this.subject)
-    return Buffer.compare(encodeContext(now), remembered.encoded) === 0
+    return sameBytes(encodeContext(now), remembered.encoded)
   }
 
   /** The data key with this reference, if it is open. */

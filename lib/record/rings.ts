@@ -1,4 +1,5 @@
 import { ConfigurationError, RecordError } from '../errors'
+import { sameBytes } from '../format/bytes'
 import { type Doc, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
 import { StoredKeys } from '../schema/type'
@@ -12,6 +13,11 @@ export interface Target {
   readonly ring: KeyRing
   /** What goes into the AAD beside context and field; for a field under the owner's key, that of the subdocument. */
   readonly place: Uint8Array
+}
+
+/** Whether what is encrypted for one may stand where the other is written: the same keys, and bound to the same place. */
+export function isSameTarget(one: Target, other: Target): boolean {
+  return one.ring === other.ring && sameBytes(one.place, other.place)
 }
 
 /** The rings of one document under one use: as it was loaded, and as it is now. They are the same unless it has moved. */

@@ -5,7 +5,7 @@ import type { Box } from '../schema/box'
 import { openBox, placeOf } from './opening'
 import { allInOrder } from './outcomes'
 import type { KeyRing, OpenKey } from './ring'
-import { loadedTarget, type Target, targetOf } from './rings'
+import { isSameTarget, loadedTarget, type Target, targetOf } from './rings'
 
 /** A box that is to be written, and what its value is encrypted for. */
 export interface Job {
@@ -18,7 +18,7 @@ function isSealedFor({ box, target }: Job): boolean {
   const { envelope } = box
   if (!envelope) return false
   const by = (box.sealedBy as Target | undefined) ?? (isDocument(box.owner) ? loadedTarget(box) : undefined)
-  if (by === undefined || by.ring !== target.ring || Buffer.compare(by.place, target.place) !== 0) return false
+  if (by === undefined || !isSameTarget(by, target)) return false
   if (box.sealedBy === undefined) box.belongsTo(by)
   return target.ring.has(parseReference(envelope, placeOf(box)))
 }
@@ -70,8 +70,7 @@ export function seal(job: Job, writers: Writers): Uint8Array {
 /** What was encrypted for the record as it was before somebody made it another one. A copy of another's value is opened there. */
 function refuseLocked(box: Box, target: Target): void {
   if (box.isOpen || box.source || !box.lastEnvelope || !isDocument(box.owner)) return
-  const by = targetOf(box)
-  if (by.ring === target.ring && Buffer.compare(by.place, target.place) === 0) return
+  if (isSameTarget(targetOf(box), target)) return
   throw new RecordError(
     'RECORD_LOCKED',
     `${placeOf(box)}: it is encrypted for the record as it was loaded. Open the record with \`await record.${box.use.methods.decrypt}()\` ` +

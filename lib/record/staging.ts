@@ -8,7 +8,7 @@ import { usesOf } from '../schema/uses'
 import { fetchStored } from './fetching'
 import { recordName } from './identity'
 import { boxesOf } from './opening'
-import { currentTarget, targetOf } from './rings'
+import { currentTarget, isSameTarget, targetOf } from './rings'
 import { type Job, prepare, seal } from './sealing'
 import { restoreAborted } from './transactions'
 
@@ -92,11 +92,7 @@ function mayHaveMoved(part: Doc, use: Use): boolean {
 /** What was encrypted for the record as it was is encrypted anew, all of it or nothing. */
 function rebind(part: Doc, use: Use, boxes: readonly Box[]): void {
   const target = currentTarget(part, use)
-  const moved = boxes.filter((box) => {
-    if (!box.lastEnvelope) return false
-    const by = targetOf(box)
-    return by.ring !== target.ring || Buffer.compare(by.place, target.place) !== 0
-  })
+  const moved = boxes.filter((box) => box.lastEnvelope && !isSameTarget(targetOf(box), target))
   if (moved.length === 0 && target.ring.replaces === undefined) return
   const isComplete = [...use.fields.keys()].every((name) => part.isSelected(name))
   if (moved.some((box) => !box.isOpen) || (target.ring.replaces && !isComplete)) throw contextChanged(part)

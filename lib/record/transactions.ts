@@ -1,3 +1,4 @@
+import { sameBytes } from '../format/bytes'
 import { bytesOf, referenceOf } from '../format/entry'
 import { type Doc, ownerOf, type Plain, valuesOf } from '../mongoose/host'
 import type { Box } from '../schema/box'
@@ -60,10 +61,6 @@ function wasCommitted(part: Doc, record: Plain, { transaction, boxes, keys }: Un
   const stored = storedPart(part, record)
   return [...boxes].some(([name, { box, before }]) => {
     const found = bytesOf(stored?.[name])
-    return isSame(found, box.lastEnvelope) || (before !== undefined && !isSame(found, before))
+    return sameBytes(found, box.lastEnvelope) || (before !== undefined && !sameBytes(found, before))
   })
-}
-
-function isSame(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {
-  return one && other ? Buffer.compare(one, other) === 0 : one === other
 }

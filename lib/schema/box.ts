@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import { OperationError } from '../errors'
+import { sameBytes } from '../format/bytes'
 import { markSaved } from '../mongoose/document'
 import type { Doc } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
@@ -149,7 +150,7 @@ export class Box {
   /** Whether an open value was changed in place since it was opened or sealed. */
   get hasChanged(): boolean {
     if (!this.#isOpen || !this.field.mutable || this.#snapshot === undefined) return false
-    return Buffer.compare(this.encode(), this.#snapshot) !== 0
+    return !sameBytes(this.encode(), this.#snapshot)
   }
 
   /** Whether it holds a value that is not known to be stored: it was set, changed or encrypted, and no write has ended since. */

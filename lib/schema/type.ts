@@ -1,5 +1,6 @@
 import type { SchemaType } from 'mongoose'
 import { RecordError } from '../errors'
+import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
 import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
 import { invalidationsOf, isImmutableSetting, strictModeOf } from '../mongoose/document'
@@ -392,7 +393,7 @@ function adopt(box: Box, { field, use }: Encrypted, scope: unknown): Box {
 /** The box that holds the same value already, so that nothing is modified. */
 function sameValue(box: Box, other: Box | undefined, scope: unknown): Box | undefined {
   if (!other?.isOpen || other.owner !== scope || other.hasChanged) return undefined
-  return Buffer.compare(other.encode(), box.encode()) === 0 ? other : undefined
+  return sameBytes(other.encode(), box.encode()) ? other : undefined
 }
 
 function emptyNested({ field, use }: Encrypted, doc: Doc): unknown {

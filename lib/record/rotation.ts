@@ -1,6 +1,6 @@
 import { OperationError, RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
-import { encodeAad, encryptEnvelope, envelopeSubtype, parseReference } from '../format/envelope'
+import { envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { isPlainObject, withValueAt } from '../mongoose/plain'
@@ -12,6 +12,7 @@ import { decryptFor } from './opening'
 import { refresh } from './refreshing'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 import { currentTarget, type Target } from './rings'
+import { encryptFor } from './sealing'
 import { encryptedPartsOf } from './staging'
 
 /** How often a rotation starts anew when another write comes between its reading and its writing. */
@@ -72,10 +73,8 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
   const conditions: Plain[] = []
   for (const [index, { path, field, target, envelope }] of found.entries()) {
     const plaintext = plaintexts[index] as Buffer
-    const { key, context } = drawn.get(target.ring) as OpenKey
     const { binary } = target.ring.use.host
-    const aad = encodeAad(target.ring.prefix(context, target.place), field)
-    written[path] = binary(encryptEnvelope(key, aad, plaintext), envelopeSubtype)
+    written[path] = binary(encryptFor(target, field, plaintext, drawn.get(target.ring) as OpenKey), envelopeSubtype)
     plaintext.fill(0)
     conditions.push({ [path]: binary(envelope, envelopeSubtype) })
   }

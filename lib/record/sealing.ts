@@ -56,15 +56,23 @@ export async function prepare(jobs: readonly Job[]): Promise<Writers> {
 export function seal(job: Job, writers: Writers): Uint8Array {
   const { box, target } = job
   if (isSealedFor(job)) return box.envelope as Uint8Array
-  const key = writers.get(target.ring) as OpenKey
   const plaintext = box.encode()
-  const aad = encodeAad(target.ring.prefix(key.context, target.place), box.field.name)
-  const envelope = encryptEnvelope(key.key, aad, plaintext)
+  const envelope = encryptFor(target, box.field.name, plaintext, writers.get(target.ring) as OpenKey)
   plaintext.fill(0)
   // A box that stands in another document, or in an update for many records, is not what is stored here.
   if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target))
     box.sealed(envelope, target)
   return envelope
+}
+
+/** The envelope of a plaintext, bound to where it is to stand. The mirror of `decryptFor`. */
+export function encryptFor(
+  { ring, place }: Target,
+  field: string,
+  plaintext: Uint8Array,
+  { key, context }: OpenKey,
+): Uint8Array {
+  return encryptEnvelope(key, encodeAad(ring.prefix(context, place), field), plaintext)
 }
 
 /** What was encrypted for the record as it was before somebody made it another one. A copy of another's value is opened there. */

@@ -22,15 +22,15 @@ export interface Within {
 
 /** The identity of a record by its `_id`, or of a subdocument within it. */
 export function identify(host: Host, model: string, id: unknown, within?: Within): Identity {
+  const name = nameFor(model, id, within)
+  if (!within) return { model, name, id, place: host.serialize({ v: id }) }
+  return { model, name, id: within.id, place: host.serialize({ v: id, at: within.path, id: within.id }) }
+}
+
+function nameFor(model: string, id: unknown, within?: Within): string {
   const record = `${model}/${idText(id)}`
-  if (!within) return { model, name: record, id, place: host.serialize({ v: id }) }
-  const name = `${record}/${within.path}`
-  return {
-    model,
-    name: within.id === undefined ? name : `${name}/${idText(within.id)}`,
-    id: within.id,
-    place: host.serialize({ v: id, at: within.path, id: within.id }),
-  }
+  if (!within) return record
+  return `${record}/${within.path}${within.id === undefined ? '' : `/${idText(within.id)}`}`
 }
 
 /** The identity of a document or subdocument, with the `_id` that it had when it was loaded, if that is given. */
@@ -55,10 +55,8 @@ export function nameOf(model: object): string {
 /** The name of a document for messages, also where it has no `_id` yet. */
 export function recordName(doc: Doc): string {
   const owner = ownerOf(doc)
-  const name = `${modelNameOf(owner)}/${idText(idOf(owner))}`
-  if (owner === doc) return name
-  const path = `${name}/${fullPathOf(doc)}`
-  return idOf(doc) === undefined ? path : `${path}/${idText(idOf(doc))}`
+  const within = owner === doc ? undefined : { path: fullPathOf(doc), id: idOf(doc) }
+  return nameFor(modelNameOf(owner), idOf(owner), within)
 }
 
 /** The `_id` of a document as it is stored. Mongoose 8 has a getter on UUIDs that gives a string, 9 has not. */

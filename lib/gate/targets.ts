@@ -52,18 +52,22 @@ export type RawRings = Map<string, KeyRing>
 
 /** Aims slots at one record. */
 export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, models: ReadonlySet<AnyModel>): Aimed[] {
-  const parts = new Map<Doc, ReadonlySet<Doc>>()
-  const partsIn = (owner: Doc) => {
-    const known = parts.get(owner) ?? new Set(encryptedPartsOf(owner))
-    parts.set(owner, known)
-    return known
-  }
+  const partsIn = remembered((owner: Doc) => new Set(encryptedPartsOf(owner)))
+  const targetsOf = remembered((doc: Doc) => remembered((use: Use) => currentTarget(doc, use)))
   return slots.map((slot) => {
     const prefix = slot.path.slice(0, -1).join('.')
     const doc = boundDocument(slot, reached, models, partsIn)
-    const target = doc ? currentTarget(doc, slot.box.use) : rawTarget(slot, reached, raw)
+    const target = doc ? targetsOf(doc)(slot.box.use) : rawTarget(slot, reached, raw)
     return { slot, box: slot.box, target, isBound: doc !== undefined, prefix, stored: reached.stored }
   })
+}
+
+function remembered<K, V>(make: (key: K) => V): (key: K) => V {
+  const made = new Map<K, V>()
+  return (key) => {
+    if (!made.has(key)) made.set(key, make(key))
+    return made.get(key) as V
+  }
 }
 
 /**

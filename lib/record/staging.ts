@@ -8,7 +8,7 @@ import { usesOf } from '../schema/uses'
 import { fetchStored } from './fetching'
 import { recordName } from './identity'
 import { boxesOf } from './opening'
-import { currentTarget, isSameTarget, targetOf } from './rings'
+import { currentTarget, isSameTarget, type Target, targetOf } from './rings'
 import { type Job, prepare, seal } from './sealing'
 import { restoreAborted } from './transactions'
 
@@ -72,7 +72,7 @@ async function jobsOf(part: Doc, use: Use): Promise<Job[]> {
   if (touched.length === 0 && !mayHaveMoved(part, use)) return []
   await loadKeys(part, use)
   const target = currentTarget(part, use)
-  if (!part.$isNew) rebind(part, use, boxes)
+  if (!part.$isNew) rebind(part, use, target, boxes)
   const written = boxes.filter(isWritten)
   if (!part.$isNew) for (const box of written) box.renew()
   return written.map((box) => ({ box, target }))
@@ -90,8 +90,7 @@ function mayHaveMoved(part: Doc, use: Use): boolean {
 }
 
 /** What was encrypted for the record as it was is encrypted anew, all of it or nothing. */
-function rebind(part: Doc, use: Use, boxes: readonly Box[]): void {
-  const target = currentTarget(part, use)
+function rebind(part: Doc, use: Use, target: Target, boxes: readonly Box[]): void {
   const moved = boxes.filter((box) => box.lastEnvelope && !isSameTarget(targetOf(box), target))
   if (moved.length === 0 && target.ring.replaces === undefined) return
   const isComplete = [...use.fields.keys()].every((name) => part.isSelected(name))

@@ -58,10 +58,10 @@ export function seal(job: Job, writers: Writers): Uint8Array {
   if (isSealedFor(job)) return box.envelope as Uint8Array
   const plaintext = box.encode()
   const envelope = encryptFor(target, box.field.name, plaintext, writers.get(target.ring) as OpenKey)
-  plaintext.fill(0)
   // A box that stands in another document, or in an update for many records, is not what is stored here.
   if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target))
-    box.sealed(envelope, target)
+    box.sealed(envelope, target, plaintext)
+  else plaintext.fill(0)
   return envelope
 }
 

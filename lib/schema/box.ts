@@ -208,10 +208,11 @@ export class Box {
     else this.#source = undefined
   }
 
-  /** Notes the envelope that a key ring made of the value as it is now. */
-  sealed(envelope: Uint8Array, by: unknown): void {
+  /** Notes the envelope that a key ring made of the value as it is now, whose plaintext is kept where it may change, else zeroed. */
+  sealed(envelope: Uint8Array, by: unknown, plaintext: Uint8Array): void {
     this.#seal = { envelope, by }
-    this.#snapshot = this.field.mutable && this.#isOpen ? this.encode() : undefined
+    this.#snapshot = this.field.mutable && this.#isOpen ? plaintext : undefined
+    if (!this.#snapshot) plaintext.fill(0)
     this.#isUnsaved = true
     this.#isStale = false
     this.#source = undefined

@@ -3,7 +3,7 @@ import { OperationError, RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
 import { markSaved } from '../mongoose/document'
-import { isDocument, modelOf, ownerOf, type Plain, topOf, valuesOf } from '../mongoose/host'
+import { isDocument, isStoredAlike, modelOf, ownerOf, type Plain, topOf, valuesOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkFilter } from '../queries/filter'
@@ -275,13 +275,12 @@ function holdsOne(stored: unknown, sealed: readonly Sealed[]): boolean {
 
 /** Whether a later operation of the bulk may have written over what this one was to write. */
 function mayBeWrittenOver({ gate: { host }, sealed, tied }: Prepared, later: readonly Prepared[]): boolean {
-  const own = host.serialize({ v: tied?.id })
   const tops = new Set(sealed.map(({ slot }) => slot.names[0]))
   return later.some(({ operation }) => {
     const body = (operation.filter ? operation : Object.values(operation)[0]) as Plain
     if (!body?.filter) return false
     const id = idOfFilter(body.filter)
-    if (id !== undefined && !sameBytes(host.serialize({ v: id }), own)) return false
+    if (id !== undefined && !isStoredAlike(host, id, tied?.id)) return false
     if (!isPlainObject(body.update)) return true
     return Object.values(body.update).some((operand) =>
       Object.keys(operand ?? {}).some((path) => tops.has(topOf(path))),

@@ -36,6 +36,11 @@ export function idOfFilter(filter: Plain): unknown {
   return equalities(filter)._id
 }
 
+/** Whether a value has no parts, so that a condition can hold it. */
+export function isScalar(value: any): boolean {
+  return typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
+}
+
 /** Whether a condition is more than a value that a path is to have. */
 function isOperators(condition: unknown): condition is Plain {
   if (condition === null || typeof condition !== 'object') return false

@@ -1,7 +1,6 @@
 import { RecordError } from '../errors'
-import { sameBytes } from '../format/bytes'
 import { fullPathOf } from '../mongoose/document'
-import { type Doc, type Plain, schemaOf, valuesOf } from '../mongoose/host'
+import { type Doc, isStoredAlike, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { valueAt } from '../mongoose/plain'
 import { contextOf, learnDependencies } from '../record/context'
@@ -10,6 +9,7 @@ import { encryptedPartsOf } from '../record/staging'
 import { StoredKeys } from '../schema/type'
 import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
+import { isScalar } from './conditions'
 import type { Gate } from './gate'
 import type { Plan } from './plan'
 import { type Request, withoutUndefined } from './request'
@@ -63,11 +63,7 @@ function dependencyAmong(touched: readonly string[], record: Doc, written: Reado
 function isKept({ host }: Gate, { update }: Plan, path: string, record: Plain): boolean {
   const set = Array.isArray(update) ? undefined : update.$set
   const value = set?.[path]
-  const isScalar =
-    typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
-  if (!set || !(path in set) || !isScalar) return false
-  const stored = valueAt(record, path)
-  return sameBytes(host.serialize({ v: value }), host.serialize({ v: stored }))
+  return Boolean(set && path in set && isScalar(value)) && isStoredAlike(host, value, valueAt(record, path))
 }
 
 /** Has the options read a record once, so that it is known what they read of it. */

@@ -48,14 +48,12 @@ export async function updateMany(gate: Gate, request: Sending): Promise<unknown>
   }
   if (batch.length > 0) await updateBatch(gate, request, batch, progress)
   if (progress.failures.length > 0) throw incomplete(gate, progress)
-  if (progress.matchedCount === 0 && options.upsert) return upsertOne(gate, request)
+  if (progress.matchedCount === 0 && options.upsert) {
+    // What matched nothing is inserted once, as an update of one record does it.
+    return updateOne(gate, { ...request, method: 'updateOne' })
+  }
   const { matchedCount, modifiedCount } = progress
   return { acknowledged: true, matchedCount, modifiedCount, upsertedCount: 0, upsertedId: null }
-}
-
-/** What matched nothing is inserted once, as an update of one record does it. */
-async function upsertOne(gate: Gate, request: Sending): Promise<unknown> {
-  return updateOne(gate, { ...request, method: 'updateOne' })
 }
 
 interface Prepared {
@@ -162,14 +160,11 @@ async function isWritten(
 async function updateAlone(gate: Gate, request: Request, record: Plain, progress: Progress): Promise<void> {
   const { filter, options } = request
   try {
-    const own = {
+    const result = await updateOne(gate, {
       ...request,
       method: 'updateOne',
       filter: tiedFilter(filter, record._id, {}),
       options: { ...options, upsert: false },
-    }
-    const result = await updateOne(gate, {
-      ...own,
       send: (where, update, given) => gate.native.updateOne(where, update, given),
     })
     progress.matchedCount += result.matchedCount

@@ -1,7 +1,15 @@
-import { sameBytes } from '../format/bytes'
 import { envelopeSubtype, parseReference } from '../format/envelope'
 import { fullPathOf } from '../mongoose/document'
-import { type AnyModel, type AnySchema, type Doc, isDocument, modelOf, ownerOf, type Plain } from '../mongoose/host'
+import {
+  type AnyModel,
+  type AnySchema,
+  type Doc,
+  isDocument,
+  isStoredAlike,
+  modelOf,
+  ownerOf,
+  type Plain,
+} from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { isPlainObject, valueAt } from '../mongoose/plain'
 import { defaultOf } from '../mongoose/schema'
@@ -101,7 +109,7 @@ function boundDocument(
   if (!isDocument(box.owner)) return undefined
   let doc = box.owner
   const owner = ownerOf(doc)
-  if (!isOf(owner, models) || !sameId(box, idOf(owner), id)) return undefined
+  if (!isOf(owner, models) || !isStoredAlike(box.field.host, idOf(owner), id)) return undefined
   if (doc === owner && slot.names.length > 1) {
     // It was set by a path of the owner, and is of the subdocument that it came to stand in.
     const part = [...partsIn(owner)].find((each) => each !== owner && standsAt(each, slot))
@@ -116,17 +124,12 @@ function boundDocument(
 /** Whether a subdocument is the one whose field a slot is: by its path, and by its `_id` where that is sent with it. */
 function standsAt(doc: Doc, slot: Slot): boolean {
   if (fullPathOf(doc) !== slot.names.slice(0, -1).join('.')) return false
-  return !slot.isWhole || sameId(slot.box, idOf(doc), slot.holder._id)
+  return !slot.isWhole || isStoredAlike(slot.box.field.host, idOf(doc), slot.holder._id)
 }
 
 function isOf(doc: Doc, models: ReadonlySet<AnyModel>): boolean {
   for (let model = modelOf(doc); model?.schema; model = Object.getPrototypeOf(model)) if (models.has(model)) return true
   return false
-}
-
-/** Whether two `_id`s are the same value of the same type. */
-function sameId({ field: { host } }: Box, one: unknown, other: unknown): boolean {
-  return one === other || sameBytes(host.serialize({ v: one }), host.serialize({ v: other }))
 }
 
 function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
@@ -205,7 +208,6 @@ function rawRing(raw: RawRings, use: Use, name: string, make: () => KeyRing): Ke
   return ring
 }
 
-/** The document that the functions `context` and `keyId` are asked of: made of what is stored or sent, where there are any. */
 /** A subdocument that is sent whole, as it will stand in its record: what context and key id are asked of. */
 function subjectWithin(owner: Doc, { path, holder }: Slot): Doc {
   const record = path.slice(0, -1)
@@ -220,6 +222,7 @@ function subjectWithin(owner: Doc, { path, holder }: Slot): Doc {
   return target.at(-1)
 }
 
+/** The document that the functions `context` and `keyId` are asked of: made of what is stored or sent, where there are any. */
 function subjectFor(
   use: Use,
   model: AnyModel,

@@ -8,6 +8,7 @@ import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
 import { ringStored } from '../record/rings'
 import { noticeChanges } from '../record/staging'
 import { noteUncommitted } from '../record/transactions'
+import { isScalar } from './conditions'
 import type { Sealed } from './targets'
 
 /**
@@ -105,10 +106,6 @@ function addScalars(conditions: Plain, path: string, value: unknown): void {
   } else if (isPlainObject(value)) {
     for (const [key, item] of Object.entries(value)) addScalars(conditions, `${path}.${key}`, item)
   } else if (isScalar(value)) conditions[path] = value ?? null
-}
-
-function isScalar(value: any): boolean {
-  return typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
 }
 
 /** The `_id` of the subdocument that a value under its owner's key is written to: it is bound to that, not to the position. */

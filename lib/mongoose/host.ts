@@ -1,5 +1,6 @@
 import type { Document, Model, Mongoose, Schema } from 'mongoose'
 import { ConfigurationError } from '../errors'
+import { sameBytes } from '../format/bytes'
 import type { MakeBinary } from '../format/entry'
 
 /** A document or subdocument of the user's, seen as this library needs it. */
@@ -80,6 +81,11 @@ export function isDocument(value: unknown): value is Doc {
   if (typeof value !== 'object' || value === null) return false
   // A spread document has the properties of one, and none of its methods.
   return '$__' in value && typeof (value as { $set?: unknown }).$set === 'function'
+}
+
+/** Whether two values are stored as the same, of the same type. */
+export function isStoredAlike({ serialize }: Host, one: unknown, other: unknown): boolean {
+  return one === other || sameBytes(serialize({ v: one }), serialize({ v: other }))
 }
 
 /** Puts another method in the place of one. Not enumerable, as those of classes are. */

@@ -1,6 +1,6 @@
 import { Box } from '../schema/box'
 import { follow, type Place } from '../schema/layout'
-import { refused, refusedBox, refusedKeys } from './refusals'
+import { pathBelow, refuseAt, refusedBox } from './refusals'
 import { entriesOf, itemsOf } from './values'
 
 /**
@@ -14,10 +14,9 @@ export function checkContents(place: string, at: Place | undefined, path: string
   const items = itemsOf(value)
   if (items) for (const item of items) checkContents(place, at, path, item)
   for (const [key, item] of (items ? undefined : entriesOf(value)) ?? []) {
-    const inner = path === '' ? key : `${path}.${key}`
+    const inner = pathBelow(path, key)
     const within = at && follow(at, key)?.place
-    if (within?.fields.length && item !== null && item !== undefined) throw refused(place, inner)
-    if (within?.keysOf.length && item !== null && item !== undefined) throw refusedKeys(place, inner)
+    if (item !== null && item !== undefined) refuseAt(within, place, inner)
     checkContents(place, within, inner, item)
   }
 }

@@ -67,13 +67,12 @@ const constant: Operator = (scope, operand) => {
 }
 
 /** Takes operands by name, of which one is what it gives; another may be an order. */
-function giving(name: string, isOrder?: (scope: Scope, sortBy: unknown, value: Place | undefined) => void): Operator {
+function giving(name: string, checkOrder: (scope: Scope, sortBy: unknown, value: Place | undefined) => void): Operator {
   return (scope, operand) => {
     const { sortBy, ...operands } = optionsOf(operand)
-    for (const value of Object.values(operands)) evaluate(scope, value)
-    const value = evaluate(scope, operands[name])
-    isOrder?.(scope, sortBy, value)
-    return value
+    const values = new Map(Object.entries(operands).map(([key, given]) => [key, evaluate(scope, given)]))
+    checkOrder(scope, sortBy, values.get(name))
+    return values.get(name)
   }
 }
 

@@ -3,7 +3,7 @@ import { follow, type Place } from '../schema/layout'
 import { checkContents } from './contents'
 import { evaluate } from './expression'
 import { checkJsonSchema } from './jsonschema'
-import { refused, refusedBox, refusedKeys } from './refusals'
+import { pathBelow, refused, refusedBox, refusedKeys } from './refusals'
 import { checkCode, type Scope, scopeOf, type Variables } from './scope'
 import { entriesOf, hasOperators, itemsOf } from './values'
 
@@ -59,7 +59,7 @@ function checkEntry(part: Part, key: string, value: unknown): void {
 /** What is asked of a path. */
 function checkCondition({ scope, at, path }: Part, key: string, condition: unknown): void {
   const location = follow(at, key)
-  const full = joined(path, key)
+  const full = pathBelow(path, key)
   if (location?.place.fields.length) checkFieldCondition(scope, full, condition, location.below.length > 0)
   else if (location?.place.keysOf.length) {
     if (!asksForPresence(condition)) throw refusedKeys(scope.place, full)
@@ -114,8 +114,4 @@ function isPresenceOperator([operator, operand]: readonly [string, unknown]): bo
     default:
       return false
   }
-}
-
-function joined(path: string, key: string): string {
-  return path === '' ? key : `${path}.${key}`
 }

@@ -1,6 +1,6 @@
 import { type Place, step } from '../schema/layout'
 import { checkContents } from './contents'
-import { refused, refusedKeys } from './refusals'
+import { pathBelow, refuseAt, refused } from './refusals'
 import { entriesOf, itemsOf, optionsOf } from './values'
 
 /**
@@ -12,9 +12,8 @@ export function checkJsonSchema(at: Place | undefined, rules: unknown, place: st
   if (at === undefined || !entriesOf(rules)) return
   const said = optionsOf(rules)
   const within = (name: string, child: Place | undefined, inner: unknown) => {
-    const full = path === '' ? name : `${path}.${name}`
-    if (child?.fields.length) throw refused(place, full)
-    if (child?.keysOf.length) throw refusedKeys(place, full)
+    const full = pathBelow(path, name)
+    refuseAt(child, place, full)
     checkJsonSchema(child, inner, place, full)
   }
   const properties = entriesOf(said.properties) ?? []

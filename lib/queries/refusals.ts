@@ -1,4 +1,16 @@
 import { OperationError } from '../errors'
+import type { Place } from '../schema/layout'
+
+/** The path of a key, for messages. */
+export function pathBelow(path: string, key: string): string {
+  return path === '' ? key : `${path}.${key}`
+}
+
+/** Refuses to compare what stands at a place, if that is encrypted or holds wrapped keys. */
+export function refuseAt(at: Place | undefined, place: string, path: string): void {
+  if (at?.fields.length) throw refused(place, path)
+  if (at?.keysOf.length) throw refusedKeys(place, path)
+}
 
 /** A comparison with an encrypted value, in whatever way a query asks for it. */
 export function refused(place: string, path: string): OperationError {

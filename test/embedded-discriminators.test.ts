@@ -86,6 +86,117 @@ test('set() of the owner reaches into a discriminator that came after its first 
   expect(await loaded.entries[1].decrypt()).toMatchObject({ address: { city: 'Berlin', street: 'Main Street' } })
 })
 
+describe.each([
+  ['where nothing was encrypted before', false],
+  ['where something was', true],
+])('a discriminator that came after the last operation, %s', (name, hasFields) => {
+  const phone = '+44 333 3333'
+  const item = () => ({ kind: 'Phone', label: 'work', phone: secret(phone) })
+  let Late: any
+  let made = 0
+
+  beforeEach(async () => {
+    const entry = new Schema({ label: String }, { discriminatorKey: 'kind' })
+    const schema = new Schema<any>({ name: String, items: [entry] })
+    if (hasFields) schema.plugin(kmsEncrypted as any, { provider, fields: { title: String } })
+    Late = connection.model<any>(`Late ${name} ${++made}`, schema, `late${made}${hasFields}`)
+    await Late.create([{ name: 'Ada' }, { name: 'Eve' }])
+    await Late.findOne({ name: 'Ada' })
+    const own = new Schema({}).plugin(kmsEncrypted, { provider, fields: { phone: String } })
+    Late.schema.path('items').discriminator('Phone', own)
+  })
+
+  test.each<[string, () => Promise<unknown>]>([
+    ['create', () => Late.create({ name: 'Bob', items: [item()] })],
+    ['insertOne of the collection', () => Late.collection.insertOne({ name: 'Bob', items: [item()] })],
+    ['insertMany', () => Late.insertMany([{ name: 'Bob', items: [item()] }])],
+    ['insertMany of the collection', () => Late.collection.insertMany([{ name: 'Bob', items: [item()] }])],
+    ['bulkSave', () => Late.bulkSave([new Late({ name: 'Bob', items: [item()] })])],
+    ['bulkWrite', () => Late.bulkWrite([{ insertOne: { document: { name: 'Bob', items: [item()] } } }])],
+    [
+      'bulkWrite of the connection',
+      () =>
+        connection.bulkWrite([
+          { model: Late, name: 'insertOne', document: { name: 'Bob', items: [item()] } },
+        ] as never) as Promise<unknown>,
+    ],
+    [
+      'bulkWrite of the client',
+      () =>
+        (connection.getClient() as any).bulkWrite([
+          {
+            namespace: `${connection.name}.${Late.collection.name}`,
+            name: 'insertOne',
+            document: { name: 'Bob', items: [item()] },
+          },
+        ]),
+    ],
+    [
+      'bulkWrite of the collection',
+      () =>
+        Late.collection.bulkWrite([{ updateOne: { filter: { name: 'Ada' }, update: { $push: { items: item() } } } }]),
+    ],
+    ['updateOne', () => Late.updateOne({ name: 'Ada' }, { $push: { items: item() } })],
+    ['updateOne of the collection', () => Late.collection.updateOne({ name: 'Ada' }, { $set: { items: [item()] } })],
+    ['updateMany', () => Late.updateMany({ name: 'Ada' }, { $push: { items: item() } })],
+    ['updateMany of the collection', () => Late.collection.updateMany({ name: 'Ada' }, { $set: { items: [item()] } })],
+    ['replaceOne', () => Late.replaceOne({ name: 'Ada' }, { name: 'Ada', items: [item()] })],
+    ['findOneAndUpdate', () => Late.findOneAndUpdate({ name: 'Ada' }, { $push: { items: item() } })],
+    ['findOneAndReplace', () => Late.findOneAndReplace({ name: 'Ada' }, { name: 'Ada', items: [item()] })],
+  ])('is encrypted by %s', async (_name, write) => {
+    await write()
+    const stored = (await raw(Late.collection.name)).flatMap(({ items }) => items ?? [])
+    expect(stored).toHaveLength(1)
+    expect(stored[0].encrypted_kms_key).toHaveLength(1)
+    const loaded = await Late.findOne({ 'items.0': { $exists: true } })
+    expect(await loaded.items[0].phone).toBe(phone)
+  })
+
+  const update = { filter: { name: 'Ada' }, update: { $set: { 'items.0.phone': phone } } }
+  test.each<[string, () => Promise<unknown>]>([
+    ['updateOne', () => Late.updateOne(update.filter, update.update)],
+    ['bulkWrite', () => Late.bulkWrite([{ updateOne: update }])],
+    [
+      'bulkWrite of the connection',
+      () => connection.bulkWrite([{ model: Late, name: 'updateOne', ...update }] as never) as Promise<unknown>,
+    ],
+  ])('is not left out of an update by %s', async (_name, write) => {
+    secret(phone)
+    await expect((async () => await write())()).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+  })
+
+  const filter = { 'items.phone': phone }
+  test.each<[string, () => Promise<unknown>]>([
+    ['find', () => Late.find(filter)],
+    ['find of the collection', () => Late.collection.find(filter).toArray()],
+    ['findOne', () => Late.findOne(filter)],
+    ['countDocuments', () => Late.countDocuments(filter)],
+    ['distinct', () => Late.distinct('items.phone')],
+    ['aggregate', () => Late.aggregate([{ $match: filter }])],
+    [
+      'an aggregate of another model',
+      () =>
+        Owner.aggregate([
+          { $lookup: { from: Late.collection.name, localField: 'name', foreignField: 'items.phone', as: 'late' } },
+        ]),
+    ],
+    ['deleteOne', () => Late.deleteOne(filter)],
+    ['deleteMany', () => Late.deleteMany(filter)],
+    ['findOneAndDelete', () => Late.findOneAndDelete(filter)],
+    ['updateOne', () => Late.updateOne(filter, { name: 'x' })],
+    ['bulkWrite', () => Late.bulkWrite([{ deleteOne: { filter } }])],
+    ['bulkWrite of the collection', () => Late.collection.bulkWrite([{ deleteOne: { filter } }])],
+    [
+      'bulkWrite of the connection',
+      () => connection.bulkWrite([{ model: Late, name: 'deleteOne', filter }] as never) as Promise<unknown>,
+    ],
+  ])('is not compared by %s', async (_name, ask) => {
+    secret(phone)
+    await expect((async () => await ask())()).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
+    expect(await raw(Late.collection.name)).toHaveLength(2)
+  })
+})
+
 describe('what names the fields of subdocuments from within', () => {
   const contact = new Schema({ label: String }).plugin(kmsEncrypted, { provider, fields: { phone: String } })
   const Person = connection.model<any>('Contactable', new Schema({ name: String, contacts: [contact] }) as never) as any

@@ -63,6 +63,8 @@ export type Begun = () => Promise<Prepared>
 export async function begin(bulk: Bulk, operation: Plain, index: number): Promise<Begun> {
   const [name, body] = Object.entries(operation ?? {})[0] ?? []
   const { gate } = bulk
+  // Those of `connection.bulkWrite()` are let in here, for they pass no collection.
+  const { layout } = gate
   const asItIs = (matches: number | undefined) => async () => ({ gate, operation, sealed: [], matches })
   if (name === undefined || typeof body !== 'object' || body === null) return asItIs(undefined)
   const place = `${gate.place('bulkWrite')} operation ${index}`
@@ -76,7 +78,7 @@ export async function begin(bulk: Bulk, operation: Plain, index: number): Promis
       return { gate, operation: { insertOne: { ...body, document: content } }, sealed, matches: 0 }
     }
   }
-  checkFilter(gate.layout, body.filter, place)
+  checkFilter(layout, body.filter, place)
   if (name === 'deleteOne' || name === 'deleteMany') return asItIs(0)
   const begun = await beginUpdate(bulk, name, body, place)
   bulk.made.push(...madeBy(name, body))
@@ -93,7 +95,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
     options: { ...body, session: options.session },
   }
   const plan = planOf(gate, request)
-  checkArrayFilters(gate.layout, plan.update, body.arrayFilters, place)
+  checkArrayFilters(gate.root, plan.update, body.arrayFilters, place)
   if (plan.slots.length === 0) {
     await guardDependencies(gate, request, plan)
     const operation = { [name]: { ...body, [content]: plan.update } }

@@ -15,24 +15,30 @@ export class Gate {
   readonly models = new Set<AnyModel>()
   /** The collection's own methods. */
   readonly native: Native
-  #layout: Place = layoutOf([])
+  #root: Place = layoutOf([])
+  #uses: ReadonlySet<Use> = new Set()
   #shape = ''
 
   constructor(collection: Collection) {
     this.native = Object.fromEntries(wrapped.map((name) => [name, collection[name]?.bind(collection)])) as never
   }
 
-  /** What is encrypted in this collection, and where. */
+  /** What is encrypted in this collection, and where, by the schemas as they are now. Whoever lets something in asks for this. */
   get layout(): Place {
-    // Discriminators, of subdocuments too, come to a schema after its model was compiled.
-    let shape = ''
-    for (const { schema } of this.models) shape += shapeOf(schema)
+    // Discriminators, of subdocuments too, come to a schema after its model was compiled, and nobody is told.
+    const shape = Array.from(this.models, ({ schema }) => shapeOf(schema)).join(' ')
     if (shape !== this.#shape) {
       for (const model of this.models) checkModel(model)
       this.#shape = shape
-      this.#layout = layoutOf(this.models)
+      this.#root = layoutOf(this.models)
+      this.#uses = new Set(fieldsBelow(this.#root).flatMap(({ place }) => place.fields.map(({ use }) => use)))
     }
-    return this.#layout
+    return this.#root
+  }
+
+  /** The same as it was when the last operation was let in. */
+  get root(): Place {
+    return this.#root
   }
 
   get host(): Host {
@@ -40,9 +46,9 @@ export class Gate {
     return hostOf(model!.schema)
   }
 
-  /** The uses of the plugin whose fields are stored here. */
-  get uses(): Set<Use> {
-    return new Set(fieldsBelow(this.layout).flatMap(({ place }) => place.fields.map(({ use }) => use)))
+  /** The uses of the plugin whose fields are stored here, as of then. */
+  get uses(): ReadonlySet<Use> {
+    return this.#uses
   }
 
   /** Names an operation in messages. */

@@ -20,7 +20,7 @@ export async function prepareInsertion(gate: Gate, document: unknown, method: st
 /** The same in two steps: the first finds the record, the second asks the KMS for its key. */
 export function beginInsertion(gate: Gate, document: unknown, method: string, raw: RawRings): () => Promise<Insertion> {
   const slots: Slot[] = []
-  const content = scanDocument(gate.layout, document, gate.place(method), slots)
+  const content = scanDocument(gate.root, document, gate.place(method), slots)
   if (content !== document) giveId(gate, document, content)
   if (slots.length === 0) return async () => ({ content, sealed: [] })
   const aimed = aim(slots, { id: content._id, stored: undefined, content }, raw, gate.models)

@@ -7,6 +7,7 @@ import { checkFilter, checkPath, checkSort } from '../queries/filter'
 import { checkPipeline } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
 import { learnDependencies } from '../record/context'
+import type { Place } from '../schema/layout'
 import { usesOf } from '../schema/uses'
 import { bulkWrite } from './bulk'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
@@ -36,15 +37,15 @@ const passes: Record<string, Pass> = {
   countDocuments: filtering,
   deleteMany: filtering,
   deleteOne: (gate, args, method) => {
-    checkSort(gate.layout, args[1]?.sort, gate.place(method))
+    checkSort(gate.root, args[1]?.sort, gate.place(method))
     return filtering(gate, args, method)
   },
   distinct: (gate, [path, filter, ...rest], method) => {
-    checkPath(gate.layout, path, gate.place(method))
+    checkPath(gate.root, path, gate.place(method))
     return gate.native.distinct(path, checked(gate, method, filter), ...rest)
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
-    checkPipeline(gate.layout, pipeline, (name) => gate.layoutOfCollection(name), gate.place(method))
+    checkPipeline(gate.root, pipeline, (name) => gate.layoutOfCollection(name), gate.place(method))
     return gate.native.aggregate(pipeline, ...rest)
   },
   insertOne: (gate, [document, options]) => insertOne(gate, document, options),
@@ -68,24 +69,24 @@ function refuseBulk(gate: Gate): never {
 
 /** The filter, once it is checked. */
 function checked(gate: Gate, method: string, filter: unknown): unknown {
-  checkFilter(gate.layout, filter, gate.place(method))
+  checkFilter(gate.root, filter, gate.place(method))
   return filter
 }
 
 function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
   if (!options) return options
   const place = gate.place(method)
-  checkSort(gate.layout, options.sort, place)
+  checkSort(gate.root, options.sort, place)
   for (const model of gate.models) learnDependencies(model, usesOf(model.schema))
   const key = options.projection ? 'projection' : options.fields ? 'fields' : undefined
-  const projection = key && translateProjection(gate.layout, options[key], place)
+  const projection = key && translateProjection(gate.root, options[key], place)
   return projection ? { ...options, [key as string]: projection } : options
 }
 
 function requestOf(gate: Gate, method: keyof Native, [filter, update, given]: any[]): Sending {
   const options = withProjection(gate, method, given ?? {}) as Plain
   const place = gate.place(method)
-  checkArrayFilters(gate.layout, update, options.arrayFilters, place)
+  checkArrayFilters(gate.root, update, options.arrayFilters, place)
   return {
     method,
     filter: (checked(gate, method, filter) ?? {}) as Plain,
@@ -129,14 +130,18 @@ export function checkBulk(model: AnyModel, operations: unknown): unknown {
   if (layout.isClear || !Array.isArray(operations)) return operations
   return operations.map((operation, index) => {
     const [[name, body] = []] = Object.entries((operation ?? {}) as Plain)
-    const checked = checkOperation(model, body, `${model.modelName}.bulkWrite() operation ${index}`)
+    const checked = checkOperation(model, body, `${model.modelName}.bulkWrite() operation ${index}`, layout)
     return checked === body ? operation : { ...operation, [name as string]: checked }
   })
 }
 
 /** The same of one, in the form of either kind of bulk write. */
-export function checkOperation(model: AnyModel, body: unknown, place: string): unknown {
-  const { layout } = gateOf(model.collection)
+export function checkOperation(
+  model: AnyModel,
+  body: unknown,
+  place: string,
+  layout: Place = gateOf(model.collection).layout,
+): unknown {
   if (layout.isClear || typeof body !== 'object' || body === null) return body
   const { filter, update, replacement } = body as Plain
   checkFilter(layout, filter, place)

@@ -40,7 +40,7 @@ export async function updateOne(gate: Gate, request: Sending): Promise<any> {
 /** Plans a write anew: every attempt fills slots of its own. */
 export function planOf(gate: Gate, { method, update }: Pick<Request, 'method' | 'update'>): Plan {
   const place = gate.place(method)
-  return isReplacement(method) ? planReplacement(gate.layout, update, place) : planUpdate(gate.layout, update, place)
+  return isReplacement(method) ? planReplacement(gate.root, update, place) : planUpdate(gate.root, update, place)
 }
 
 function isReplacement(method: string): boolean {

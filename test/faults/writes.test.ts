@@ -1,4 +1,4 @@
-import { Schema, Types } from 'mongoose'
+import mongoose, { Schema, Types } from 'mongoose'
 import {
   at,
   contactSchema,
@@ -58,9 +58,13 @@ describe('fault 7: objects that no schema has cast', () => {
   ]
 
   const combinations = kinds.flatMap(([kind, make]) => writes.map(([write, act]) => [kind, write, make, act] as const))
-  // Mongoose itself sees no path in an object that is all toBSON.
+  // Mongoose itself sees no path in an object that is all toBSON; the earliest supported one throws at an object without a prototype.
+  const passedOver = [
+    'an object with toBSON',
+    ...(mongoose.version === '8.17.0' ? ['an object without a prototype'] : []),
+  ]
   const casting = ([kind, write]: readonly unknown[]) =>
-    kind !== 'an object with toBSON' || !/^bulkWrite/.test(`${write}`)
+    !passedOver.includes(`${kind}`) || !/^bulkWrite/.test(`${write}`)
   test.each(combinations.filter(casting))('are encrypted or refused: %s by %s', async (_kind, _write, make, write) => {
     const User = userModel(connection, { name: String }, { fields })
     const email = secret('ada@example.org')

@@ -3,7 +3,7 @@ import { fullPathOf } from '../mongoose/document'
 import { type Doc, isStoredAlike, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { valueAt } from '../mongoose/plain'
-import { contextOf, learnDependencies } from '../record/context'
+import { contextOf } from '../record/context'
 import { identityOf } from '../record/identity'
 import { encryptedPartsOf } from '../record/staging'
 import { StoredKeys } from '../schema/type'
@@ -31,7 +31,6 @@ export function needsWhole({ uses }: Gate): boolean {
 export async function guardDependencies(gate: Gate, request: Request, plan: Plan, found?: Plain): Promise<void> {
   if (!needsWhole(gate) || plan.isReplacement || plan.touched.length === 0) return
   const written = new Set(plan.slots.map(({ box }) => box.use))
-  for (const model of gate.models) learnDependencies(model, usesOf(model.schema))
   const records = found ? [found] : gate.native.find(request.filter, findOptions(request))
   for await (const record of records as AsyncIterable<Plain> | Plain[]) {
     const touched = plan.touched.filter((path) => !isKept(gate, plan, path, record)).map(withoutPositions)

@@ -1,9 +1,10 @@
 import { type AnyModel, type Host, hostOf } from '../mongoose/host'
 import { shapeOf } from '../mongoose/schema'
+import { learnDependencies } from '../record/context'
 import { nameOf } from '../record/identity'
 import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
 import type { Use } from '../schema/use'
-import { checkModel } from '../schema/uses'
+import { checkModel, usesOf } from '../schema/uses'
 
 /**
  * Where everything passes that Mongoose, its plugins and the application send to a collection. In comes what is about to be sent, after
@@ -28,7 +29,10 @@ export class Gate {
     // Discriminators, of subdocuments too, come to a schema after its model was compiled, and nobody is told.
     const shape = Array.from(this.models, ({ schema }) => shapeOf(schema)).join(' ')
     if (shape !== this.#shape) {
-      for (const model of this.models) checkModel(model)
+      for (const model of this.models) {
+        checkModel(model)
+        learnDependencies(model, usesOf(model.schema))
+      }
       this.#shape = shape
       this.#root = layoutOf(this.models)
       this.#uses = new Set(fieldsBelow(this.#root).flatMap(({ place }) => place.fields.map(({ use }) => use)))

@@ -6,9 +6,7 @@ import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkFilter, checkPath, checkSort } from '../queries/filter'
 import { checkPipeline } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
-import { learnDependencies } from '../record/context'
 import type { Place } from '../schema/layout'
-import { usesOf } from '../schema/uses'
 import { bulkWrite } from './bulk'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
 import { insertMany, insertOne } from './insert'
@@ -77,7 +75,6 @@ function withProjection(gate: Gate, method: string, options: Plain | undefined):
   if (!options) return options
   const place = gate.place(method)
   checkSort(gate.root, options.sort, place)
-  for (const model of gate.models) learnDependencies(model, usesOf(model.schema))
   const key = options.projection ? 'projection' : options.fields ? 'fields' : undefined
   const projection = key && translateProjection(gate.root, options[key], place)
   return projection ? { ...options, [key as string]: projection } : options

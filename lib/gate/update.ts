@@ -31,13 +31,14 @@ export async function updateOne(gate: Gate, request: Sending): Promise<any> {
   const bound = aimBound(gate, request, plan)
   if (bound) return updateDocument(gate, request, plan, bound)
   for (let attempt = 1; attempt <= maxAttempts; attempt++) {
-    const done = await attemptUpdate(gate, request, attempt)
+    // Every attempt fills slots of its own.
+    const done = await attemptUpdate(gate, request, attempt === 1 ? plan : planOf(gate, request), attempt)
     if (done) return done.result
   }
   throw overtaken(`${gate.place(request.method)}`)
 }
 
-/** Plans a write anew: every attempt fills slots of its own. */
+/** What a write is to do, with slots of its own to fill. */
 export function planOf(gate: Gate, { method, update }: Pick<Request, 'method' | 'update'>): Plan {
   const place = gate.place(method)
   return isReplacement(method) ? planReplacement(gate.root, update, place) : planUpdate(gate.root, update, place)
@@ -83,9 +84,13 @@ async function refuseOvertaken(
 }
 
 /** One attempt; `undefined` when another write came between. */
-async function attemptUpdate(gate: Gate, request: Sending, attempt: number): Promise<{ result: any } | undefined> {
+async function attemptUpdate(
+  gate: Gate,
+  request: Sending,
+  plan: Plan,
+  attempt: number,
+): Promise<{ result: any } | undefined> {
   const { filter, options } = request
-  const plan = planOf(gate, request)
   const found = await findReached(gate, request, plan)
   if (!found && !options.upsert)
     return { result: await request.send(matchingNothing(filter), empty(gate, plan), options) }

@@ -7,10 +7,10 @@ type AnyFunction = (...args: any[]) => unknown
 
 /** Lets the functions of a definition see the record as `this`, as they would if the path were one of its own. */
 export class Binding {
-  readonly #owners = new WeakMap<object, Doc>()
+  readonly #owners = new WeakMap<object, object>()
 
-  /** Has the functions see `record` where Mongoose calls them for `holder`, the document of a field's value. */
-  own(holder: Doc, record: Doc): void {
+  /** Has the functions see `record`, a document or a lean one, where Mongoose calls them for `holder`, the document of a field's value. */
+  own(holder: Doc, record: object): void {
     this.#owners.set(holder, record)
   }
 

@@ -1,5 +1,6 @@
 import { restoreDefaults } from '../mongoose/document'
 import { type Doc, isDocument, replaceMethod } from '../mongoose/host'
+import { isPlainObject } from '../mongoose/plain'
 import type { Field } from './fields'
 import { storedShape } from './fields'
 
@@ -20,7 +21,7 @@ export type Origin =
 /** Makes the holder of a value; of the field's default where there is none. */
 export function hold(field: Field, record: unknown, origin: Origin, value?: unknown): Doc {
   const holder = new (field.Holder())(undefined, undefined, { defaults: false })
-  if (isDocument(record)) field.binding.own(holder, record)
+  if (isDocument(record) || isPlainObject(record)) field.binding.own(holder, record)
   // The defaults left out are its own: subdocuments in arrays would take the setting over.
   restoreDefaults(holder)
   const { applyDefaults } = holder.constructor as unknown as { applyDefaults(doc: Doc): Doc }

@@ -257,7 +257,8 @@ function defineFieldType(host: Host): TypeClass {
 
     /** With `useBsonType`, for MongoDB's validation, what is stored; else the values as the application has them. */
     toJSONSchema(options?: { useBsonType?: boolean }): unknown {
-      if (options?.useBsonType) return { bsonType: ['binData', 'null'] }
+      // Mongoose 8 sets an enum of its own accord, which is one of values, and would have MongoDB refuse all envelopes.
+      if (options?.useBsonType) return Object.defineProperty({ bsonType: ['binData', 'null'] }, 'enum', { set() {} })
       const { inner, Holder, name } = this.encrypted.field
       if (inner) return (inner as any).toJSONSchema(options)
       return (Holder() as any).schema.toJSONSchema(options).properties[name]

@@ -1,7 +1,20 @@
 import { inspect } from 'node:util'
 import { Schema } from 'mongoose'
 import { twinsOf } from '../twins'
-import { built, expectReads, named, plugin, provider, refused, safely, secret, useFaults, userModel } from './support'
+import {
+  built,
+  contactSchema,
+  expectReads,
+  expectSealed,
+  named,
+  plugin,
+  provider,
+  refused,
+  safely,
+  secret,
+  useFaults,
+  userModel,
+} from './support'
 
 const { connection, raw } = useFaults()
 
@@ -57,6 +70,31 @@ describe('fault 32: virtuals of the application on lean objects', () => {
     User.applyVirtuals(lean)
     expect(await User.decrypt(lean)).toMatchObject({ name: 'Ada', email: 'ada@example.org' })
   })
+
+  test('and getters, applied to a lean object path by path, give the envelope where there is one', async () => {
+    const get = (value: unknown) => (value === undefined ? value : `got ${value}`)
+    const { encrypted, plain } = twinsOf(
+      connection,
+      { name: { type: String, get } },
+      { email: { type: String, get }, age: { type: Number, get }, tags: [String], address: { city: String } },
+    )
+    for (const Model of [plain, encrypted]) {
+      await Model.create({ name: 'Ada', email: 'ada@example.org', tags: ['a'], address: { city: 'Rome' } })
+      const lean = await Model.findOne().lean({ getters: true })
+      // As plugins for lean getters do it.
+      Model.schema.eachPath((path: string, type: any) => {
+        if (lean[path] !== undefined) lean[path] = type.applyGetters(lean[path], lean)
+      })
+      expect(lean).toMatchObject({ name: 'got Ada' })
+      expect(lean).not.toHaveProperty('age')
+      if (Model === plain) continue
+      for (const path of ['email', 'tags', 'address']) expectSealed(lean, path)
+      // A getter of the field sees what is decrypted, and nothing before.
+      const opened = await Model.decrypt(lean)
+      expect(opened).toMatchObject({ name: 'got Ada', tags: ['a'], address: { city: 'Rome' } })
+      expect(opened.email).toMatch(/ada@example\.org$/)
+    }
+  })
 })
 
 describe('fault 39: what Mongoose offers for paths knows the fields', () => {
@@ -104,6 +142,106 @@ describe('fault 39: what Mongoose offers for paths knows the fields', () => {
       return [object.name, object.nothing, object.tags, await doc.get('nothing'), [...(await doc.get('tags'))]]
     })
     expect(encrypted).toEqual(plain)
+  })
+
+  /** Functions of the application, which look at the record that a default is for. */
+  const made = {
+    email: {
+      type: String,
+      default(this: any) {
+        return `${this.name}@example.org`
+      },
+    },
+    address: {
+      city: {
+        type: String,
+        default(this: any) {
+          return `the city of ${this.name}`
+        },
+      },
+      at: { type: Date, default: () => new Date(0) },
+    },
+    list: { type: [String], default: () => ['one'] },
+  }
+
+  test('Model.applyDefaults() calls functions of the application with the record', async () => {
+    const twins = twinsOf(connection, { name: String }, () => made)
+    const { encrypted, plain } = await twins.both(async (Model) => {
+      const outcomes = []
+      for (const given of [{ name: 'Ada' }, { name: 'Eve', email: 'own', address: { city: 'own', at: 1 }, list: [] }]) {
+        const object = Model.applyDefaults({ ...given })
+        const doc = Model.applyDefaults(new Model(given, undefined, { defaults: false }))
+        const values = await Promise.all(['email', 'address.city', 'address.at'].map((path) => doc.get(path)))
+        outcomes.push([object.email, object.address, object.list, values, [...(await doc.get('list'))]])
+      }
+      return outcomes
+    })
+    expect(encrypted).toEqual(plain)
+  })
+
+  test('Model.applyDefaults() of a record with subdocuments fills in theirs', async () => {
+    const phone = {
+      type: String,
+      default(this: any) {
+        return `+44 ${this.label}`
+      },
+    }
+    const clear = { label: { type: String, default: 'home' } }
+    const contact = () => new Schema<any>(clear).plugin(plugin, { provider, fields: { phone } })
+    const outcomes = [new Schema<any>({ ...clear, phone }), contact()].map((held) => {
+      const Owner = connection.model<any>(named('Owner'), new Schema<any>({ contacts: [held], one: held })) as any
+      const given = () => ({ contacts: [{ label: 'work' }, {}, { phone: 'own' }], one: {} })
+      const object = Owner.applyDefaults(given())
+      const doc = Owner.applyDefaults(new Owner(given(), undefined, { defaults: false }))
+      return [object, doc].map(({ contacts, one }) => [...contacts, one].map((each) => [each.label, each.phone]))
+    })
+    expect(outcomes[1]).toEqual(outcomes[0])
+    expect(outcomes[0]![0]).toContainEqual(['work', '+44 work'])
+  })
+
+  describe('schema.toJSONSchema()', () => {
+    const definition = () => ({
+      ...fields(),
+      kind: { type: String, enum: ['a', 'b'] },
+      any: {},
+      byKey: { type: Map, of: Number },
+      bytes: Buffer,
+      list: [{ label: String, at: Date }],
+    })
+    const without = ({ encrypted_kms_key: _keys, ...properties }: any) => properties
+    const sorted = ({ required = [], ...schema }: any) => ({ ...schema, required: [...required].sort() })
+
+    test('tells of the fields what an application sees of them', () => {
+      const { encrypted, plain } = twinsOf(connection, { name: String }, definition)
+      const [ours, theirs] = [encrypted, plain].map((Model) => sorted(Model.schema.toJSONSchema()))
+      expect({ ...ours, properties: without(ours.properties) }).toEqual(theirs)
+    })
+
+    test('tells MongoDB, by its own types, that they are bytes', () => {
+      const { encrypted, plain } = twinsOf(connection, { name: String }, definition)
+      const [ours, theirs] = [encrypted, plain].map((Model) => sorted(Model.schema.toJSONSchema({ useBsonType: true })))
+      const binary = { bsonType: ['binData', 'null'] }
+      const expected = Object.fromEntries(Object.keys(definition()).map((name) => [name, binary]))
+      expect({ ...ours, properties: without(ours.properties) }).toEqual({
+        ...theirs,
+        properties: { ...theirs.properties, ...expected },
+      })
+      expect(ours.properties.encrypted_kms_key.bsonType).toContain('array')
+    })
+
+    test.each<[string, object, string]>([
+      ['an application', {}, 'type'],
+      ['MongoDB', { useBsonType: true }, 'bsonType'],
+    ])('tells %s of those in subdocuments', (_name, options, property) => {
+      const schema = new Schema<any>({
+        list: [contactSchema()],
+        one: contactSchema(),
+        byKey: { type: Map, of: contactSchema() },
+      })
+      const { list, one, byKey } = (schema as any).toJSONSchema(options).properties
+      for (const { properties } of [list.items, one, byKey.additionalProperties])
+        expect(properties.phone).toEqual({ [property]: [property === 'type' ? 'string' : 'binData', 'null'] })
+    })
   })
 
   test('$ignore() of a field that is not valid', async () => {

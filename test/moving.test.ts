@@ -1,5 +1,5 @@
 import mongoose, { Schema } from 'mongoose'
-import { type KeyProvider, localKms } from '../lib'
+import { type KeyProvider, kmsEncrypted, localKms } from '../lib'
 import { modelOf, rawCollection, secret, useDatabase } from './support'
 import { people, type Raw, readTampered, replace, store, values } from './tampering'
 
@@ -94,5 +94,82 @@ describe('a ciphertext that is moved does not decrypt', () => {
     const [original, moved] = await Promise.all([from, to].map((_id) => User.findOne({ _id })))
     expect(await original.email).toBe(values.email)
     await expect(moved.email).rejects.toMatchObject({ name: 'DecryptionError', code: rejected })
+  })
+
+  describe('in subdocuments', () => {
+    const texts = { first: 'text of the first', second: 'text of the second', single: 'text of the single one' }
+    const kinds = [
+      ['keys of their own', { provider: careless }],
+      ['keys of their own, by a context that all share', { provider: careless, context: () => context }],
+      ['the key of their owner', { dataKey: 'owner' }],
+    ] as const
+    const ways: readonly (readonly [string, (stored: Raw) => Raw, string])[] = [
+      ['to a sibling', (stored) => ({ notes: exchanged(stored.notes[0], stored.notes[1]) }), 'notes.0.text'],
+      ['to a sibling of a map', ({ byKey: { a, b } }) => ({ byKey: entries(...exchanged(a, b)) }), 'byKey.a.text'],
+      ['to a sibling, _id and all', ({ notes }) => ({ byKey: entries(notes[0], notes[1]) }), 'byKey.a.text'],
+      ['to another key of a map', ({ byKey: { a, b } }) => ({ byKey: entries(b, a) }), 'byKey.a.text'],
+      ['to another path, _id and all', (stored) => ({ others: stored.notes }), 'others.0.text'],
+      ['from an array to a path', (stored) => ({ one: stored.notes[0] }), 'one.text'],
+      [
+        'to another path within a subdocument',
+        (stored) => ({ 'notes.0.deeper': [stored.notes[1]] }),
+        'notes.0.deeper.0.text',
+      ],
+    ]
+    const entries = (a: Raw, b: Raw) => ({ a, b })
+
+    /** Each with what is encrypted of the other, wrapped keys included. */
+    function exchanged(one: Raw, other: Raw): [Raw, Raw] {
+      const sealed = ({ text, encrypted_kms_key: key }: Raw) => ({ text, ...(key ? { encrypted_kms_key: key } : {}) })
+      return [
+        { ...one, ...sealed(other) },
+        { ...other, ...sealed(one) },
+      ]
+    }
+
+    function owner(options: object) {
+      const note = new Schema<any>({ at: Number })
+      note.add({ deeper: [note] })
+      note.plugin(kmsEncrypted, { ...options, fields: { text: String } } as never)
+      const schema = new Schema({ notes: [note], others: [note], one: note, byKey: { type: Map, of: note } })
+      return modelOf(connection, schema, { provider: careless, fields: ['email'] })
+    }
+
+    async function stored(Owner: any): Promise<Raw> {
+      const notes = [{ text: secret(texts.first) }, { text: secret(texts.second) }]
+      const [a, b] = notes
+      const { _id } = await Owner.create({
+        email: secret(values.email),
+        notes,
+        byKey: { a, b },
+        one: { text: secret(texts.single) },
+      })
+      return rawCollection(Owner).findOne({ _id })
+    }
+
+    test.each(
+      kinds.flatMap(([kind, options]) => ways.map(([way, move, path]) => [way, kind, move, path, options] as const)),
+    )('%s, under %s', async (_way, _kind, move, path, options) => {
+      const Owner = owner(options)
+      const record = await stored(Owner)
+      await rawCollection(Owner).updateOne({ _id: record._id }, { $set: move(record) })
+      const loaded = await Owner.findById(record._id)
+      // Awaited here, for `get()` of a path in an array gives what is there.
+      await expect((async () => loaded.get(path))()).rejects.toMatchObject({ name: 'DecryptionError', code: rejected })
+      expect(await loaded.email).toBe(values.email)
+    })
+
+    test.each(kinds)('to another record together with the keys, under %s', async (_kind, options) => {
+      const Owner = owner(options)
+      const [from, to] = [await stored(Owner), await stored(Owner)]
+      const keys = [...to.encrypted_kms_key, ...from.encrypted_kms_key]
+      await rawCollection(Owner).updateOne({ _id: to._id }, { $set: { notes: from.notes, encrypted_kms_key: keys } })
+      const loaded = await Owner.findById(to._id)
+      await expect((async () => loaded.notes[0].text)()).rejects.toMatchObject({
+        name: 'DecryptionError',
+        code: rejected,
+      })
+      expect([await loaded.email, await loaded.one.text]).toEqual([values.email, texts.single])
+    })
   })
 })

@@ -152,3 +152,31 @@ describe('a use of the plugin on the owner', () => {
     }
   })
 })
+
+test('of two data keys on the owner, the one that the name says is used', async () => {
+  const schema = new Schema<any>({
+    notes: [new Schema().plugin(kmsEncrypted, { dataKey: 'owner', name: 'b', fields: { text: String } })],
+    others: [new Schema().plugin(kmsEncrypted, { dataKey: 'owner', fields: { text: String } })],
+  })
+  schema.plugin(kmsEncrypted, { provider: localKms(), name: 'b', fields: { phone: String } })
+  const Owner = modelOf(connection, schema, { fields: { email: String } })
+  const referenceOf = (bytes: any, from = 0) => Buffer.from(bytes.buffer).toString('hex', from, from + 4)
+  const expectKeys = async () => {
+    const [stored] = await raw(Owner.collection.name)
+    const { encrypted_kms_key: own, encrypted_kms_key_b: named, notes, others } = stored as any
+    expect([own.length, named.length]).toEqual([1, 1])
+    expect(referenceOf(notes[0].text, 1)).toBe(referenceOf(named[0].commitment))
+    expect(referenceOf(others[0].text, 1)).toBe(referenceOf(own[0].commitment))
+    const loaded = await Owner.findOne()
+    expect([await loaded.notes[0].text, await loaded.others[0].text]).toEqual(['by name', 'without a name'])
+    return [own[0].commitment, named[0].commitment].map((commitment) => referenceOf(commitment))
+  }
+  const { _id } = await Owner.create({
+    notes: [{ text: secret('by name') }],
+    others: [{ text: secret('without a name') }],
+  })
+  const before = await expectKeys()
+  await (await Owner.findById(_id)).rotateKmsKey()
+  const after = await expectKeys()
+  expect(new Set([...before, ...after]).size).toBe(4)
+})

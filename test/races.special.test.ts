@@ -172,6 +172,52 @@ test('an upsert by _id leaves the fields of a record that came up meanwhile, but
   expect(await (await Racer.findById(_id)).email).toBe('held email')
 })
 
+describe('updateMany() of several records, one of them overtaken', () => {
+  async function three() {
+    const Racer = model()
+    const names = ['Ada', 'Bob', 'Eve']
+    const records = []
+    for (const [count, name] of names.entries())
+      records.push(await Racer.create({ name, count, note: wrote(`note of ${name}`) }))
+    return { Racer, records }
+  }
+  const update = (Racer: any) => async () => Racer.updateMany({ count: { $gte: 0 } }, { email: wrote('held email') })
+  /** Each record, by its name, and whether it has what was written. */
+  async function held(Racer: any) {
+    const found = await Racer.find().sort('name')
+    const entries = found.map(async (record: any) => [record.name, [await record.email, await record.note]] as const)
+    return Object.fromEntries(await Promise.all(entries))
+  }
+  const written = (name: string) => ({ [name]: ['held email', `note of ${name}`] })
+
+  test.each([0, 1, 2])('by a rotation is written all the same, under its new key: record %i', async (index) => {
+    const { Racer, records } = await three()
+    const { _id } = records[index]
+    const result = await interrupt(updateOf(Racer), update(Racer), async () =>
+      (await rotation.begin(Racer, _id, 'email', ''))(),
+    )
+    expect(result).toMatchObject({ acknowledged: true, matchedCount: 3, modifiedCount: 3 })
+    expect(await held(Racer)).toEqual({ ...written('Ada'), ...written('Bob'), ...written('Eve') })
+  })
+
+  test('by its deletion is left out, and not counted', async () => {
+    const { Racer, records } = await three()
+    const result = await interrupt(updateOf(Racer), update(Racer), () => Racer.deleteOne({ _id: records[1]._id }))
+    expect(result).toMatchObject({ acknowledged: true, matchedCount: 2, modifiedCount: 2, upsertedCount: 0 })
+    expect(await held(Racer)).toEqual({ ...written('Ada'), ...written('Eve') })
+  })
+
+  test('by a write after which it does not match any more is left as it is, and not counted', async () => {
+    const { Racer, records } = await three()
+    const result = await interrupt(updateOf(Racer), update(Racer), async () => {
+      await Racer.updateOne({ _id: records[1]._id }, { count: -1 })
+      await (await rotation.begin(Racer, records[1]._id, 'email', ''))()
+    })
+    expect(result).toMatchObject({ matchedCount: 2, modifiedCount: 2 })
+    expect(await held(Racer)).toEqual({ ...written('Ada'), Bob: [undefined, 'note of Bob'], ...written('Eve') })
+  })
+})
+
 describe('bulkSave() of several documents, one of them overtaken', () => {
   test('is refused, and saves the rest when called again', async () => {
     const Racer = model()
@@ -304,22 +350,25 @@ describe('a write that finds nothing', () => {
   )
 })
 
-test('save({ pathsToSave: ["name", "email"] }) never stores ciphertext without its key', async () => {
-  const Racer = model()
-  const { insertedId } = await Racer.collection.insertOne({ name: 'Ada' })
-  const record = await Racer.findById(insertedId)
-  record.name = 'Eve'
-  record.email = wrote('saved email')
-  record.phone = wrote('saved phone')
-  await record.save({ pathsToSave: ['name', 'email'] })
-  const [stored] = await raw(Racer)
-  expect('email' in stored!).toBe('encrypted_kms_key' in stored!)
-  await record.save()
-  expect(await (await Racer.findById(insertedId)).decrypt()).toMatchObject({
-    email: 'saved email',
-    phone: 'saved phone',
-  })
-})
+test.each(['email', 'phone'])(
+  'save({ pathsToSave: ["name", "%s"] }) never stores ciphertext without its key',
+  async (path) => {
+    const Racer = model()
+    const { insertedId } = await Racer.collection.insertOne({ name: 'Ada' })
+    const record = await Racer.findById(insertedId)
+    record.name = 'Eve'
+    record.email = wrote('saved email')
+    record.phone = wrote('saved phone')
+    await record.save({ pathsToSave: ['name', path] })
+    const [stored] = await raw(Racer)
+    expect(path in stored!).toBe('encrypted_kms_key' in stored!)
+    await record.save()
+    expect(await (await Racer.findById(insertedId)).decrypt()).toMatchObject({
+      email: 'saved email',
+      phone: 'saved phone',
+    })
+  },
+)
 
 test('a document that failed to save reads and saves as the user left it', async () => {
   const Racer = model()

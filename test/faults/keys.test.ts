@@ -133,7 +133,11 @@ describe('fault 17: rotateKmsKey() beside other work on the same document', () =
     ['updateOne()', (doc) => doc.updateOne({ email: secret('changed@example.org') })],
     ['another rotateKmsKey()', (doc) => doc.rotateKmsKey()],
     ['decrypt()', (doc) => doc.decrypt()],
+    ['loading anew', loadAnew],
   ]
+  async function loadAnew(doc: any, User: any): Promise<void> {
+    doc.init(await User.collection.findOne({ _id: doc._id }))
+  }
 
   describe.each(['the rotation first', 'the rotation second'])('%s', (order) => {
     test.each(beside.flatMap(([name, act]) => [0, 1, 3, 8].map((count) => [name, count, act] as const)))(
@@ -147,7 +151,7 @@ describe('fault 17: rotateKmsKey() beside other work on the same document', () =
         const User = connection.model<any>(named('User'), schema) as any
         await User.create({ name: 'Ada', email: secret('ada@example.org'), phone: secret('+44 111 1111') })
         const doc = await User.findOne()
-        const writes = name !== 'decrypt()' && name !== 'another rotateKmsKey()'
+        const writes = !['decrypt()', 'another rotateKmsKey()', 'loading anew'].includes(name)
         if (writes) doc.email = secret('changed@example.org')
         const acts = [() => doc.rotateKmsKey(), () => turns(count % 3).then(() => act(doc, User))]
         if (order === 'the rotation second') acts.reverse()
@@ -170,6 +174,34 @@ describe('fault 17: rotateKmsKey() beside other work on the same document', () =
       },
     )
   })
+
+  test.each([0, 1, 3, 8].flatMap((count) => ['first', 'second'].map((order) => [order, count] as const)))(
+    'or a save, and the document is loaded anew meanwhile: the save is %s, with a later hook that takes %i turns',
+    async (order, count) => {
+      const User = userModel(connection, { name: String }, { fields: { email: String, phone: String } })
+      User.schema.pre('save', () => turns(count))
+      await User.create({ name: 'Ada', email: secret('ada@example.org'), phone: secret('+44 111 1111') })
+      const doc = await User.findOne()
+      doc.email = secret('changed@example.org')
+      const acts = [() => doc.save(), () => turns(count % 3).then(() => loadAnew(doc, User))]
+      if (order === 'second') acts.reverse()
+      const outcomes = await Promise.allSettled(acts.map((act) => act()))
+      for (const outcome of outcomes) if (outcome.status === 'rejected') expect(outcome.reason).toHaveProperty('code')
+
+      expectKeys((await raw(User))[0], 'email', 'phone')
+      const values = ['ada@example.org', 'changed@example.org']
+      const loaded = await User.findOne()
+      expect([values.includes(await loaded.email), await loaded.phone]).toEqual([true, '+44 111 1111'])
+      expect([values.includes(await doc.email), await doc.phone]).toEqual([true, '+44 111 1111'])
+      doc.set({ email: secret('later@example.org'), phone: secret('+44 222 2222') })
+      await doc.save().catch(() => doc.save())
+      expectKeys(
+        await expectReads(User, { name: 'Ada' }, { email: 'later@example.org', phone: '+44 222 2222' }),
+        'email',
+        'phone',
+      )
+    },
+  )
 
   test.each(['first', 'second'])('of a subdocument’s owner loses nothing, the rotation %s', async (order) => {
     const Owner = userModel(connection, { name: String, contacts: [contactSchema()] })

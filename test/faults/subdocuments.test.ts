@@ -1,5 +1,5 @@
 import { Schema } from 'mongoose'
-import { at, contactSchema, eight, expectReads, named, safely, secret, useFaults } from './support'
+import { at, contactSchema, eight, expectReads, named, safely, secret, useFaults, userModel } from './support'
 
 const { connection, raw } = useFaults()
 
@@ -312,4 +312,42 @@ describe('fault 35: bulk writes and replacements', () => {
       if (refusal) expect(refusal.message).not.toMatch(new RegExp(`use[^.]*${name}`, 'i'))
     }
   })
+})
+
+describe('fault 17: rotateKmsKey() of an owner, in every shape', () => {
+  const owners = Object.fromEntries(
+    everyShape.map((shape) => [shape, userModel(connection, { name: String, ...shapes[shape]() })]),
+  ) as Record<Shape, any>
+  const keyOf = async (record: any, path: string) => {
+    const keys = await at(record, path)
+    expect(keys).toHaveLength(1)
+    return Buffer.from(keys[0].wrapped.buffer).toString('hex')
+  }
+
+  test.each(states.flatMap(([state, open]) => everyShape.map((shape) => [state, shape, open] as const)))(
+    'gives new keys to all that it holds, and all reads back: %s, %s',
+    async (_state, shape, open) => {
+      const Owner = owners[shape]
+      const held = Object.keys(phones(shape))
+      const paths = ['', ...held.map((path) => path.replace(/phone$/, ''))].map((path) => `${path}encrypted_kms_key`)
+      const keys = async () => {
+        const [record] = await raw(Owner)
+        return Promise.all(paths.map((path) => keyOf(record, path)))
+      }
+      await Owner.create({ ...given(shape), email: secret('ada@example.org') })
+      const before = await keys()
+      const doc = await Owner.findOne()
+      if (open) for (const path of held) await at(doc, path)
+      await doc.rotateKmsKey()
+      const after = await keys()
+      expect(new Set([...before, ...after]).size).toBe(2 * paths.length)
+      await expectReads(Owner, {}, { ...phones(shape), email: 'ada@example.org' })
+      // The document goes on with the new keys.
+      for (const path of held) (await at(doc, path.replace(/\.phone$/, ''))).phone = secret('+44 999 9999')
+      await doc.save()
+      const changed = Object.fromEntries(held.map((path) => [path, '+44 999 9999']))
+      await expectReads(Owner, {}, { ...changed, email: 'ada@example.org' })
+      expect(await keys()).toEqual(after)
+    },
+  )
 })

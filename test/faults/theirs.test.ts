@@ -1,5 +1,5 @@
 import mongoose, { Schema } from 'mongoose'
-import { built, expectReads, named, plugin, provider, safely, secret, useFaults } from './support'
+import { built, expectReads, misconfigured, named, plugin, provider, safely, secret, useFaults } from './support'
 
 const { connection } = useFaults()
 const options = { provider, fields: { email: String } }
@@ -89,6 +89,72 @@ describe('fault 3: a method of the application called decrypt or rotateKmsKey', 
     if (!Child) return
     await Child.insertMany([{ name: 'Ada', email: secret('ada@example.org') }], { lean: true })
     await expectReads(Child, { name: 'Ada' }, { email: 'ada@example.org' })
+  })
+})
+
+describe('fault 3: the option methods', () => {
+  const mine = () => 'mine'
+  const methods = { decrypt: 'open', rotateKmsKey: 'renew' }
+  const schemaOf = (add: (schema: Schema<any>) => void, names: object = methods) => {
+    const schema = new Schema<any>({ name: String })
+    add(schema)
+    return schema.plugin(plugin, { ...options, methods: names })
+  }
+
+  test.each<[string, string, (schema: Schema<any>) => void]>([
+    ['a method', 'decrypt', (schema) => void schema.method('decrypt', mine)],
+    ['a static', 'decrypt', (schema) => void schema.static('decrypt', mine)],
+    ['a method', 'rotateKmsKey', (schema) => void schema.method('rotateKmsKey', mine)],
+  ])('is what the error advises where the application has %s %s', async (kind, name, add) => {
+    const offer = new RegExp(`${kind.slice(2)} ${name} .*methods: \\{ ${name}: '`)
+    await misconfigured(() => schemaWith('before', add), offer)
+    await misconfigured(() => model(schemaWith('after', add)), offer)
+    // What it advises is right.
+    const error = await misconfigured(() => schemaWith('before', add), offer)
+    const [, advised] = /methods: \{ \w+: '(\w+)' \}/.exec(error.message)!
+    const Model = model(schemaOf(add, { [name]: advised }))
+    const doc = await Model.create({ name: 'Ada', email: secret('ada@example.org') })
+    expect(typeof doc[advised!]).toBe('function')
+    expect(kind === 'a static' ? Model[name]() : doc[name]()).toBe('mine')
+  })
+
+  test('gives the methods other names, under which they do what they do, and leaves those of the application', async () => {
+    const Model = model(
+      schemaOf((schema) => {
+        schema.method({ decrypt: mine, rotateKmsKey: mine })
+        schema.static('decrypt', mine)
+      }),
+    )
+    await Model.create({ name: 'Ada', email: secret('ada@example.org') })
+    const doc = await Model.findOne()
+    expect([doc.decrypt(), doc.rotateKmsKey(), Model.decrypt()]).toEqual(['mine', 'mine', 'mine'])
+    expect(await doc.open()).toEqual({ email: 'ada@example.org' })
+    expect(await Model.open(await Model.findOne().lean())).toMatchObject({ name: 'Ada', email: 'ada@example.org' })
+    expect(await Model.open(await Model.find())).toEqual([{ email: 'ada@example.org' }])
+    const before = await expectReads(Model, {}, { email: 'ada@example.org' })
+    await doc.renew()
+    const after = await expectReads(Model, {}, { email: 'ada@example.org' })
+    expect(after.encrypted_kms_key[0].commitment).not.toEqual(before.encrypted_kms_key[0].commitment)
+    expect(after.email).not.toEqual(before.email)
+    doc.email = secret('changed@example.org')
+    await doc.save()
+    await expectReads(Model, {}, { email: 'changed@example.org' })
+  })
+
+  test('names those of a subdocument, and leaves the ones that are not named', async () => {
+    const contact = schemaOf((schema) => void schema.method('decrypt', mine), { decrypt: 'open' })
+    const Owner = connection.model<any>(named('Owner'), new Schema<any>({ contacts: [contact] })) as any
+    await Owner.create({ contacts: [{ email: secret('ada@example.org') }] })
+    const { contacts } = await Owner.findOne()
+    expect(contacts[0].decrypt()).toBe('mine')
+    expect(await contacts[0].open()).toEqual({ email: 'ada@example.org' })
+    await contacts[0].rotateKmsKey()
+    await expectReads(Owner, {}, { 'contacts.0.email': 'ada@example.org' })
+  })
+
+  test.each([['open'], ['renew']])('is refused where the application has %s as well', async (name) => {
+    const add = (schema: Schema<any>) => void schema.method(name as never, mine as never)
+    await misconfigured(() => schemaOf(add), new RegExp(`method ${name} `))
   })
 })
 

@@ -73,13 +73,13 @@ export function* levelsOf(type: SchemaType): Generator<SchemaType> {
 }
 
 /**
- * Remembers what is made of a schema until it grows: schemas grow until they are compiled, and are asked with every document after that.
+ * Remembers what is made of a schema until its paths change: schemas change until they are compiled, and are asked with every document after that.
  *
  * @param stateOf tells one state of a schema from another, as far as it matters
  */
 export function perSchema<T>(
   make: (schema: AnySchema) => T,
-  stateOf: (schema: AnySchema) => unknown = ({ paths }) => Object.keys(paths).length,
+  stateOf: (schema: AnySchema) => unknown = pathsState,
 ): (schema: AnySchema) => T {
   const known = new WeakMap<AnySchema, { readonly state: unknown; readonly made: T }>()
   return (schema) => {
@@ -90,6 +90,12 @@ export function perSchema<T>(
     known.set(schema, { state, made })
     return made
   }
+}
+
+/** Tells one state of the paths of a schema from another: as many as were added may have been removed. */
+function pathsState({ paths }: AnySchema): string {
+  const names = Object.keys(paths)
+  return `${names.length} ${names.at(-1)}`
 }
 
 /** Tells one state of a schema and what it holds from another: by its paths and discriminators, which come also after it was compiled. */

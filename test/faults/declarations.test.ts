@@ -8,6 +8,7 @@ import {
   named,
   plugin,
   provider,
+  refused,
   safely,
   secret,
   useFaults,
@@ -89,6 +90,27 @@ describe('fault 1: a field that is declared again in the clear', () => {
     const contact = contactSchema()
     contact.add({ phone: String })
     await misconfigured(() => model(new Schema<any>(place(contact) as never)), /phone/)
+  })
+
+  test.each<[string, object, (schema: Schema<any>) => Schema<any>]>([
+    ['before any other', { a: String, b: String, c: String, d: String, name: String }, (schema) => schema],
+    [
+      'and a path is added',
+      { a: String, b: String, c: String, d: String, e: String },
+      (schema) => schema.add({ name: String }),
+    ],
+  ])('is none where as many paths are removed as the plugin has added: %s', async (_name, definition, add) => {
+    const User = model(add(encrypted(definition).remove(['a', 'b', 'c', 'd', 'e'])).set('versionKey', false as never))
+    const email = secret('ada@example.org')
+    await User.create({ name: 'Ada', email })
+    await expectReads(User, { name: 'Ada' }, { email })
+    await User.updateOne({ name: 'Ada' }, { email: secret('new@example.org') })
+    await expectReads(User, { name: 'Ada' }, { email: 'new@example.org' })
+    const doc = await User.findOne()
+    expect(await doc.decrypt()).toMatchObject({ email: 'new@example.org' })
+    await doc.rotateKmsKey()
+    await expectReads(User, { name: 'Ada' }, { email: 'new@example.org' })
+    await refused(() => User.findOne({ email }), 'QUERY_REFUSED')
   })
 
   test('is refused in a copy of the schema', async () => {

@@ -104,6 +104,15 @@ describe('options that the plugin refuses when the schema is built', () => {
     build({ fields: ['phone'], name: 'phone' }, schema)
   })
 
+  test('a second data key under another name, at the same key path', () => {
+    const schema = new Schema({})
+    build({ name: 'a', keyPath: 'keys' }, schema)
+    const error = refusal(() => build({ fields: ['phone'], name: 'b', keyPath: 'keys' }, schema))
+    expect(error.code).toBe('OPTION_INVALID')
+    expect(error.message).toMatch(/keyPath: .*keys/)
+    build({ fields: ['phone'], name: 'b', keyPath: 'others' }, schema)
+  })
+
   test.each([
     ['a nested path', () => new Schema({ taken: { a: String } })],
     ['a virtual', () => new Schema({}, { virtuals: { taken: { get: () => 1 } } })],

@@ -6,7 +6,7 @@ import { blocksOf, readPage, sectionOf } from './page'
 
 // What the README says about behaviour, where no example shows it.
 const readme = readPage('README.md')
-const { connection, raw } = useDatabase()
+const { connection, raw, commands } = useDatabase()
 let kms: KmsStandIn
 let arn: string
 
@@ -255,6 +255,7 @@ describe('queries and updates', () => {
     const update = () => User.updateMany({}, { email: secret('info@example.org') })
     await expect(update().exec()).rejects.toMatchObject({
       code: 'UPDATE_INCOMPLETE',
+      message: expect.stringMatching(/: 100 records were updated, and then 1 could not be\. .*\{ ordered: false \}/),
       matchedCount: 100,
       modifiedCount: 100,
       cause: expect.objectContaining({ code: 'WRAPPED_KEY_DAMAGED' }),
@@ -266,6 +267,16 @@ describe('queries and updates', () => {
     })
     await damage(User, { _id: ids[0] })
     await expect(update().exec()).rejects.toMatchObject({ code: 'WRAPPED_KEY_DAMAGED' })
+  })
+
+  test('updateMany has no more than a hundred records at a time, however many there are', async () => {
+    const User = userModel()
+    await User.insertMany(Array.from({ length: 110 }, (_none, name) => ({ name, email: 'old@example.org' })))
+    commands.length = 0
+    const result = await User.updateMany({}, { email: secret('info@example.org') })
+    expect(result).toMatchObject({ matchedCount: 110, modifiedCount: 110 })
+    // Each batch is written before the next is asked for.
+    expect(commands).toEqual(['find', 'update', 'getMore', 'update'])
   })
 
   test('a save that is overtaken is refused once, an update is made again', async () => {
@@ -300,6 +311,9 @@ describe('queries and updates', () => {
     await expect(User.collection.findOne({ email: 'ada@example.org' })).rejects.toMatchObject({ code: 'QUERY_REFUSED' })
     expect((await User.collection.findOne({ name: 'Ada' })).email).toHaveProperty('sub_type', 0x80)
     expect((await User.findOne().lean()).email).toHaveProperty('sub_type', 0x80)
+    // Such bulks are made step by step and sent as they are.
+    for (const name of ['initializeOrderedBulkOp', 'initializeUnorderedBulkOp'])
+      expect(() => User.collection[name]()).toThrow(expect.objectContaining({ code: 'WRITE_REFUSED' }))
 
     await connection.db!.collection('users').updateOne({}, { $set: { email: 'in the clear' } })
     const user = await User.findOne().orFail()
@@ -310,6 +324,21 @@ describe('queries and updates', () => {
     user.email = secret('ada@example.org')
     await user.save()
     expect(await (await User.findOne().orFail()).email).toBe('ada@example.org')
+  })
+
+  test('change streams show what is stored', async () => {
+    const User = userModel()
+    await User.createCollection()
+    const stream = User.collection.watch([], { fullDocument: 'updateLookup', maxAwaitTimeMS: 10 })
+    // It begins when it is first asked.
+    expect(await stream.tryNext()).toBeNull()
+    await User.create({ name: 'Ada', email: secret('ada@example.org') })
+    await User.updateOne({ name: 'Ada' }, { email: secret('new@example.org') })
+    const [inserted, updated] = [await stream.next(), await stream.next()]
+    await stream.close()
+    expect(inserted.fullDocument.email).toHaveProperty('sub_type', 0x80)
+    expect(updated.updateDescription.updatedFields.email).toHaveProperty('sub_type', 0x80)
+    expect(await User.decrypt(updated.fullDocument)).toMatchObject({ name: 'Ada', email: 'new@example.org' })
   })
 
   test('what context and keyId read is loaded, or the operation is an error', async () => {
@@ -386,8 +415,27 @@ describe('subdocuments', () => {
 
   test('those in an array need an _id, unless the array itself is an encrypted field', async () => {
     const contact = encrypted(['phone'], byKms()).set('_id' as never, false as never)
-    const invalid = expect.objectContaining({ code: 'FIELD_INVALID' })
-    expect(() => connection.model('Patient', new Schema<any>({ contacts: [contact] }))).toThrow(invalid)
+    const shapes: [string, object][] = [
+      contact,
+      encrypted(['phone'], { dataKey: 'owner' }).set('_id' as never, false as never),
+    ].flatMap((held): [string, object][] => [
+      ['contacts', { contacts: [held] }],
+      ['nested.contacts', { nested: { contacts: [held] } }],
+      ['grid', { grid: [[held]] }],
+      ['lists', { lists: { type: Map, of: [held] } }],
+      ['inner', { outer: [new Schema<any>({ inner: [held] })] }],
+      ['inner', { one: new Schema<any>({ inner: [held] }) }],
+    ])
+    for (const [path, definition] of shapes) {
+      expect(() => connection.model('Patient', encrypted(['email'], byKms(), definition))).toThrow(
+        expect.objectContaining({
+          code: 'FIELD_INVALID',
+          message: expect.stringMatching(
+            new RegExp(`${path} .* Give them an _id, or make the array itself an encrypted field`),
+          ),
+        }),
+      )
+    }
     const contacts = [{ _id: false, phone: String }]
     const schema = new Schema<any>().plugin(kmsEncrypted as any, { ...byKms(), fields: { contacts } }) as Schema<any>
     const Whole = connection.model<any>('Whole', schema, 'users')

@@ -219,6 +219,12 @@ describe('fault 25: discriminators that merge their hooks and plugins in another
     },
   )
 
+  test.each(families)('with two uses at one key path are refused, whatever their names: %s', async (_name, make) => {
+    const use = (name: string, fields: string[]) => [plugin, { provider, name, keyPath: 'keys', fields }] as const
+    const base = new Schema<any>({ name: String }, key).plugin(...use('a', ['email']))
+    await misconfigured(() => make(base, new Schema<any>({ grade: Number }).plugin(...use('b', ['diary']))), /keys/)
+  })
+
   test.each(families)(
     'with the same schema object as base and child encrypt, or are refused: %s',
     async (_name, make) => {

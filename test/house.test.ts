@@ -187,6 +187,33 @@ describe('what is private to Mongoose', () => {
     )
     expect([...new Set(named)]).toEqual([])
   })
+
+  test('is not reached by a cast elsewhere: what casts name is declared by Mongoose, the driver or another package', () => {
+    const declarations = ['mongoose/types', 'mongodb', 'bson'].flatMap((folder) => {
+      const path = join(root, 'node_modules', folder)
+      return readdirSync(path)
+        .filter((name) => name.endsWith('.d.ts'))
+        .map((name) => readFileSync(join(path, name), 'utf8'))
+    })
+    const declared = new Set(declarations.flatMap((text) => text.match(/[\w$]+/g) ?? []))
+    // The marks of BSON values, the answers of the AWS SDK, and what this library itself stores.
+    const known = ['_bsontype', '_subtype', '$metadata', 'httpStatusCode', 'commitment']
+    const found = [...sources]
+      .filter(([path]) => !path.startsWith('mongoose/'))
+      .flatMap(([path, text]) => membersOfCasts(text).map((name) => ({ path, name })))
+    expect(found.length).toBeGreaterThan(30)
+    const unknown = found.filter(({ name }) => !declared.has(name) && !known.includes(name))
+    expect(unknown.map(({ path, name }) => `lib/${path}: ${name}`)).toEqual([])
+  })
+
+  /** The members that a text reads by casting: `(x as any).member`, and those of `x as { member: … }`. */
+  function membersOfCasts(text: string): string[] {
+    const accessed = [...text.matchAll(/\bas any\)(?:\?\.|\.)([\w$]+)/g)].map(([, name]) => name as string)
+    const literals = [...text.matchAll(/\bas (?:unknown as )?\(?\{((?:[^{}]|\{[^{}]*\})*)\}/g)]
+    const members = literals.flatMap(([, body]) => [...(body as string).matchAll(/([\w$]+)\??(?:\(|:)/g)])
+    // As a string, in place of a name: `{ 'email': … }` is a message's example.
+    return [...accessed, ...members.map(([, name]) => name as string)].filter((name) => /^[A-Za-z_$]/.test(name))
+  }
 })
 
 test('nothing is written to the console', () => {
@@ -206,4 +233,57 @@ test('no module keeps a variable that changes, but for what is made once', () =>
       expect.stringContaining(`${name} ??= `),
     ])
   }
+})
+
+describe('no module keeps a flag that one call leaves for another', () => {
+  const changes = 'add|set|delete|clear|push|pop|shift|unshift|splice|sort|reverse|fill|copyWithin'
+
+  /** Whether a line changes something of this name. */
+  function writesTo(name: string): (line: string) => boolean {
+    const member = `(?<![\\w$.])${name}((\\.[\\w$]+|\\[[^\\]]*\\])+)`
+    const writes = [
+      `(?<![\\w$.])${name}\\.(${changes})\\(`,
+      `${member}\\s*(\\?\\?|\\|\\||&&|[-+*/|&^%])?=(?![=>])`,
+      `${member}(\\+\\+|--)|(\\+\\+|--)${name}\\b|\\bdelete ${name}\\b`,
+      `\\b(Object\\.(assign|defineProperty)|Reflect\\.\\w+)\\(${name}\\b`,
+    ].map((source) => new RegExp(source))
+    return (line) => line.includes(name) && writes.some((each) => each.test(line))
+  }
+
+  /** What is made once for each module. What is kept for as long as somebody else keeps its key tells of that one alone. */
+  const kept = [...sources].flatMap(([path, text]) =>
+    [...text.matchAll(/^(?:export )?const ([\w$]+)[^=\n]* = (?!new Weak(?:Map|Set)\b)/gm)].map(([, name]) => ({
+      path,
+      name: name as string,
+    })),
+  )
+
+  test('in what it made when it was loaded', () => {
+    expect(kept.length).toBeGreaterThan(30)
+    const written = kept.flatMap(({ path, name }) => {
+      const isExported = new RegExp(`^export const ${name}\\b`, 'm').test(sources.get(path) as string)
+      const writes = writesTo(name)
+      const places = linesThat((other, line) => (other === path || isExported) && writes(line))
+      return places.map((place) => `${name} of lib/${path}: ${place}`)
+    })
+    expect(written).toEqual([])
+  })
+
+  test('in a static of a class, or in what all modules share', () => {
+    const statics = linesThat((_path, line) =>
+      /^\s+(public |private |protected )?static (?!readonly |async |get )[\w#$]+\s*(:[^=(]*)?=/.test(line),
+    )
+    // Mongoose asks the class of a schema type for its name.
+    expect(statics.filter((place) => !/static schemaName = '\w+'$/.test(place))).toEqual([])
+    expect(linesThat((_path, line) => /(?<![\w$.])[A-Z]\w*\.[\w$]+\s*(\?\?|\|\||&&)?=(?![=>])/.test(line))).toEqual([])
+    expect(linesThat((_path, line) => /\bglobalThis\b|\bglobal\.|\bprocess\.(?!nextTick)/.test(line))).toEqual([])
+  })
+
+  test('is told by what changes it', () => {
+    const changing = ['state.trusted = true', 'state.a.b ??= 1', 'state[key] += 1', 'state.count++', 'delete state.x']
+    for (const line of [...changing, 'state.add(doc)', 'Object.assign(state, given)', 'if (state.delete(x)) return'])
+      expect([line, writesTo('state')(line)]).toEqual([line, true])
+    for (const line of ['state.has(x)', 'if (state.x === 1)', 'const y = (state) => state.x', 'other.state.x = 1'])
+      expect([line, writesTo('state')(line)]).toEqual([line, false])
+  })
 })

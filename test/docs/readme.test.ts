@@ -9,6 +9,38 @@ import { Project } from './program'
 const readme = readPage('README.md')
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
+describe('docs/typescript.md', () => {
+  const [imported, ...typed] = blocksOf(readPage('docs/typescript.md')).filter(({ language }) => language === 'ts')
+  const lines = (text: string) =>
+    text
+      .split('\n')
+      .map((line) => line.replace(/ \/\/ .*$/, '').trim())
+      .filter((line) => line !== '')
+  const [, ...functions] = readPage('test/types/handwritten.ts').split(/^export async function /m)
+
+  /** Whether lines stand in a text in their order. What the types are expected to be may stand between them. */
+  function follows(text: string, block: readonly string[]): boolean {
+    const rest = lines(text)
+    return block.every((line) => {
+      const index = rest.indexOf(line)
+      if (index >= 0) rest.splice(0, index + 1)
+      return index >= 0
+    })
+  }
+
+  test('has one block for each function of test/types/handwritten.ts, which is compiled on every TypeScript', () => {
+    expect(lines(imported!.text)).toEqual(expect.arrayContaining(['interface IUser {', 'name: string']))
+    expect(typed.length).toBeGreaterThan(4)
+    // The functions by which blocks are shown to hold, in the order of the blocks.
+    const found = typed.map(({ line, text }) => [
+      line,
+      functions.filter((each) => follows(each, lines(text))).map((each) => /^\w+/.exec(each)?.[0]),
+    ])
+    expect(found).toEqual(typed.map(({ line }, index) => [line, [/^\w+/.exec(functions[index] ?? '')?.[0]]]))
+    expect(functions).toHaveLength(typed.length)
+  })
+})
+
 describe('the code blocks', () => {
   const project = new Project()
   const blocks = blocksOf(readme).filter(({ language }) => language === 'ts')

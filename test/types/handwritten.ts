@@ -1,4 +1,4 @@
-// The section "Hand-written interfaces" of the documentation, as it stands there.
+// The blocks of docs/typescript.md, each in a function, in their order and as they stand there: test/docs/readme.test compares them.
 import {
   type HydratedDocument,
   type HydratedDocumentFromSchema,

@@ -22,14 +22,14 @@ import { baseOf, checkModel, usesOf } from './schema/uses'
 /** What the plugin does to a schema, step by step. */
 function kmsEncrypted(schema: AnySchema, options?: KmsEncryptedOptions): void {
   const use = makeUse(schema, options, { read: readBox, pathsToValidate })
-  refuseCompiled(use.host, schema)
+  coverHost(use.host)
+  refuseCompiled(schema)
   const isFirst = usesOf(schema).length === 0
   if (isFirst) extendDocuments(use.host, schema)
   addPaths(schema, use)
   addMethods(schema, use)
   addHooks(schema, use, isFirst)
   schema.on('init', coverModel)
-  coverHost(use.host)
 }
 
 /**
@@ -42,9 +42,11 @@ const plugin = kmsEncrypted as unknown as KmsEncryptedPlugin
 
 export { plugin as kmsEncrypted }
 
-function refuseCompiled({ mongoose }: Host, schema: AnySchema): void {
-  const models = mongoose.connections.flatMap((connection) => Object.values(connection.models) as AnyModel[])
-  if (!models.some((model) => model.schema === schema)) return
+/** Schemas of which models were made. The models themselves are not gone through: there may be thousands. */
+const compiled = new WeakSet<AnySchema>()
+
+function refuseCompiled(schema: AnySchema): void {
+  if (!compiled.has(schema)) return
   throw new ConfigurationError(
     'OPTION_INVALID',
     'kmsEncrypted: a model was made of this schema before, and knows nothing of the fields. Use the plugin before the model is made.',
@@ -231,7 +233,10 @@ function coverHost(host: Host): void {
   beforeBulkWrite(mongoose.Model as never, checkBulk)
   for (const connection of mongoose.connections) {
     coverConnection(connection)
-    for (const model of Object.values(connection.models) as AnyModel[]) gateModel(model, coverConnection)
+    for (const model of Object.values(connection.models) as AnyModel[]) {
+      compiled.add(model.schema)
+      gateModel(model, coverConnection)
+    }
   }
 }
 
@@ -246,6 +251,7 @@ function coverConnection(connection: Connection): void {
 }
 
 function coverModel(model: AnyModel): void {
+  compiled.add(model.schema)
   if (!isEncrypted(model.schema) && !model.db) return
   checkOrForget(model)
   gateModel(model, coverConnection)

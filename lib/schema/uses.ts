@@ -1,6 +1,6 @@
 import { ConfigurationError } from '../errors'
 import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
-import { discriminatorsOf, isArrayType, levelsOf, perSchema, subschemaOf } from '../mongoose/schema'
+import { discriminatorOf, discriminatorsOf, isArrayType, levelsOf, perSchema, subschemaOf } from '../mongoose/schema'
 import type { Field } from './fields'
 import { fieldAt, fieldsBelow, layoutOf } from './layout'
 import { encryptedFieldOf, keysUseOf } from './type'
@@ -133,6 +133,8 @@ function checkPaths(schema: AnySchema, modelName: string): void {
 
 /** The model that a model is a discriminator of. While it is compiled, only the schema of its base knows of it. */
 export function baseOf(model: AnyModel): AnyModel | undefined {
+  // What is no discriminator is not looked for among all models: there may be thousands.
+  if (discriminatorOf(model.schema)?.isRoot !== false) return undefined
   const models = Object.values(model.db.models) as AnyModel[]
   return models.find((each) => each !== model && discriminatorsOf(each.schema).includes(model.schema))
 }

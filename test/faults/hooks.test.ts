@@ -1,5 +1,5 @@
 import mongoose, { Schema } from 'mongoose'
-import { eight, expectReads, named, plugin, provider, safely, secret, useFaults } from './support'
+import { eight, expectReads, named, plugin, provider, secret, settles, useFaults } from './support'
 
 const { connection, open } = useFaults()
 const options = { provider, fields: { email: String, address: { city: String } } }
@@ -188,10 +188,12 @@ const strictness: [string, object][] = [
 describe.each(strictness)('what a hook sets is encrypted, or refused: %s', (_name, settings) => {
   const schema = () => new Schema<any>({ name: String }, settings)
 
-  async function expectStored(Model: any, write: (Model: any) => Promise<unknown>): Promise<void> {
+  async function expectStored(hook: string, Model: any, write: (Model: any) => Promise<unknown>): Promise<void> {
     await Model.collection.insertOne({ name: 'Bob' })
     secret(email)
-    await safely(
+    await settles(
+      // An update of a bulk write is looked over before the hooks are called, and what they add is cast no more.
+      hook.startsWith('pre bulkWrite that adds an update') ? 'UPDATE_REFUSED' : undefined,
       () => write(Model),
       () => expectReads(Model, { name: 'Ada' }, { email }),
     )
@@ -199,36 +201,36 @@ describe.each(strictness)('what a hook sets is encrypted, or refused: %s', (_nam
 
   test.each(setting)(
     'fault 5: a global plugin that was registered after the first schema: %s',
-    async (_hook, add, write) => {
+    async (hook, add, write) => {
       const own = new mongoose.Mongoose()
       const first = new own.Schema({ name: String }, settings as never) as Schema<any>
       first.plugin(plugin, options)
       own.plugin((each: any) => void add(each))
       const watched = await open({}, own)
-      await expectStored(watched.model<any>(named('First'), first), write)
+      await expectStored(hook, watched.model<any>(named('First'), first), write)
       const second = new own.Schema({ name: String }, settings as never) as Schema<any>
       second.plugin(plugin, options)
-      await expectStored(watched.model<any>(named('Second'), second), write)
+      await expectStored(hook, watched.model<any>(named('Second'), second), write)
     },
   )
 
-  test.each(setting)('fault 5: a plugin of the connection: %s', async (_hook, add, write) => {
+  test.each(setting)('fault 5: a plugin of the connection: %s', async (hook, add, write) => {
     const watched = await open()
     const User = schema().plugin(plugin, options)
     watched.plugin((each: any) => void add(each))
-    await expectStored(watched.model<any>(named('User'), User), write)
+    await expectStored(hook, watched.model<any>(named('User'), User), write)
   })
 
-  test.each(setting)('faults 5 and 6: a hook of the schema before the plugin: %s', async (_hook, add, write) => {
+  test.each(setting)('faults 5 and 6: a hook of the schema before the plugin: %s', async (hook, add, write) => {
     const User = schema()
     add(User)
-    await expectStored(connection.model<any>(named('User'), User.plugin(plugin, options)), write)
+    await expectStored(hook, connection.model<any>(named('User'), User.plugin(plugin, options)), write)
   })
 
-  test.each(setting)('faults 5 and 6: a hook of the schema after the plugin: %s', async (_hook, add, write) => {
+  test.each(setting)('faults 5 and 6: a hook of the schema after the plugin: %s', async (hook, add, write) => {
     const User = schema().plugin(plugin, options)
     add(User)
-    await expectStored(connection.model<any>(named('User'), User), write)
+    await expectStored(hook, connection.model<any>(named('User'), User), write)
   })
 })
 

@@ -215,6 +215,17 @@ export async function safely<T>(
   return undefined
 }
 
+/** The same where it is known which of the two it is: the code of the error, or `undefined` for what has to work. */
+export async function settles<T>(
+  code: string | undefined,
+  act: () => Promise<T>,
+  worked: (result: Awaited<T>) => unknown,
+  also?: RegExp,
+): Promise<void> {
+  const refusal = await safely(act, worked, also)
+  expect(refusal && (refusal.code ?? refusal.name)).toBe(code)
+}
+
 /** The same for what is built: a model, or else a `ConfigurationError` that names what it is about. */
 export function built<T>(make: () => T, message: RegExp): T | undefined {
   try {

@@ -150,6 +150,8 @@ export function checkOperation(
 
 /** A cursor that gives an error in the place of everything. */
 function refusing(cursor: Plain, error: unknown): Plain {
+  // Until the connection is open, Mongoose gives a promise of one.
+  if (typeof cursor.then === 'function') return cursor.then((opened: Plain) => refusing(opened, error))
   const refuse = () => Promise.reject(error)
   for (const name of ['next', 'tryNext', 'hasNext', 'toArray', 'forEach', 'explain']) cursor[name] = refuse
   return Object.assign(cursor, { [Symbol.asyncIterator]: () => ({ next: refuse }) })

@@ -1,4 +1,4 @@
-import { Schema } from 'mongoose'
+import mongoose, { Schema } from 'mongoose'
 import { contactSchema, named, plugin, provider, refused, secret, useFaults } from './support'
 
 const { connection, raw } = useFaults()
@@ -199,4 +199,21 @@ test('fault 12: what is asked of other paths by the same means still works', asy
     { _id: 'Ada' },
   ])
   expect(await User.find({ 'people.label': 'home' }).setOptions({ translateAliases: true })).toHaveLength(1)
+})
+
+test('what is asked before the connection is open is refused as well', async () => {
+  await User.create({ name: 'Ada', email: secret(value) })
+  const asks: ((Model: any) => Promise<unknown>)[] = [
+    (Model) => Model.aggregate([{ $match: { email: value } }]).exec(),
+    (Model) => Model.find({ email: value }).exec(),
+    (Model) => Model.countDocuments({ email: value }).exec(),
+    (Model) => Model.distinct('email').exec(),
+  ]
+  for (const ask of asks) {
+    const opening = mongoose.createConnection(process.env.TEST_MONGO_URI!, { dbName: connection.name })
+    const Model = opening.model<any>(User.modelName, schema.clone())
+    await refused(() => ask(Model), 'QUERY_REFUSED')
+    await opening.asPromise()
+    await opening.close()
+  }
 })

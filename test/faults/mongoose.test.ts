@@ -1,4 +1,6 @@
-import { inspect } from 'node:util'
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { inspect, promisify } from 'node:util'
 import { Schema } from 'mongoose'
 import { twinsOf } from '../twins'
 import {
@@ -433,6 +435,15 @@ describe('fault 34: what the library refuses is a rejection, and ends no process
     await refused(() => given, /^(WRITE|UPDATE|QUERY)_REFUSED$/)
     expect((await raw(User)).filter((record) => record.name !== 'Eve')).toEqual([])
   })
+
+  test('in a process of its own, which goes on to its end', async () => {
+    const program = ['--import', 'tsx', join(__dirname, 'ending.ts'), connection.name]
+    const env = { ...process.env, TSX_TSCONFIG_PATH: join(__dirname, '../tsconfig.json') }
+    const { stdout } = await promisify(execFile)(process.execPath, program, { cwd: join(__dirname, '../..'), env })
+    const [lean, unordered, ...asked] = JSON.parse(stdout.trim().split('\n').at(-1)!)
+    expect([lean, unordered]).toEqual(['WRITE_REFUSED', 'WRITE_REFUSED'])
+    expect(asked).toEqual(['QUERY_REFUSED', 'QUERY_REFUSED', 'QUERY_REFUSED', 'UPDATE_REFUSED'])
+  }, 60_000)
 
   test('a record beside it is inserted all the same afterwards', async () => {
     await User.insertMany([bad()], { lean: true }).catch(() => {})

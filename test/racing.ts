@@ -51,7 +51,8 @@ export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): R
       await sweep(connection)
       for (const model of raced) {
         await checkRecords(model, written)
-        await rawCollection(model).deleteMany({})
+        // Each test has models of its own: the collections of those before would be swept with every one.
+        await rawCollection(model).drop()
       }
     } finally {
       raced.clear()

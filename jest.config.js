@@ -13,4 +13,6 @@ module.exports = {
   globalSetup: '<rootDir>/test/mongo/setup.ts',
   globalTeardown: '<rootDir>/test/mongo/teardown.ts',
   testTimeout: 30_000,
+  // Jest would leave one core to itself: on two, a single process would run all suites, and the server besides.
+  maxWorkers: '100%',
 }

@@ -3,13 +3,23 @@ import mongoose, { type Connection, type Schema } from 'mongoose'
 import { type KmsEncryptedOptions, kmsEncrypted, localKms } from '../lib'
 
 const { BSON } = mongoose.mongo
-const secrets = new Set<string>()
+const encodings = ['utf8', 'hex', 'base64'] as const
+/** The plaintexts of a test, each with the bytes that are looked for. */
+const secrets = new Map<string, [encoding: string, needle: Buffer][]>()
 
 /** A plaintext of a test. After each test, none of them may be found anywhere in the raw database. */
 export function secret(text: string): string {
   if (text.length < 6) throw new Error(`"${text}" is too short to be looked for: it could be found by chance`)
-  secrets.add(text)
+  if (!secrets.has(text))
+    secrets.set(
+      text,
+      encodings.map((encoding) => [encoding, encoded(text, encoding)]),
+    )
   return text
+}
+
+function encoded(text: string, encoding: BufferEncoding): Buffer {
+  return Buffer.from(Buffer.from(text).toString(encoding).replace(/=+$/, ''))
 }
 
 /** What tests share: a database of their own for one test file, swept for plaintext after each test. */
@@ -42,12 +52,12 @@ export function useDatabase(): TestDatabase {
     })
   })
   afterEach(async () => {
+    const stored = await everything(connection)
     try {
       for (const { commandName, bytes } of sent) searchBytes(bytes, `a command ${commandName}`)
-      await sweep(connection)
-      for (const { name } of await connection.db!.listCollections().toArray())
-        await connection.db!.collection(name).deleteMany({})
+      searchAll(stored)
     } finally {
+      for (const name of stored.keys()) await connection.db!.collection(name).deleteMany({})
       secrets.clear()
       sent.length = 0
     }
@@ -67,19 +77,29 @@ interface Sent {
 
 /** Fails when a plaintext of the test stands in any document: as text, in hexadecimal or in base64. */
 export async function sweep(connection: Connection): Promise<void> {
+  searchAll(await everything(connection))
+}
+
+/** The documents of each collection that has one, as the bytes that are stored. */
+async function everything(connection: Connection): Promise<Map<string, Uint8Array[]>> {
+  const stored = new Map<string, Uint8Array[]>()
   for (const { name } of await connection.db!.listCollections().toArray()) {
     // By the driver's own collection: a model that was refused has left one behind that refuses all that it is asked for.
-    for (const document of await connection.db!.collection(name).find({}).toArray())
-      searchBytes(BSON.serialize(document), name)
+    const documents = await connection.db!.collection(name).find({}, { raw: true }).toArray()
+    if (documents.length > 0) stored.set(name, documents as unknown as Uint8Array[])
   }
+  return stored
+}
+
+function searchAll(stored: ReadonlyMap<string, Uint8Array[]>): void {
+  for (const [name, documents] of stored) for (const bytes of documents) searchBytes(bytes, name)
 }
 
 /** Fails when a plaintext of the test stands in these bytes: as text, in hexadecimal or in base64. */
 function searchBytes(serialised: Uint8Array, place: string): void {
   const bytes = Buffer.from(serialised.buffer, serialised.byteOffset, serialised.byteLength)
-  for (const text of secrets) {
-    for (const encoding of ['utf8', 'hex', 'base64'] as const) {
-      const needle = Buffer.from(text).toString(encoding).replace(/=+$/, '')
+  for (const [text, needles] of secrets) {
+    for (const [encoding, needle] of needles) {
       if (!bytes.includes(needle)) continue
       const document = JSON.stringify(BSON.deserialize(bytes))
       throw new Error(`"${text}" was found in ${place} as ${encoding}: ${document}`)

@@ -78,6 +78,7 @@ interface Filtering {
   readonly replaces?: true
   readonly since?: string
   readonly needsMongod?: true
+  readonly posts?: true
   /** Where it takes only conditions on paths. */
   readonly onPaths?: true
   /** Where Mongoose itself refuses JavaScript. */
@@ -256,6 +257,7 @@ export const filterings: Filtering[] = [
   {
     name: 'populate({ match })',
     withoutCode: true,
+    posts: true,
     run: ({ Post, options }, filter) => Post.find().setOptions(options).populate({ path: 'author', match: filter }),
   },
 ]

@@ -117,6 +117,7 @@ export const projecting: Section = {
       name: "populate('author', 'email')",
       encrypted: 'honoured',
       opens: 1,
+      posts: true,
       given: text,
       run: async ({ Post, options }, paths) => {
         const { author } = await Post.findOne().setOptions(options).populate('author', paths.join(' '))

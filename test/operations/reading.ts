@@ -66,14 +66,21 @@ export const reading: Section = {
       const lean = await User.findOne(ofAda).setOptions(options).lean()
       return read(User.hydrate(lean), paths)
     }),
-    reads('populate', async ({ Post, options }, paths) =>
-      read((await Post.findOne().setOptions(options).populate('author')).author, paths),
+    reads(
+      'populate',
+      async ({ Post, options }, paths) =>
+        read((await Post.findOne().setOptions(options).populate('author')).author, paths),
+      { posts: true },
     ),
-    reads('document.populate', async ({ Post, options }, paths) => {
-      const post = await Post.findOne().setOptions(options)
-      await post.populate('author')
-      return read(post.author, paths)
-    }),
+    reads(
+      'document.populate',
+      async ({ Post, options }, paths) => {
+        const post = await Post.findOne().setOptions(options)
+        await post.populate('author')
+        return read(post.author, paths)
+      },
+      { posts: true },
+    ),
     reads(
       'findOneAndUpdate',
       async ({ User, options }, paths) => read(await User.findOneAndUpdate(ofAda, { extra: 1 }, options), paths),
@@ -170,7 +177,7 @@ export const comparing: Section = {
     compares(
       'populate with a sort',
       ({ Post, options }, sort) => Post.find().setOptions(options).populate({ path: 'author', options: { sort } }),
-      { given: byText },
+      { given: byText, posts: true },
     ),
     aggregates('$sort', ({ text }) => [{ $sort: { [text]: 1 } }]),
     aggregates('$group', ({ text }) => [{ $group: { _id: `$${text}` } }]),

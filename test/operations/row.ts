@@ -61,7 +61,7 @@ export const clear: Names = {
 /** What an operation runs against: two records, `Ada` with a value in every field and `Bob` with texts that are null. */
 export interface World {
   readonly User: any
-  /** Posts refer to their author. */
+  /** Posts refer to their author. Only rows that name them have the model, and one post by Ada. */
   readonly Post: any
   readonly connection: Connection
   /** The session of the transaction, if there is one. */
@@ -89,6 +89,8 @@ export interface Row {
   /** What the operation is given. For `mixed`, the two are merged. */
   readonly given: (names: Names) => any
   readonly run: (world: World, given: any) => Promise<unknown>
+  /** Whether it is about posts. */
+  readonly posts?: true
   /** The changes that it makes, by the name of the record; `null` for one that is deleted. */
   readonly after?: (names: Names) => Record<string, Values | null>
   /** Whether fields that are not given go, as in a replacement. */

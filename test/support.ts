@@ -3,23 +3,49 @@ import mongoose, { type Connection, type Schema } from 'mongoose'
 import { type KmsEncryptedOptions, kmsEncrypted, localKms } from '../lib'
 
 const { BSON } = mongoose.mongo
-const encodings = ['utf8', 'hex', 'base64'] as const
 /** The plaintexts of a test, each with the bytes that are looked for. */
-const secrets = new Map<string, [encoding: string, needle: Buffer][]>()
+const secrets = new Map<string | number | Date, Needle[]>()
 
-/** A plaintext of a test. After each test, none of them may be found anywhere in the raw database. */
-export function secret(text: string): string {
-  if (text.length < 6) throw new Error(`"${text}" is too short to be looked for: it could be found by chance`)
-  if (!secrets.has(text))
-    secrets.set(
-      text,
-      encodings.map((encoding) => [encoding, encoded(text, encoding)]),
-    )
-  return text
+interface Needle {
+  readonly as: string
+  readonly bytes: Buffer
 }
 
-function encoded(text: string, encoding: BufferEncoding): Buffer {
-  return Buffer.from(Buffer.from(text).toString(encoding).replace(/=+$/, ''))
+/**
+ * A plaintext of a test. After each test, none of them may be found anywhere in the raw database: of a number or a date
+ * not as BSON has them either.
+ */
+export function secret<T extends string | number | Date>(plaintext: T): T {
+  if (!secrets.has(plaintext)) secrets.set(plaintext, needlesOf(plaintext))
+  return plaintext
+}
+
+function needlesOf(plaintext: string | number | Date): Needle[] {
+  const bytes = Buffer.alloc(8)
+  if (plaintext instanceof Date) {
+    bytes.writeBigInt64LE(BigInt(plaintext.getTime()))
+    return [{ as: 'a date', bytes }, ...textNeedles(plaintext.toISOString())]
+  }
+  if (typeof plaintext === 'string') return textNeedles(plaintext)
+  if (Number.isInteger(plaintext)) throw new Error(`${plaintext} is an integer: it could be found by chance`)
+  bytes.writeDoubleLE(plaintext)
+  return [{ as: 'a double', bytes }, ...textNeedles(String(plaintext))]
+}
+
+function textNeedles(text: string): Needle[] {
+  if (text.length < 6) throw new Error(`"${text}" is too short to be looked for: it could be found by chance`)
+  const bytes = Buffer.from(text)
+  const needles = [
+    { as: 'utf8', bytes },
+    { as: 'hex', bytes: Buffer.from(bytes.toString('hex')) },
+  ]
+  // In base64, where it stands tells which of three texts it becomes. What depends on its neighbours is cut off.
+  for (const offset of [0, 1, 2]) {
+    const base64 = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64')
+    const [start, end] = [Math.ceil((offset * 4) / 3), Math.floor(((offset + bytes.length) * 4) / 3)]
+    needles.push({ as: 'base64', bytes: Buffer.from(base64.slice(start, end)) })
+  }
+  return needles
 }
 
 /** What tests share: a database of their own for one test file, swept for plaintext after each test. */
@@ -75,7 +101,7 @@ interface Sent {
   readonly bytes: Uint8Array
 }
 
-/** Fails when a plaintext of the test stands in any document: as text, in hexadecimal or in base64. */
+/** Fails when a plaintext of the test stands in any document, in any form that it could have. */
 export async function sweep(connection: Connection): Promise<void> {
   searchAll(await everything(connection))
 }
@@ -95,15 +121,14 @@ function searchAll(stored: ReadonlyMap<string, Uint8Array[]>): void {
   for (const [name, documents] of stored) for (const bytes of documents) searchBytes(bytes, name)
 }
 
-/** Fails when a plaintext of the test stands in these bytes: as text, in hexadecimal or in base64. */
+/** Fails when a plaintext of the test stands in these bytes, in any form that it could have. */
 function searchBytes(serialised: Uint8Array, place: string): void {
   const bytes = Buffer.from(serialised.buffer, serialised.byteOffset, serialised.byteLength)
-  for (const [text, needles] of secrets) {
-    for (const [encoding, needle] of needles) {
-      if (!bytes.includes(needle)) continue
-      const document = JSON.stringify(BSON.deserialize(bytes))
-      throw new Error(`"${text}" was found in ${place} as ${encoding}: ${document}`)
-    }
+  for (const [plaintext, needles] of secrets) {
+    const found = needles.find((needle) => bytes.includes(needle.bytes))
+    if (!found) continue
+    const document = JSON.stringify(BSON.deserialize(bytes))
+    throw new Error(`"${plaintext}" was found in ${place} as ${found.as}: ${document}`)
   }
 }
 

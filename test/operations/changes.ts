@@ -1,6 +1,6 @@
 import type { Names, Row, World } from './row'
 
-export const values = (names: Names) => ({ [names.text]: names.value, [names.number]: 7 })
+export const values = (names: Names) => ({ [names.text]: names.value, [names.number]: names.newNumber })
 export const ofAda = { name: 'Ada' }
 
 /** The document of the record that is called Ada, loaded in the transaction. */

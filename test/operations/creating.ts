@@ -2,10 +2,10 @@ import type { Names, Row, Section, World } from './row'
 
 const values = (names: Names) => ({
   [names.text]: names.value,
-  [names.number]: 7,
+  [names.number]: names.newNumber,
   [names.list]: [names.item],
-  [names.nested]: { city: 'Ockham' },
-  [names.date]: new Date(1),
+  [names.nested]: { city: names.newCity },
+  [names.date]: names.newDate,
 })
 
 /** Makes a record that is called Eve. */

@@ -49,17 +49,19 @@ export function userSchema(options: SchemaOptions): Schema<any> {
 export function everything(names: Names): Values {
   return {
     [names.text]: names.old,
-    [names.number]: 36,
+    [names.number]: names.oldNumber,
     [names.list]: [names.item],
-    [names.nested]: { city: 'London' },
-    [names.date]: new Date(0),
+    [names.nested]: { city: names.oldCity },
+    [names.date]: names.oldDate,
     [names.hidden]: `${names.old}, once more`,
   }
 }
 
 /** The records before an operation, by their names. */
 export function records(): Record<string, Values> {
-  for (const text of [encrypted.old, encrypted.value, encrypted.item]) secret(text)
+  const { old, value, item, oldNumber, newNumber, oldCity, newCity, oldDate, newDate } = encrypted
+  for (const plaintext of [old, value, item, oldCity, newCity, oldNumber, newNumber, oldDate, newDate])
+    secret(plaintext)
   return {
     Ada: { ...everything(clear), ...everything(encrypted) },
     Bob: { [clear.text]: null, [encrypted.text]: null },

@@ -102,8 +102,8 @@ const rows: Row[] = [
   ),
   computes(
     '$set of a path below a field',
-    ({ nested }) => ({ $set: { [`${nested}.city`]: 'Ockham' } }),
-    ({ nested }) => ({ [nested]: { city: 'Ockham' } }),
+    ({ nested, newCity }) => ({ $set: { [`${nested}.city`]: newCity } }),
+    ({ nested, newCity }) => ({ [nested]: { city: newCity } }),
     { note: 'Only a whole field can be written.' },
   ),
   computes(

@@ -30,7 +30,7 @@ const replacements: Row[] = [
       replaces: false,
       clear: 'encrypted',
       opens: 2,
-      after: (names) => ({ Ada: { [names.text]: names.value, [names.number]: 7, ...notLoaded } }),
+      after: (names) => ({ Ada: { [names.text]: names.value, [names.number]: names.newNumber, ...notLoaded } }),
       note: 'It is opened for that.',
     },
   ),

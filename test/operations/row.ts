@@ -24,10 +24,16 @@ export interface Names {
   /** All that is stored for the text. */
   readonly stored: readonly string[]
   readonly storedHidden: readonly string[]
-  /** The text of the record that is there before, and another one. */
+  /** The text of the record that is there before, and another one; of numbers, cities and dates the same. */
   readonly old: string
   readonly value: string
   readonly item: string
+  readonly oldNumber: number
+  readonly newNumber: number
+  readonly oldCity: string
+  readonly newCity: string
+  readonly oldDate: Date
+  readonly newDate: Date
 }
 
 export const encrypted: Names = {
@@ -42,6 +48,12 @@ export const encrypted: Names = {
   old: 'ada@example.org',
   value: 'lovelace@example.org',
   item: 'confidential',
+  oldNumber: 3612.09375,
+  newNumber: 7195.40625,
+  oldCity: 'Marylebone',
+  newCity: 'Ashley Combe',
+  oldDate: new Date('1815-12-10T05:17:23.417Z'),
+  newDate: new Date('1852-11-27T21:33:48.916Z'),
 }
 
 export const clear: Names = {
@@ -56,6 +68,12 @@ export const clear: Names = {
   old: 'Countess',
   value: 'Enchantress',
   item: 'public',
+  oldNumber: 36,
+  newNumber: 7,
+  oldCity: 'London',
+  newCity: 'Ockham',
+  oldDate: new Date(0),
+  newDate: new Date(1),
 }
 
 /** What an operation runs against: two records, `Ada` with a value in every field and `Bob` with texts that are null. */

@@ -4,7 +4,7 @@ import { countingKms } from '../counting'
 import { secret, useDatabase } from '../support'
 import { check, isThere, type Setting } from './check'
 import { makeModels, userSchema } from './models'
-import { kinds } from './row'
+import { kinds, type Row } from './row'
 import { table } from './table'
 
 /**
@@ -55,6 +55,22 @@ function setInOperation({ insertOne, replaceOne, updateOne }: any): void {
     updateOne.update = { ...updateOne.update, $set: { ...updateOne.update.$set, memo } }
 }
 
+/** Operations without hooks, and those that the hooks above leave as they are. */
+const isHookless =
+  /middleware: false|^connection\.|^Model\.collection\.|^pipeline|bulkWrite updateMany|earlier operation/
+/** Operations that write Ada's record and change nothing that the table knows. */
+const writeAda = [
+  'updateOne $setOnInsert, upsert of a record that is there',
+  'updateOne(filter, { field: undefined })',
+  'updateOne $rename',
+  'Model.insertMany([stored record], { lean: true })',
+]
+
+function hooked({ name }: Row): readonly string[] | undefined {
+  if (isHookless.test(name)) return []
+  return writeAda.includes(name) ? ['Ada'] : undefined
+}
+
 /** A hook of a static, which Mongoose 8 gives a callback before the arguments. */
 function withArray(act: (items: any[]) => void) {
   const actOn = (items: unknown) => act([items].flat())
@@ -65,10 +81,20 @@ function withArray(act: (items: any[]) => void) {
   }
 }
 
+/** What the application has overridden. */
+const statics = [
+  ...['create', 'insertMany', 'insertOne', 'bulkWrite', 'bulkSave', 'hydrate', 'aggregate'],
+  ...['updateOne', 'updateMany', 'findOneAndUpdate', 'findByIdAndUpdate', 'replaceOne', 'findOneAndReplace'],
+  ...['deleteOne', 'deleteMany', 'findOneAndDelete', 'findByIdAndDelete'],
+  ...['find', 'findOne', 'findById', 'distinct', 'countDocuments', 'exists'],
+]
+const called = new Set<string>()
+
 function withStatics(schema: Schema<any>): void {
   const { Model } = mongoose as any
-  for (const name of ['create', 'insertMany', 'insertOne', 'bulkWrite', 'bulkSave']) {
+  for (const name of statics) {
     ;(schema.statics as any)[name] = function (...args: unknown[]) {
+      called.add(name)
       return Model[name].call(this, ...args)
     }
   }
@@ -86,7 +112,7 @@ const collection = 'company'
 const plainBefore = plainModel(collection)
 const models = makeModels(connection, kms, { collection }, { fields: { memo: String }, prepare: withStatics })
 const plainAfter = plainModel(collection)
-const setting: Setting = { ...models, connection, commands, kms, memo }
+const setting: Setting = { ...models, connection, commands, kms, memo, hooked }
 
 beforeAll(() => Promise.all([models.User.init(), models.Post.init()]))
 beforeEach(() => secret(memo))
@@ -118,4 +144,8 @@ describe.each([
       }
     })
   }
+})
+
+test('every static that is overridden was called by a row', () => {
+  expect([...called].sort()).toEqual([...statics].sort())
 })

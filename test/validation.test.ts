@@ -165,6 +165,19 @@ test('an immutable field is written once', async () => {
   }
 })
 
+test.each([undefined, null])('an immutable field may be set to the %s that it has', async (value) => {
+  const definition = { email: { type: String, immutable: true }, age: Number }
+  const twins = twinsOf(connection, { name: String }, definition, { strict: 'throw' })
+  const { plain, encrypted } = await twins.both(async (model) => {
+    const { _id } = await model.create({ name: 'Ada', email: value })
+    const found = await model.findById(_id)
+    found.set({ email: value, age: 1 })
+    await found.save()
+    return fieldsOf(await model.findById(_id), ['email', 'age'])
+  })
+  expect(encrypted).toEqual(plain)
+})
+
 test('the KMS is not asked before validation has passed', async () => {
   const kms = countingKms()
   const User = modelOf(connection, new Schema(clear), { fields: rules, provider: kms })

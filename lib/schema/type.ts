@@ -166,7 +166,7 @@ function defineFieldType(host: Host): TypeClass {
       const { immutable } = this.encrypted.field
       if (!immutable || doc.$isNew || isImmutableSetting(options)) return false
       if (typeof immutable === 'function' && !immutable.call(doc, doc)) return false
-      const isSame = prior instanceof Box && prior.isOpen && prior.stored() === value
+      const isSame = prior instanceof Box ? prior.isOpen && prior.stored() === value : prior === value
       if (strictModeOf(doc) === 'throw' && !isSame) {
         const Strict = MongooseError.StrictModeError as unknown as new (
           path: string,

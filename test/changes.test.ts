@@ -204,3 +204,50 @@ describe.each(steps)('%s', (_name, step) => {
     expect(encrypted).toEqual(plain)
   })
 })
+
+const few = { address: { city: String, since: Date }, tags: [String], scores: { type: Map, of: Number } }
+
+/** Of a record that was stored without values, and saved by the very document: from then on Mongoose knows what it was. */
+test.each<[string, (doc: any) => unknown]>([
+  ['a nested object in the place of none', (doc) => doc.set('address', { city: 'Oslo' })],
+  [
+    'a nested object after one was looked at',
+    (doc) => {
+      void doc.address
+      doc.address = { city: 'Oslo' }
+    },
+  ],
+  [
+    'a nested object over what was set in it',
+    (doc) => {
+      doc.address.city = 'Rome'
+      doc.address = { city: 'Oslo' }
+    },
+  ],
+  [
+    'a nested object over what was set by a path',
+    (doc) => {
+      doc.set('address.city', 'Rome')
+      doc.set({ address: { city: 'Oslo' } })
+    },
+  ],
+  [
+    'a path of a nested object that was taken hold of before',
+    (doc) => {
+      const { address } = doc
+      doc.address = { since: new Date(0) }
+      address.city = 'Oslo'
+    },
+  ],
+  ['a whole array', (doc) => doc.set('tags', ['a'])],
+  ['a map', (doc) => doc.set('scores', { math: 2 })],
+])('%s is saved by the document that made the record', async (_name, change) => {
+  const { plain, encrypted } = await twinsOf(connection, { name: String }, few).both(async (model) => {
+    const doc = await model.create({ name: 'Ada' })
+    await doc.decrypt?.()
+    change(doc)
+    await doc.save()
+    return fieldsOf(await model.findById(doc._id), Object.keys(few))
+  })
+  expect(encrypted).toEqual(plain)
+})

@@ -222,7 +222,7 @@ function setBelow(own: Method, doc: Doc, name: string, path: string, value: unkn
   const found = fieldFor(schemaOf(doc), name)
   if (!box && found?.field.complex) {
     // What is set below it is all that there is.
-    valuesOf(doc)[name] = Box.open(found.field, found.use, doc, undefined)
+    valuesOf(doc)[name] = Box.unset(found.field, found.use, doc)
     setBelow(own, doc, name, path, value)
   } else if (box?.holder) {
     box.value()

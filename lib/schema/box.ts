@@ -67,6 +67,14 @@ export class Box {
     return box
   }
 
+  /** A box of a nested object that nobody has put anything into. What is put into it later is noticed as what is changed. */
+  static unset(field: Field, use: Use, owner: unknown): Box {
+    const box = Box.open(field, use, owner, undefined)
+    box.#isUnsaved = false
+    box.#snapshot = box.encode()
+    return box
+  }
+
   /** A box of something that cannot be had. It keeps the reason, and not what it was. */
   static spoilt(field: Field, use: Use, owner: unknown, failure: unknown): Box {
     const box = new Box(field, use, owner)

@@ -399,7 +399,7 @@ function sameValue(box: Box, other: Box | undefined, scope: unknown): Box | unde
 
 function emptyNested({ field, use }: Encrypted, doc: Doc): unknown {
   const isAbsent = doc.$isNew || doc.isSelected(field.name)
-  const box = Box.open(field, use, doc, undefined)
+  const box = Box.unset(field, use, doc)
   if (isAbsent) valuesOf(doc)[field.name] = box
   return box.value()
 }

@@ -251,3 +251,45 @@ test.each<[string, (doc: any) => unknown]>([
   })
   expect(encrypted).toEqual(plain)
 })
+
+describe('a clone', () => {
+  test.each([false, true])(
+    'that nobody changed writes nothing, and so takes nothing back (opened: %s)',
+    async (opened) => {
+      const { plain, encrypted } = await twinsOf(connection, { name: String }, fields).both(async (model) => {
+        const { _id } = await model.create(values())
+        const found = await model.findById(_id)
+        if (opened) await found.decrypt?.()
+        const clone = found.$clone()
+        const changed = { email: 'z@z', tags: ['z'], address: { city: 'Zug' }, bytes: Buffer.from('z'), any: 'z' }
+        await model.updateOne({ _id }, changed)
+        await clone.save()
+        return fieldsOf(await model.findById(_id), ['name', ...names])
+      })
+      expect(encrypted).toEqual(plain)
+    },
+  )
+
+  test('saves what is assigned to it', async () => {
+    const { plain, encrypted } = await twinsOf(connection, { name: String }, fields).both(async (model) => {
+      const clone = (await model.create(values())).$clone()
+      clone.set({ tags: [], address: { city: 'Oslo' }, scores: {}, home: { city: 'Rome' } })
+      await clone.save()
+      return fieldsOf(await model.findById(clone._id), ['name', ...names])
+    })
+    expect(encrypted).toEqual(plain)
+  })
+})
+
+test('what was set and then ignored is not saved', async () => {
+  const { plain, encrypted } = await twinsOf(connection, { name: String }, fields).both(async (model) => {
+    const { _id } = await model.create(values())
+    const doc = await model.findById(_id)
+    await doc.decrypt?.()
+    doc.set({ email: 'c@d', age: 7 })
+    doc.$ignore('email')
+    await doc.save()
+    return fieldsOf(await model.findById(_id), ['name', ...names])
+  })
+  expect(encrypted).toEqual(plain)
+})

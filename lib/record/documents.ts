@@ -54,11 +54,13 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
     for (const each of [path].flat()) if (!increase(this, each, by)) own.$inc!.call(this, each, by)
     return this
   })
-  add('unmarkModified', function unmarkModified(this: Doc, path: string) {
-    const box = valuesOf(this)[path]
-    if (box instanceof Box) box.isUnsaved = false
-    return own.unmarkModified!.call(this, path)
-  })
+  for (const name of ['unmarkModified', '$ignore']) {
+    add(name, function unmark(this: Doc, path: string) {
+      const box = valuesOf(this)[path]
+      if (box instanceof Box) box.isUnsaved = false
+      return own[name]!.call(this, path)
+    })
+  }
   addClone(host, schema)
   addDirty(host, schema)
 }
@@ -273,7 +275,11 @@ function cloneBoxes(clone: Doc): Doc {
   const values = valuesOf(clone)
   for (const { field, use } of fieldsOf(schemaOf(clone))) {
     const box = values[field.name]
-    if (box instanceof Box && box.owner !== clone) values[field.name] = Box.copy(field, use, clone, box)
+    if (!(box instanceof Box) || box.owner === clone) continue
+    const copy = Box.copy(field, use, clone, box)
+    // What nobody changed is not written, or it would take the place of what others have written meanwhile.
+    copy.isUnsaved = box.isUnsaved
+    values[field.name] = copy
   }
   return clone
 }

@@ -84,7 +84,11 @@ export class Box {
 
   /** A box of another document's value, which is opened there, and encrypted anew here. */
   static copy(field: Field, use: Use, owner: unknown, source: Box): Box {
-    if (source.isOpen) return Box.open(field, use, owner, source.stored(), 'stored')
+    if (source.isOpen) {
+      const open = Box.open(field, use, owner, source.stored(), 'stored')
+      if (field.mutable) open.#snapshot = open.encode()
+      return open
+    }
     const box = new Box(field, use, owner)
     box.#source = source
     box.#isUnsaved = true

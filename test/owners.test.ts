@@ -1,4 +1,4 @@
-import { Schema } from 'mongoose'
+import { Schema, Types } from 'mongoose'
 import { kmsEncrypted, localKms } from '../lib'
 import { modelOf, rawCollection, secret, useDatabase } from './support'
 
@@ -45,6 +45,19 @@ test('a rotation drops the key before, unless a map has keys that may be positio
   expect(keysOf(plain._id)).toHaveLength(1)
   expect(keysOf(position._id)).toHaveLength(2)
   expect(await allOpen(position._id)).toEqual(['a', 'd'])
+})
+
+test('a copy of a record that holds subdocuments in a map has one key for all of it', async () => {
+  const first = await Ward.create({
+    allergies: ['x'],
+    notes: [{ text: 'a' }],
+    one: { text: 'c' },
+    byKey: { entry: { text: 'd' } },
+  })
+  const _id = new Types.ObjectId()
+  await Ward.insertMany([{ ...first._doc, _id }])
+  expect(await allOpen(_id)).toEqual(['a', 'c', 'd'])
+  expect(await (await Ward.findById(_id)).allergies).toEqual(['x'])
 })
 
 const text = secret('in no shape')

@@ -62,10 +62,13 @@ export type RawRings = Map<string, KeyRing>
 export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, models: ReadonlySet<AnyModel>): Aimed[] {
   const partsIn = remembered((owner: Doc) => new Set(encryptedPartsOf(owner)))
   const targetsOf = remembered((doc: Doc) => remembered((use: Use) => currentTarget(doc, use)))
-  return slots.map((slot) => {
+  const bound = slots.map((slot) => boundDocument(slot, reached, models, partsIn))
+  const first = bound.find((doc) => doc !== undefined)
+  const owner = first && ownerOf(first)
+  return slots.map((slot, index) => {
     const prefix = slot.path.slice(0, -1).join('.')
-    const doc = boundDocument(slot, reached, models, partsIn)
-    const target = doc ? targetsOf(doc)(slot.box.use) : rawTarget(slot, reached, raw)
+    const doc = bound[index]
+    const target = doc ? targetsOf(doc)(slot.box.use) : rawTarget(slot, reached, raw, owner)
     return { slot, box: slot.box, target, isBound: doc !== undefined, prefix, stored: reached.stored }
   })
 }
@@ -132,7 +135,8 @@ function isOf(doc: Doc, models: ReadonlySet<AnyModel>): boolean {
   return false
 }
 
-function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
+/** @param owner the document of the user's that the record is, where some of the slots stand in it: it has one key ring */
+function rawTarget(slot: Slot, reached: Reached, raw: RawRings, owner: Doc | undefined): Target {
   const { box, names, place } = slot
   const { use } = box
   const { host } = box.field
@@ -156,10 +160,11 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings): Target {
   }
   // Looked for when the model was made.
   const ownerUse = ownerUseOf(record, use) as Use
-  const owner = identify(host, name, id)
-  const ring = rawRing(raw, ownerUse, owner.name, () => {
+  if (owner) return { ring: currentTarget(owner, ownerUse).ring, place: identity.place }
+  const whole = identify(host, name, id)
+  const ring = rawRing(raw, ownerUse, whole.name, () => {
     const keys = reached.stored?.[ownerUse.keyPath]
-    return new KeyRing(ownerUse, owner, Array.isArray(keys) ? keys : [], subjectFor(ownerUse, model, reached, []))
+    return new KeyRing(ownerUse, whole, Array.isArray(keys) ? keys : [], subjectFor(ownerUse, model, reached, []))
   })
   return { ring, place: identity.place }
 }

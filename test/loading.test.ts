@@ -94,6 +94,20 @@ describe('Model.decrypt', () => {
     await expect(User.decrypt('x')).rejects.toThrow(TypeError)
   })
 
+  test('makes up no value for what was not selected, or is not stored', async () => {
+    const Member = modelOf(connection, new Schema({ name: String }), {
+      provider: kms,
+      fields: { hidden: { type: String, default: 'guest', select: false }, email: String },
+    })
+    await Member.create({ name: 'Ada', hidden: 'admin', email: plain.email })
+    const opened = await Member.decrypt(await Member.findOne().lean())
+    expect(opened).toMatchObject({ name: 'Ada', email: plain.email })
+    expect(opened).not.toHaveProperty('hidden')
+    const { _id } = await Member.findOne()
+    expect(await Member.decrypt(await Member.findOne().select('name').lean())).toEqual({ _id, name: 'Ada' })
+    expect(await Member.decrypt(await Member.findOne().select('+hidden').lean())).toMatchObject({ hidden: 'admin' })
+  })
+
   test('gives what is plain and the caller may change', async () => {
     const user = await locked()
     const fields = await user.decrypt()

@@ -56,13 +56,16 @@ function checkKeys(model: AnyModel, part: Doc, stored: Plain | undefined): void 
   }
 }
 
-/** A copy of what is stored of a part, with its values in the place of envelopes and without its wrapped keys. */
+/**
+ * A copy of what is stored of a part, with its values in the place of envelopes and without its wrapped keys. What is not there was
+ * not selected or is not stored: a default would pass for what is.
+ */
 function opened(stored: Plain | undefined, part: Doc): Plain {
   const copy = { ...stored }
   const plain = plainFieldsOf(part)
   for (const use of usesOf(schemaOf(part))) {
     delete copy[use.keyPath]
-    for (const name of use.fields.keys()) copy[name] = plain[name]
+    for (const name of use.fields.keys()) if (name in copy) copy[name] = plain[name]
   }
   return copy
 }

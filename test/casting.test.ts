@@ -253,3 +253,53 @@ async function laterToo(twins: Twins, values: object) {
     expect(encrypted).toEqual(plain)
   }
 }
+
+test.each([[['x']], [[['x']]], 'x', 0, false, ''])(
+  'what is no object is an error in the place of a nested one: %j',
+  async (address) => {
+    const { encrypted } = twinsOf(connection, clear, { address: { city: String } })
+    const doc = await encrypted.create({ name: 'Ada', address: { city: 'Rome' } })
+    const found = await encrypted.findById(doc._id)
+    for (const each of [doc, found]) {
+      each.address = address
+      await expect(each.save()).rejects.toThrow('Cast to Object failed')
+      each.address = { city: 'Oslo' }
+      await each.save()
+      await expect((await encrypted.findById(doc._id)).decrypt()).resolves.toEqual({ address: { city: 'Oslo' } })
+    }
+    await expect(encrypted.create({ address })).rejects.toThrow('Cast to Object failed')
+    for (const name of ['Ada', 'nobody'])
+      await expect(encrypted.updateOne({ name }, { address }, { upsert: true })).rejects.toThrow(
+        'Cast to Object failed',
+      )
+    await expect(encrypted.insertMany([{ address }], { lean: true })).rejects.toMatchObject({ code: 'WRITE_REFUSED' })
+    expect(await encrypted.countDocuments()).toBe(1)
+  },
+)
+
+test('an update that cannot be cast is an error where no record matches, too', async () => {
+  const twins = twinsOf(connection, clear, { grid: [[Number]], scores: { type: Map, of: Number } })
+  for (const update of [{ grid: [['x']] }, { $set: { grid: Number.NaN } }]) {
+    const { plain, encrypted } = await twins.both((model) =>
+      model.updateOne({ name: 'nobody' }, update).catch((error: any) => ({ failed: error.name, path: error.path })),
+    )
+    expect(encrypted).toEqual(plain)
+    expect(plain).toMatchObject({ failed: 'CastError' })
+  }
+})
+
+test.each(['validate', 'castObject'])(
+  'Model.%s() tells what cannot be cast in a value of several parts',
+  async (method) => {
+    const twins = twinsOf(connection, clear, { scores: { type: Map, of: Number }, tags: [Number] })
+    for (const values of [{ scores: [null] }, { tags: ['x'] }, { scores: { a: 'x' } }]) {
+      const { plain, encrypted } = await twins.both(async (model) => {
+        const error = await (async () => model[method](values))().catch((each: any) => each)
+        const paths = Object.keys(error.errors ?? {}).map((path) => path.split('.')[0])
+        return { name: error.name, paths: [...new Set(paths)] }
+      })
+      expect(encrypted).toEqual(plain)
+      expect(plain).toMatchObject({ name: 'ValidationError' })
+    }
+  },
+)

@@ -191,6 +191,8 @@ function putField(walk: Walk, place: Place, value: unknown, holder: Plain, key: 
 /** What is no box yet came past Mongoose's casts: a lean insert, the application's own use of the collection, a late plugin. */
 function boxFor(walk: Walk, place: Place, value: unknown, record: Plain | undefined): Box {
   if (value instanceof Box) {
+    // What could not be cast is an error of the query, whether or not a record matches.
+    if (!value.isOpen && value.failure && !isDocument(value.owner)) throw value.failure
     if (place.fields.some(({ field }) => field === value.field)) return value
     throw misplaced(walk, value)
   }

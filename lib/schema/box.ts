@@ -5,7 +5,7 @@ import { markSaved } from '../mongoose/document'
 import type { Doc } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import type { Field } from './fields'
-import { heldValue, hold, type Origin, storedValue } from './holder'
+import { assign, heldValue, hold, type Origin, storedValue } from './holder'
 import type { Use } from './use'
 
 /** What a sealed value was encrypted for: the key ring that did it, and the plaintext where it can change in place. */
@@ -258,7 +258,7 @@ export class Box {
 
   /** Assigns to a complex value that is held already, so that Mongoose compares, casts and marks within it. */
   assign(value: unknown): void {
-    this.#holder?.set(this.field.name, value)
+    if (this.#holder) assign(this.field, this.#holder, value)
     this.#isUnsaved ||= this.#holder?.isModified(this.field.name) ?? false
   }
 

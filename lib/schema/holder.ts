@@ -28,8 +28,7 @@ export function hold(field: Field, record: unknown, origin: Origin, value?: unkn
   applyDefaults.call(holder.constructor, holder)
   const wasNew = isDocument(record) ? record.$isNew : true
   if (origin === 'stored') holder.init({ [field.name]: value })
-  else if (value !== undefined && origin === 'constructed') holder.set({ [field.name]: value })
-  else if (value !== undefined) holder.set(field.name, value)
+  else if (value !== undefined) assign(field, holder, value, origin === 'constructed')
   holder.$isNew = wasNew
   if (isDocument(record)) {
     // The field itself is marked by Mongoose, if it is set at all.
@@ -37,6 +36,15 @@ export function hold(field: Field, record: unknown, origin: Origin, value?: unkn
     tellOfChanges(holder, record)
   }
   return holder
+}
+
+/** Assigns to a holder. Of what is no object, a nested one would keep nothing, or something that is none. */
+export function assign({ name, inner, host }: Field, holder: Doc, value: unknown, isConstructing = false): void {
+  holder.$markValid(name)
+  if (!inner && (typeof value !== 'object' || Array.isArray(value)))
+    holder.invalidate(name, new host.mongoose.Error.CastError('Object', value, name))
+  else if (isConstructing) holder.set({ [name]: value })
+  else holder.set(name, value)
 }
 
 /** The value in the shape in which it is stored; `undefined` where there is none. */

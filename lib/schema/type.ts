@@ -367,7 +367,10 @@ export function refuseOdd(field: Field, scope: unknown, value: unknown): void {
 }
 
 function castPlain(field: Field, value: unknown): unknown {
-  return field.complex ? storedValue(field, hold(field, undefined, 'assigned', value)) : field.inner!.cast(value)
+  if (!field.complex) return field.inner!.cast(value)
+  const holder = hold(field, undefined, 'assigned', value)
+  takeErrors(field, holder, undefined)
+  return storedValue(field, holder)
 }
 
 function load(encrypted: Encrypted, doc: Doc, value: unknown): Box {

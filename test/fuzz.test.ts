@@ -2,26 +2,33 @@ import { fuzz, type Report } from './fuzz/fuzz'
 import { mutants } from './fuzz/mutants'
 import { textOf } from './fuzz/report'
 import { kindsOfSteps } from './fuzz/steps'
+import { isGrave } from './fuzz/verdict'
 
-// The same sequences on every machine: how to look for more stands in CONTRIBUTING.md.
-const maxSequences = Number(process.env.FUZZ_SEQUENCES ?? 35)
+// How to look for more stands in CONTRIBUTING.md. How many sequences a run comes to depends on the machine; which ones, on the seed.
 const seconds = 60
+const minSequences = 100
+const maxSequences = process.env.FUZZ_SEQUENCES ? Number(process.env.FUZZ_SEQUENCES) : undefined
 const seed = Number(process.env.FUZZ_SEED ?? 7)
 const uri = process.env.TEST_MONGO_URI as string
 
 const oraclesOf = ({ findings }: Report) => [...findings.values()].map(({ failure }) => failure.oracle)
 
 test(
-  `an encrypted model does what its plain twin does, or refuses, in ${maxSequences} sequences of random calls of seed ${seed}`,
+  `an encrypted model does what its plain twin does, or refuses, in ${seconds} seconds of random calls of seed ${seed}`,
   async () => {
-    const report = await fuzz({ uri, seed, seconds, maxSequences })
+    const report = await fuzz({ uri, seed, seconds, minSequences, maxSequences })
     const text = `fuzz: seed ${seed}\n${textOf(report, seed)}`
     console.info(text)
     expect(text).not.toContain('FAILURE')
-    // A busy machine does fewer.
-    if (report.tally.steps > 2000) expect(Object.keys(report.tally.kinds).sort()).toEqual([...kindsOfSteps].sort())
+    // Odd calls have errors of their own here and there; what differs often is no oddity.
+    const differences = [...report.findings.values()].filter(({ failure }) => !isGrave(failure))
+    const count = differences.reduce((sum, finding) => sum + finding.count, 0)
+    expect(count).toBeLessThan(report.tally.steps / 50)
+    if (maxSequences !== undefined) return
+    expect(report.tally.sequences).toBeGreaterThanOrEqual(minSequences)
+    expect(Object.keys(report.tally.kinds).sort()).toEqual([...kindsOfSteps].sort())
   },
-  (seconds + 90) * 1000,
+  (seconds + 240) * 1000,
 )
 
 describe('the fuzz run itself', () => {

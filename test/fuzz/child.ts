@@ -16,6 +16,8 @@ export interface Orders {
   readonly from: number
   /** Milliseconds since the epoch. */
   readonly end: number
+  /** Those before it are run even after the end. */
+  readonly least: number
   readonly maxSequences: number
   /** Signatures that are known: they are counted and not shrunk again. */
   readonly known: readonly string[]
@@ -30,7 +32,7 @@ export type Told =
 const tell = (told: Told) => writeSync(3, `${JSON.stringify(told)}\n`)
 const shrinkMs = 8_000
 
-async function main({ uri, database, target, seed, from, end, maxSequences, known }: Orders): Promise<void> {
+async function main({ uri, database, target, seed, from, end, least, maxSequences, known }: Orders): Promise<void> {
   const lab = await openLab(uri, database, target)
   const seen = new Set(known)
   let number = 0
@@ -65,7 +67,7 @@ async function main({ uri, database, target, seed, from, end, maxSequences, know
       lab.uncaught.length = 0
     }
   }
-  for (let index = from; Date.now() < end && index < from + maxSequences; index++) {
+  for (let index = from; (Date.now() < end || index < least) && index < from + maxSequences; index++) {
     const tally = new Tally()
     tally.sequences = 1
     const sequence = drawSequence(seed, index)

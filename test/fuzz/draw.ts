@@ -5,6 +5,7 @@ import { Secrets } from './secrets'
 import { drawShape, type Field, type Shape } from './shape'
 
 type Entry = readonly [string, Code]
+type Presence = 'exists' | 'null' | 'not null'
 
 /** How many records a sequence works on at most: few, so that steps meet. */
 const maxRecords = 8
@@ -122,15 +123,27 @@ export class Draw {
     const equal = object([[path, value]])
     return this.random.pick<Code>([
       equal,
-      object([[path, 'null']]),
-      object([[path, `{ $exists: ${this.random.chance(0.5)} }`]]),
-      object([[path, '{ $ne: null }']]),
+      ...this.presences(field).map((presence) => object([[path, this.#conditionOf(presence)]])),
       object([[path, code`{ $in: [${value}] }`]]),
       code`{ $or: [{ n: ${String(record)} }, ${equal}] }`,
       code`{ $nor: [${equal}] }`,
       code`{ $and: [new Filter(${equal})] }`,
       code`{ $expr: { $eq: ['$${path}', ${value}] } }`,
     ])
+  }
+
+  /**
+   * The conditions on being there by which both twins have to find the same: MongoDB looks for null within arrays, too, and Mongoose
+   * stores an empty nested object where nothing is minimised.
+   */
+  presences({ kind }: Field): readonly Presence[] {
+    if (kind === 'address' && !this.shape.minimize) return []
+    return /^(tags|history|grid|any)$/.test(kind) ? ['exists'] : ['exists', 'null', 'not null']
+  }
+
+  #conditionOf(presence: Presence): Code {
+    if (presence === 'exists') return `{ $exists: ${this.random.chance(0.5)} }`
+    return presence === 'null' ? 'null' : '{ $ne: null }'
   }
 
   /** What is given to a constructor, `set` or a replacement. */

@@ -37,6 +37,8 @@ export class Forms {
     if (Array.isArray(value)) return value.map((item) => this.#form(item))
     if (value instanceof Date)
       return Math.abs(value.getTime() - this.#now) < anHourMs ? 'date, now' : `date ${value.getTime()}`
+    // Mongoose stores one as it is in updates, where this library stores the text that a save makes of it.
+    if (value instanceof RegExp) return String(value)
     if (value._bsontype) return this.#typed(value)
     const entries = Object.entries(value as Plain)
       .filter(([key]) => !own.test(key))
@@ -76,6 +78,15 @@ export interface Difference {
 
 /** Says how two forms differ, at the first path where they do. */
 export function difference(twin: unknown, encrypted: unknown, path = ''): Difference | undefined {
+  if (isObject(twin) && Array.isArray(encrypted) && isList(twin))
+    return difference(Object.values(twin), encrypted, path)
+  if (loose.test(path) && isObject(twin)) {
+    const kept = Object.entries(twin).filter(
+      ([key, item]) => item !== null || (encrypted as Plain)?.[key] !== undefined,
+    )
+    if (kept.length === 0 && encrypted === undefined) return undefined
+    if (kept.length < Object.keys(twin).length) return difference(Object.fromEntries(kept), encrypted, path)
+  }
   if (isObject(twin) && isObject(encrypted)) {
     // Whatever way a subdocument comes in, it gets an `_id` here: its key is bound to it.
     if (path !== '' && twin._id === undefined && encrypted._id === 'id, generated')
@@ -95,6 +106,15 @@ export function difference(twin: unknown, encrypted: unknown, path = ''): Differ
     kind,
     text: `${path || 'it'} is ${kind}: the twin has ${shorten(twin)}, the encrypted record ${shorten(encrypted)}`,
   }
+}
+
+/** What is undefined within a Map or Mixed is left out here; Mongoose stores null in some calls, and nothing in others. */
+const loose = /(^|\.)(meta|any)(\.|$)/
+
+/** Mongoose stores an object with positions for its keys where one is set below an array that is not there. */
+function isList(value: Plain): boolean {
+  const keys = Object.keys(value)
+  return keys.length > 0 && keys.every((key, index) => key === String(index))
 }
 
 function isObject(value: unknown): value is Plain {

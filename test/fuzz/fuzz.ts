@@ -17,7 +17,9 @@ export interface FuzzOptions {
   readonly target?: Target
   /** The first sequence, and how many: one alone is run again by its index. */
   readonly from?: number
-  readonly maxSequences?: number
+  readonly maxSequences?: number | undefined
+  /** Goes on until so many have been run, whatever the time. */
+  readonly minSequences?: number
   /** Ends with the first failure. */
   readonly stopsAtFirst?: boolean
   readonly env?: NodeJS.ProcessEnv
@@ -42,7 +44,7 @@ export interface Report {
  * another process goes on after it.
  */
 export async function fuzz(options: FuzzOptions): Promise<Report> {
-  const { seed, seconds, from = 0, maxSequences = Number.MAX_SAFE_INTEGER } = options
+  const { seed, seconds, from = 0, maxSequences = Number.MAX_SAFE_INTEGER, minSequences = 0 } = options
   const started = Date.now()
   const end = started + seconds * 1000
   const tally = new Tally()
@@ -55,7 +57,7 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
     else findings.set(signature, { ...finding, count: 1 })
   }
   let next = from
-  while (Date.now() < end && next < from + maxSequences) {
+  while ((Date.now() < end || next < from + minSequences) && next < from + maxSequences) {
     const database = `fuzz_${randomUUID().slice(0, 8)}`
     const orders = {
       uri: options.uri,
@@ -64,6 +66,7 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
       seed,
       from: next,
       end,
+      least: from + minSequences,
       known: [...findings.keys()],
     }
     let at = { index: next, step: -1 }

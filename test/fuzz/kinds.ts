@@ -106,7 +106,11 @@ export const kinds: Readonly<Record<string, Kind>> = {
         ? object(draw.times(2, (index) => [`k${index}`, text(draw)] as const))
         : code`new Map([['k0', ${text(draw)}]])`,
     change: (draw, at) =>
-      draw.random.pick([code`${at}?.set('k1', ${text(draw)})`, code`${at}?.delete('k0')`, code`${at}?.clear()`]),
+      draw.random.pick([
+        code`${at}?.set('k1', ${text(draw)})`,
+        code`${at}?.delete('k0')`,
+        code`${at}?.clear(); ${marked(at)}`,
+      ]),
     below: (draw) => ['k0', text(draw)],
   },
   any: {

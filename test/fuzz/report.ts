@@ -1,4 +1,5 @@
 import type { Report } from './fuzz'
+import { isGrave } from './verdict'
 
 /** What a run did and found, for people. */
 export function textOf({ tally, findings, seconds }: Report, seed: number): string {
@@ -17,7 +18,8 @@ export function textOf({ tally, findings, seconds }: Report, seed: number): stri
   }
   for (const [text, count] of sorted(tally.notes)) lines.push(`  ${count} × ${text}`)
   for (const [signature, { failure, index, log, count }] of findings) {
-    lines.push('', `FAILURE ${signature} (${count} ×, first in sequence ${index} of seed ${seed})`)
+    const title = isGrave(failure) ? 'FAILURE' : 'DIFFERENCE'
+    lines.push('', `${title} ${signature} (${count} ×, first in sequence ${index} of seed ${seed})`)
     lines.push(indent(`step ${failure.step + 1}, ${failure.oracle}: ${failure.detail}`), indent(log))
   }
   const verdict = findings.size === 0 ? 'the twins are alike' : `the twins DIFFER in ${findings.size} ways`

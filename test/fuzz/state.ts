@@ -43,9 +43,9 @@ function withoutCiphertext(value: any, mayBeUnreadable: boolean): unknown {
     throw new Error('a ciphertext is left in a lean record')
   }
   if (Array.isArray(value)) return value.map((item) => withoutCiphertext(item, mayBeUnreadable))
-  if (value === null || typeof value !== 'object' || value._bsontype || value instanceof Date || Buffer.isBuffer(value))
-    return value
-  const entries = value instanceof Map ? [...value] : Object.entries(value)
+  const isMap = value instanceof Map
+  if (!isMap && (value === null || Object.getPrototypeOf(Object(value)) !== Object.prototype)) return value
+  const entries = isMap ? [...value] : Object.entries(value)
   return Object.fromEntries(entries.map(([key, item]) => [key, withoutCiphertext(item, mayBeUnreadable)]))
 }
 

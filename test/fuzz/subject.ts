@@ -38,7 +38,7 @@ class Filter {
 
 class Abort extends Error {}
 
-const maxHeld = 4
+export const maxHeld = 4
 
 /** One of the twins: its models, the documents at hand, and what the source of a step can name. */
 export class Subject {
@@ -90,6 +90,8 @@ export class Subject {
       found: (value: unknown) => value,
       shown: () => undefined,
       written,
+      plain,
+      other: () => connection.useDb(connection.name),
       settled,
       rotate,
       transaction: (work: (session: any) => Promise<unknown>) => connection.transaction(work),
@@ -157,6 +159,16 @@ function written(result: any): unknown {
   if (Array.isArray(result)) return result.length
   const { matchedCount, upsertedCount, deletedCount, insertedCount } = result ?? {}
   return { matchedCount, upsertedCount, deletedCount, insertedCount }
+}
+
+/** Values with the subdocuments among them as objects: `castObject()` makes some. */
+async function plain(value: any): Promise<unknown> {
+  if (typeof value?.$set === 'function') return { ...value.toObject(), ...(await value.decrypt?.()) }
+  if (value instanceof Map) return plain(Object.fromEntries(value))
+  if (Array.isArray(value)) return Promise.all(value.map(plain))
+  if (Object.getPrototypeOf(Object(value)) !== Object.prototype) return value
+  const entries = Object.entries(value).map(async ([key, item]) => [key, await plain(item)] as const)
+  return Object.fromEntries(await Promise.all(entries))
 }
 
 /** Waits for all, and fails as the first that failed. */

@@ -10,7 +10,7 @@ import { needlesFor } from './sent'
 import { definitionOf, type Sequence, sourceOf } from './sequence'
 import { shownBy } from './shown'
 import { openedRecords, type Way, ways } from './state'
-import { Subject } from './subject'
+import { maxHeld, Subject } from './subject'
 import type { Tally } from './tally'
 import {
   isWrongRefusal,
@@ -63,6 +63,7 @@ export class Trial {
     const text = render(source)
     // As they were read after the step before.
     const before = { twin: this.twin.raws, encrypted: this.encrypted.raws }
+    const held = { twin: [...this.twin.held], encrypted: [...this.encrypted.held] }
     const plain = await outcomeOf(this.twin, text)
     if (this.#lab.uncaught.length > 0) {
       this.#tally.note(`the twin alone left an error uncaught: ${nameOf(this.#lab.uncaught.pop())}`)
@@ -81,8 +82,11 @@ export class Trial {
         ? (refusalOf(ours.error) ?? ('error' in plain ? undefined : this.#failThrown(ours.error)))
         : undefined
     this.#tally.count(kind, 'error' in plain ? 'both failed' : refused ? 'refused' : 'done')
-    if (refused) await this.#afterRefusal({ kind, text }, refused, before, ours)
-    else await this.#afterDone({ kind, text }, plain, ours, before.twin)
+    if (refused) {
+      // What the twin alone came to hold must not stand where the other holds something else.
+      for (const name of ['twin', 'encrypted'] as const) this[name].held.splice(0, maxHeld, ...held[name])
+      await this.#afterRefusal({ kind, text }, refused, before, ours)
+    } else await this.#afterDone({ kind, text }, plain, ours, before.twin)
     this.#checkShown()
     this.#checkUncaught()
   }
@@ -103,9 +107,10 @@ export class Trial {
       if (!leavesDocument(plain.error)) forgetUsed(this.twin, this.encrypted)
       this.#tally.note(`both threw ${nameOf(plain.error)}`)
     } else if ('error' in plain) {
-      const why = mayThrow(plain.error, text, 'value' in ours ? ours.value : undefined)
+      const why = mayThrow(plain.error, text, await this.#matchesNone(plain.error, 'value' in ours && ours.value))
       if (why === undefined)
         throw new Found('accepted', `the twin throws ${nameOf(plain.error)}: ${plain.error?.message}`)
+      await this.#openRecords()
       this.#tally.note(`the twin alone threw ${nameOf(plain.error)}: ${why}`)
       throw new Parted()
     } else if ('value' in ours) this.#compareResults(plain.value, ours.value)
@@ -147,6 +152,13 @@ export class Trial {
     await this.#compareRecords(kind)
   }
 
+  /** Whether what the twin threw was about no record; of a bulk, about the operation that the error names. */
+  async #matchesNone(error: any, value: any): Promise<boolean> {
+    const operation = error.writeErrors?.[0]?.err?.op
+    if (!operation?.q) return value === null || value?.matchedCount === 0
+    return (await this.#lab.back.collection(this.twin.name).countDocuments(operation.q)) === 0
+  }
+
   #failThrown(error: any): never {
     throw new Found(
       'threw',
@@ -174,7 +186,9 @@ export class Trial {
     }
     for (const [index, record] of expected.entries()) {
       const found = difference(record, actual[index])
-      if (found && found.kind !== 'missing' && uncast.has(kind)) throw new Parted()
+      // Nor does Mongoose cast what a document of the base is given for a field of the child.
+      const isUncast = uncast.has(kind) || this.twin.held.some(({ doc, used }) => used && this.#holdsForeign(doc))
+      if (found && found.kind !== 'missing' && isUncast) throw new Parted()
       if (found) throw new Found('values', found.text)
     }
   }
@@ -211,11 +225,19 @@ export class Trial {
     if (this.#lab.isSecret && leaks.length > 0) throw new Found('sent', leaks.join('\n'))
   }
 
+  /** Whether a document of the base holds a field of the child, which to its schema is something that is not declared. */
+  #holdsForeign({ schema, _doc }: any): boolean {
+    const { fields } = this.#sequence.shape
+    return fields.some(({ name, within }) => within === '' && !schema.path(name) && _doc[name] !== undefined)
+  }
+
   #checkShown(): void {
     if (!this.#lab.isSecret) return
     for (const { doc, used } of this.encrypted.held) {
       const found =
-        used && shownBy(doc, { needles: this.#needles, secrets: this.#sequence.secrets, raws: this.encrypted.raws })
+        used &&
+        !this.#holdsForeign(doc) &&
+        shownBy(doc, { needles: this.#needles, secrets: this.#sequence.secrets, raws: this.encrypted.raws })
       if (found) throw new Found('shown', found)
     }
   }

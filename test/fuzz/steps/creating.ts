@@ -48,7 +48,8 @@ export const creating: Readonly<Record<string, Drawn>> = {
     return code`return written(await Model.insertMany(${array([made, draw.body()])}, ${insertOptions(draw)}))`
   },
   insertOne: (draw) => code`return hold(await ${draw.model()}.insertOne(${draw.body()}, ${saveOptions(draw)}))`,
-  bulkSave: (draw) => code`return written(await Model.bulkSave([doc(0), doc(1), new Model(${draw.body()})]))`,
+  // Without its counts: a locked field is written where a hook sets the value that it has.
+  bulkSave: (draw) => code`await Model.bulkSave([doc(0), doc(1), new Model(${draw.body()})])`,
 }
 
 /** A statement that changes a document, without saving it. */

@@ -37,7 +37,8 @@ export const documents: Readonly<Record<string, Drawn>> = {
   overwrite: (draw) => statements([opened(draw), code`it.overwrite(${draw.body({ id: false })})`, 'await it.save()']),
   '$inc, save': (draw) => {
     const counted = draw.own().find(({ kind }) => kind === 'count')
-    return statements([opened(draw), `it.$inc('${counted?.name ?? 'hits'}', 2)`, 'await it.save()'])
+    // Mongoose adds again, with the next call, what has been saved already.
+    return statements([opened(draw), `it.$inc('${counted?.name ?? 'hits'}', 2)`, 'await it.save()', 'drop(it)'])
   },
   // A pipeline there ends the process on Mongoose 8, whoever's document it is.
   'document.updateOne': (draw) => code`return written(await ${which(draw)}.updateOne(${update(draw, false)}))`,
@@ -81,7 +82,9 @@ export const documents: Readonly<Record<string, Drawn>> = {
       ]),
     ]),
   'Model.validate': (draw) => code`await Model.validate(${draw.body()})`,
-  'Model.castObject': (draw) => code`return { cast: Model.castObject(${draw.body({ oddity: 0.03 })}) }`,
+  'Model.castObject': (draw) => code`return { cast: await plain(Model.castObject(${draw.body({ oddity: 0.03 })})) }`,
+  'Model.applyDefaults': (draw) => code`return { given: Model.applyDefaults({ n: ${String(draw.record())} }) }`,
+  'Model.useConnection': () => 'Model.useConnection(other())',
   show: (draw) => code`shown(${which(draw)})`,
   ask: (draw) => {
     const { name } = draw.field()

@@ -32,6 +32,7 @@ const weights: Readonly<Record<string, number>> = {
   deleteMany: 0.3,
   deleteOne: 0.5,
   'document.deleteOne': 0.4,
+  'Model.useConnection': 0.3,
 }
 
 /** The kinds of steps, for a report that shows which were never drawn. */

@@ -32,6 +32,8 @@ export const reading: Readonly<Record<string, Drawn>> = {
   'find, lean': (draw) => code`return found(await Model.find(${draw.filter()}).lean())`,
   'find, lean, virtuals': (draw) =>
     code`return found(await Model.find(${draw.filter()}).lean({ virtuals: true, getters: true }))`,
+  'Model.applyVirtuals': (draw) =>
+    code`const lean = await Model.findOne(${draw.filter()}).lean(); return lean && String(Model.applyVirtuals(lean).id)`,
   cursor: (draw) =>
     code`let last; for await (const one of Model.find(${draw.filter()}).sort('n').cursor()) last = one; return last && hold(last)`,
   distinct: (draw) =>
@@ -42,18 +44,20 @@ export const reading: Readonly<Record<string, Drawn>> = {
     const field = draw.field()
     const condition = draw.random.pick<Code>([
       code`.equals(${draw.value(field)})`,
-      '.exists()',
-      '.ne(null)',
+      ...draw
+        .presences(field)
+        .map((presence) => ({ null: '.equals(null)', exists: '.exists()', 'not null': '.ne(null)' })[presence]),
       code`.in([${draw.value(field)}])`,
     ])
     return code`return found(await Model.where('${draw.path(field)}')${condition}.find().sort('n'))`
   },
   aggregate: (draw) => {
-    const { name } = draw.field()
+    const field = draw.field()
+    const { name } = field
     const stages = draw.random.some<Code>(
       [
         code`{ $match: ${draw.filter()} }`,
-        `{ $match: { ${name}: { $ne: null } } }`,
+        `{ $match: { ${name}: ${draw.presences(field).includes('null') ? '{ $ne: null }' : '{ $exists: true }'} } }`,
         `{ $project: { name: 1 } }`,
         `{ $group: { _id: '$${draw.random.pick(['name', name])}' } }`,
         `{ $sort: { ${draw.random.pick(['n', name])}: 1 } }`,
@@ -70,7 +74,7 @@ export const reading: Readonly<Record<string, Drawn>> = {
     const field = draw.field()
     const value = draw.kindOf(field).value(draw)
     const path = field.within === 'contacts' ? `contacts.0.${field.name}` : draw.path(field)
-    return code`await Model.collection.${draw.random.pick<Code>([
+    return code`const done = await Model.collection.${draw.random.pick<Code>([
       code`insertOne(${draw.body({ oddity: 0 })})`,
       code`insertMany([${draw.body({ oddity: 0 })}])`,
       code`updateOne({ n: ${String(draw.record())} }, { $set: ${object([[path, value]])} })`,
@@ -79,7 +83,7 @@ export const reading: Readonly<Record<string, Drawn>> = {
       code`replaceOne({ n: ${String(draw.record())} }, ${draw.body({ oddity: 0, id: false })})`,
       code`bulkWrite([{ insertOne: { document: ${draw.body({ oddity: 0 })} } }])`,
       code`updateOne({ n: ${String(draw.record())} }, { $set: { name: 'direct' } })`,
-    ])}`
+    ])}; return done && written(done)`
   },
   'Model.collection, read': (draw) => code`return (await Model.collection.find(${draw.filter()}).toArray()).length`,
   transaction: (draw) => {

@@ -80,6 +80,12 @@ export interface Difference {
 export function difference(twin: unknown, encrypted: unknown, path = ''): Difference | undefined {
   if (isObject(twin) && Array.isArray(encrypted) && isList(twin))
     return difference(Object.values(twin), encrypted, path)
+  if (/(^|\.)address$/.test(path) && isObject(twin)) {
+    // Mongoose stores what is not declared where a Map or an instance of a class is given in an update.
+    const declared = Object.entries(twin).filter(([key]) => key === 'city' || key === 'since')
+    if (declared.length === 0 && encrypted === undefined) return undefined
+    if (declared.length < Object.keys(twin).length) return difference(Object.fromEntries(declared), encrypted, path)
+  }
   if (loose.test(path) && isObject(twin)) {
     const kept = Object.entries(twin).filter(
       ([key, item]) => item !== null || (encrypted as Plain)?.[key] !== undefined,

@@ -113,7 +113,7 @@ function drawHooks(draw: Draw, schema: string, fields: readonly Field[]): Code[]
       code`${schema}.pre('save', async function () { this.${name} = ${value} })`,
       code`${schema}.pre('validate', function () { if (this.isNew) this.set('${name}', ${value}) })`,
       code`${schema}.pre('updateOne', { query: true, document: false }, function () { this.set(${set}) })`,
-      code`${schema}.pre('findOneAndUpdate', function () { this.setUpdate({ ...this.getUpdate(), $set: ${set} }) })`,
+      code`${schema}.pre('findOneAndUpdate', function () { if (!Array.isArray(this.getUpdate())) this.setUpdate({ ...this.getUpdate(), $set: ${set} }) })`,
       code`${schema}.pre('insertMany', async function (...given) { for (const one of [given.at(-1)].flat()) if (one && typeof one === 'object') one.${name} = ${value} })`,
       code`${schema}.pre('bulkWrite', async function (...given) { const operations = given.find(Array.isArray); operations?.push({ updateOne: { filter: { n: 1 }, update: { $set: ${set} } } }) })`,
       code`${schema}.post('init', function () { this.$locals.seen = true })`,

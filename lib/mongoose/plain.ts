@@ -34,6 +34,14 @@ export function withValueAt(value: any, [segment, ...rest]: readonly string[], p
   return copy
 }
 
+/** Whether a value holds others. A number, a date, a pattern, bytes and a BSON type are whole. */
+export function holdsOthers(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return false
+  if ((value as { _bsontype?: unknown })._bsontype !== undefined) return false
+  const tag = Object.prototype.toString.call(value)
+  return tag !== '[object Date]' && tag !== '[object RegExp]'
+}
+
 /** Whether a value is an object literal, not an instance of a class. */
 export function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (value === null || typeof value !== 'object') return false

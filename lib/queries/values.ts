@@ -1,3 +1,4 @@
+import { holdsOthers } from '../mongoose/plain'
 import { Box } from '../schema/box'
 
 /** What the driver would make of a value: documents and whatever else says itself what is stored of it. */
@@ -7,12 +8,9 @@ export function asSent(value: unknown): unknown {
   return typeof toBSON === 'function' ? toBSON.call(value) : value
 }
 
-/** Whether a value holds others. A number, a date, a BSON type, a box are whole. */
+/** Whether a value holds others; a box is whole. */
 export function isOpen(value: unknown): value is object {
-  if (typeof value !== 'object' || value === null || value instanceof Box || ArrayBuffer.isView(value)) return false
-  if ((value as { _bsontype?: unknown })._bsontype !== undefined) return false
-  const tag = Object.prototype.toString.call(value)
-  return tag !== '[object Date]' && tag !== '[object RegExp]'
+  return !(value instanceof Box) && holdsOthers(value)
 }
 
 export function isMap(value: object): value is Map<unknown, unknown> {

@@ -1,6 +1,6 @@
 import { restoreDefaults } from '../mongoose/document'
 import { type Doc, isDocument, replaceMethod } from '../mongoose/host'
-import { isPlainObject } from '../mongoose/plain'
+import { holdsOthers, isPlainObject } from '../mongoose/plain'
 import type { Field } from './fields'
 import { storedShape } from './fields'
 
@@ -39,9 +39,11 @@ export function hold(field: Field, record: unknown, origin: Origin, value?: unkn
 }
 
 /** Assigns to a holder. Of what is no object, a nested one would keep nothing, or something that is none. */
-export function assign({ name, inner, host }: Field, holder: Doc, value: unknown, isConstructing = false): void {
+export function assign({ name, inner, host }: Field, holder: Doc, given: unknown, isConstructing = false): void {
   holder.$markValid(name)
-  if (!inner && (typeof value !== 'object' || Array.isArray(value)))
+  // The driver stores a map as an object; Mongoose would set none of its entries.
+  const value = !inner && given instanceof Map ? Object.fromEntries(given) : given
+  if (!inner && value !== null && (!holdsOthers(value) || Array.isArray(value)))
     holder.invalidate(name, new host.mongoose.Error.CastError('Object', value, name))
   else if (isConstructing) holder.set({ [name]: value })
   else holder.set(name, value)

@@ -24,7 +24,9 @@ test.each(files)('the records of %s decrypt as they did when they were written',
     const record = await model.findById(stored._id).orFail()
     expect(canonical(await valuesOf(record))).toEqual(expected[index]?.values)
     const lean = await model.findById(stored._id).orFail().lean()
-    const { subdocuments: _, ...own } = (expected[index]?.values ?? {}) as Record<string, unknown>
+    const { subdocuments: _, ...values } = (expected[index]?.values ?? {}) as Record<string, unknown>
+    // A lean object has what is stored, and nothing that a document would have by default.
+    const own = Object.fromEntries(Object.entries(values).filter(([name]) => name in stored))
     expect(canonical(await (model as any).decrypt(lean))).toMatchObject(own)
   }
 })

@@ -165,6 +165,32 @@ test('values on load reach into subdocuments', async () => {
   expect((await Owner.findOne()).children[0].phone).toBe('+44 444 4444')
 })
 
+test.each(['own', 'owner'])(
+  'a field of a subdocument is selected with what opens it: the key is its %s',
+  async (kind) => {
+    const options = kind === 'own' ? { provider } : { dataKey: 'owner' }
+    const part = new Schema({ label: String }).plugin(kmsEncrypted, { ...options, fields: { phone: String } } as never)
+    const owner = new Schema({ name: String, one: part, list: [part] }).plugin(kmsEncrypted, {
+      provider,
+      fields: { email: String },
+    })
+    const Owner = connection.model<any>(`SelectedBy${kind}`, owner) as any
+    const [one, first, second] = ['of one', 'of the first', 'of the second'].map((phone) => ({ phone: secret(phone) }))
+    await Owner.create({ name: 'Ada', one, list: [first, second], email: secret('ada@example.org') })
+    for (const selected of ['one.phone', 'list.phone', 'one.phone list.phone']) {
+      const expected = { one: ['of one'], list: ['of the first', 'of the second'] }
+      const doc = await Owner.findOne().select(selected)
+      const lean = await Owner.decrypt(await Owner.findOne().select(selected).lean())
+      for (const [path, phones] of Object.entries(expected)) {
+        if (!selected.split(' ').includes(`${path}.phone`)) continue
+        expect(await Promise.all([doc[path]].flat().map((each: any) => each.phone))).toEqual(phones)
+        expect([lean[path]].flat().map(({ phone }: any) => phone)).toEqual(phones)
+      }
+      expect([doc.name, lean.name, lean.email]).toEqual([undefined, undefined, undefined])
+    }
+  },
+)
+
 describe('an owner with encrypted fields of its own', () => {
   const part = () =>
     new Schema({ label: String }).plugin(kmsEncrypted, {

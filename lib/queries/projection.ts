@@ -8,8 +8,8 @@ import { scopeOf } from './scope'
 import { entriesOf, hasOperators, isOff, isSwitch, itemsOf, optionsOf, pathsIn } from './values'
 
 /**
- * Translates a projection, so that what decryption needs is loaded with an encrypted field: the wrapped keys, and what the encryption
- * context was seen to read.
+ * Translates a projection, so that what decryption needs is loaded with an encrypted field: the wrapped keys, the `_id` of a
+ * subdocument, and what the encryption context was seen to read.
  *
  * @param place names the operation for messages, such as `User.find()`
  * @returns the projection to send, or `undefined` when it may stay as it is
@@ -78,8 +78,10 @@ function translateEntry(
 function neededFor(root: Place, { place, segments }: Location): string[] {
   const prefix = segments.slice(0, -1)
   const own = place.fields.filter(({ use }) => !use.byOwner)
+  const isIdentified = prefix.length > 0 && place.fields.some(({ schema }) => schema.path('_id') !== undefined)
   const owned = fieldsBelow(place).flatMap(({ place: { fields } }) => fields.filter(({ use }) => use.byOwner))
   return [
+    ...(isIdentified ? [[...prefix, '_id'].join('.')] : []),
     ...own.flatMap(({ use }) => [use.keyPath, ...use.dependencies].map((path) => [...prefix, path].join('.'))),
     ...owned.flatMap(({ use }) => ownersOf(root, use).flatMap((owner) => [owner.keyPath, ...owner.dependencies])),
   ]

@@ -51,7 +51,7 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
   const findings = new Map<string, Finding>()
   const add = (signature: string, finding: Omit<Finding, 'count'>) => {
     const known = findings.get(signature)
-    const why = knownDifference(signature)
+    const why = knownDifference(signature, finding.failure)
     if (why) tally.note(`known to differ: ${why}`)
     else if (known) known.count++
     else findings.set(signature, { ...finding, count: 1 })

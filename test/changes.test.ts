@@ -293,3 +293,31 @@ test('what was set and then ignored is not saved', async () => {
   })
   expect(encrypted).toEqual(plain)
 })
+
+test.each(['unmarkModified', '$ignore'])(
+  'what is assigned after %s() and a save is saved, though it was locked before',
+  async (way) => {
+    const few = { tags: [String], address: { city: String }, scores: { type: Map, of: Number }, email: String, any: {} }
+    const steps = {
+      tags: [['first'], ['second']],
+      address: [{ city: 'Paris' }, { city: 'Oslo' }],
+      scores: [{ a: 1 }, { a: 2 }],
+      email: ['first', 'second'],
+      any: [{ a: 1 }, { a: 2 }],
+    }
+    const { plain, encrypted } = await twinsOf(connection, { name: String }, few).both(async (model) => {
+      const { _id } = await model.create({ name: 'Ada', tags: ['x'], address: { city: 'Rome' }, email: 'x' })
+      const doc = await model.findById(_id)
+      for (const [name, [value]] of Object.entries(steps)) {
+        doc[name] = value
+        doc[way](name)
+      }
+      await doc.save()
+      const between = await fieldsOf(await model.findById(_id), Object.keys(few))
+      for (const [name, [, value]] of Object.entries(steps)) doc[name] = value
+      await doc.save()
+      return [between, await fieldsOf(await model.findById(_id), Object.keys(few))]
+    })
+    expect(encrypted).toEqual(plain)
+  },
+)

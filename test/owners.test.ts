@@ -193,3 +193,20 @@ test('of two data keys on the owner, the one that the name says is used', async 
   const after = await expectKeys()
   expect(new Set([...before, ...after]).size).toBe(4)
 })
+
+test.each<[string, object]>([
+  ['a position where no array is', { one: { 0: { text } } }],
+  ['the same by $eq', { one: { $eq: { 0: { text } } } }],
+  ['a path through such a position', { 'one.0': { text } }],
+  ['a path below it', { 'one.0.text': text }],
+  ['a list where a map is', { byKey: [{ text }] }],
+  ['such a list by $in', { byKey: { $in: [[{ text }]] } }],
+])('a filter, from which an upsert takes values, is refused: %s', async (_, filter) => {
+  const refused = { code: 'QUERY_REFUSED' }
+  const { collection } = Ward
+  await expect(collection.updateOne(filter, { $set: { at: 1 } }, { upsert: true })).rejects.toMatchObject(refused)
+  await expect(collection.findOne(filter)).rejects.toMatchObject(refused)
+  const upsert = { updateOne: { filter, update: { $set: { at: 1 } }, upsert: true } }
+  await expect(collection.bulkWrite([upsert] as never)).rejects.toMatchObject(refused)
+  expect(await rawCollection(Ward).countDocuments()).toBe(0)
+})

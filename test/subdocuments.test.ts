@@ -191,6 +191,16 @@ test.each(['own', 'owner'])(
   },
 )
 
+test('one locked subdocument of another record may be put into two places', async () => {
+  for (const _each of [1, 2]) await Person.create(given())
+  const [one, other] = await Person.find()
+  one.byPlace = new Map([['moved', other.byPlace.get('london')]])
+  one.contacts = [one.byPlace.get('moved')]
+  await one.save()
+  const found = await Person.findById(one._id)
+  expect([await found.byPlace.get('moved').phone, await found.contacts[0].phone]).toEqual(Array(2).fill('+44 333 3333'))
+})
+
 describe('an owner with encrypted fields of its own', () => {
   const part = () =>
     new Schema({ label: String }).plugin(kmsEncrypted, {
@@ -205,6 +215,10 @@ describe('an owner with encrypted fields of its own', () => {
     })
   const Owner = connection.model<any>('OwnerOfItsOwn', whole({})) as any
   const address = () => ({ address: { city: secret('London-W1') }, phone: '1' })
+  const Whole = connection.model<any>(
+    'OwnerWithAddress',
+    whole({ fields: { address: { city: String }, phone: String } }),
+  ) as any
 
   test.each(['one.address.city', 'list.0.address.city', 'byPlace.home.address.city'])(
     'takes %s by set(), alone, in an object, and beside others',
@@ -239,6 +253,49 @@ describe('an owner with encrypted fields of its own', () => {
       }
     },
   )
+
+  test.each(['one.address.city', 'byPlace.home.address.city', 'list.0.address.city'])(
+    'makes the subdocument that %s leads to',
+    async (path) => {
+      const at = async (id: unknown) => {
+        const found = await Owner.findById(id)
+        const part = path.startsWith('list')
+          ? found.list[0]
+          : path.startsWith('one')
+            ? found.one
+            : found.byPlace?.get('home')
+        return (await part?.decrypt())?.address
+      }
+      const city = secret('Paris, where nothing was')
+      for (const make of [
+        () => Owner.create({ name: 'Ada', [path]: city }),
+        () => new Owner({ [path]: city }).save(),
+        async () => {
+          const { _id } = await Owner.create({ name: 'Ada' })
+          const doc = await Owner.findById(_id)
+          doc.set(path, city)
+          return doc.save()
+        },
+      ])
+        expect(await at((await make())._id)).toEqual({ city })
+    },
+  )
+
+  test('takes an object with a prefix that leads to a field of several parts', async () => {
+    for (const prefix of ['one.address', 'list.0.address', 'address']) {
+      const city = secret(`Paris, by ${prefix}`)
+      const { _id } = await Whole.create({ one: address(), list: [address()], ...address() })
+      const doc = await Whole.findById(_id)
+      const part = prefix === 'address' ? doc : prefix.startsWith('one') ? doc.one : doc.list[0]
+      expect(() => doc.set({ city }, prefix)).toThrow(expect.objectContaining({ code: 'RECORD_LOCKED' }))
+      await part.decrypt()
+      doc.set({ city }, prefix)
+      await doc.save()
+      const found = await Whole.findById(_id)
+      const stored = prefix === 'address' ? found : prefix.startsWith('one') ? found.one : found.list[0]
+      expect((await stored.decrypt()).address).toEqual({ city })
+    }
+  })
 
   test('that are opened on access gives those of a subdocument on load, and the other way round', async () => {
     const eager = () => new Schema({}).plugin(kmsEncrypted, { provider, fields: { phone: String }, decrypt: 'onLoad' })

@@ -6,7 +6,7 @@ import { isDocument, type Plain } from '../mongoose/host'
 import { discriminatorOf } from '../mongoose/schema'
 import { asSent, isMap, isOpen } from '../queries/values'
 import { Box } from '../schema/box'
-import { type Place, step } from '../schema/layout'
+import { isPositionOfNone, type Place, step } from '../schema/layout'
 import { StoredKeys } from '../schema/type'
 import type { Use } from '../schema/use'
 
@@ -148,11 +148,6 @@ function stepInto(walk: Walk, place: Place, key: string): Place | undefined {
     }
   }
   return undefined
-}
-
-/** Whether a key is a position, below which what is in the place could stand, and the place is no array. */
-function isPositionOfNone(place: Place | undefined, key: string): boolean {
-  return place !== undefined && !place.isArray && !place.isClear && /^\d+$/.test(key)
 }
 
 function wrongShape(walk: Walk, shape: string): OperationError {

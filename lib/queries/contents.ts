@@ -1,5 +1,5 @@
 import { Box } from '../schema/box'
-import { follow, type Place } from '../schema/layout'
+import { follow, isPositionOfNone, type Place } from '../schema/layout'
 import { pathBelow, refuseAt, refusedBox } from './refusals'
 import { entriesOf, itemsOf } from './values'
 
@@ -12,10 +12,16 @@ import { entriesOf, itemsOf } from './values'
 export function checkContents(place: string, at: Place | undefined, path: string, value: unknown): void {
   if (value instanceof Box) throw refusedBox(place, path)
   const items = itemsOf(value)
-  if (items) for (const item of items) checkContents(place, at, path, item)
+  for (const item of items ?? []) {
+    checkContents(place, at, path, item)
+    // An upsert would store a list where a map is.
+    if (at?.any && !at.isArray) checkContents(place, at.any, path, item)
+  }
   for (const [key, item] of (items ? undefined : entriesOf(value)) ?? []) {
     const inner = pathBelow(path, key)
-    const within = at && follow(at, key)?.place
+    // An upsert would store what stands below a position where no array is.
+    const isPosition = at !== undefined && path !== '' && isPositionOfNone(at, key)
+    const within = isPosition ? at : at && follow(at, key)?.place
     if (item !== null && item !== undefined) refuseAt(within, place, inner)
     checkContents(place, within, inner, item)
   }

@@ -1,5 +1,5 @@
 import { Box } from '../schema/box'
-import { follow, type Place } from '../schema/layout'
+import { follow, leadsPast, type Place } from '../schema/layout'
 import { checkContents } from './contents'
 import { evaluate } from './expression'
 import { checkJsonSchema } from './jsonschema'
@@ -64,7 +64,10 @@ function checkCondition({ scope, at, path }: Part, key: string, condition: unkno
   else if (location?.place.keysOf.length) {
     if (!asksForPresence(condition)) throw refusedKeys(scope.place, full)
   } else if (location) checkPartCondition({ scope, at: location.place, path: full }, condition)
-  else checkContents(scope.place, undefined, full, condition)
+  else {
+    if (leadsPast(at, key) && !asksForPresence(condition)) throw refused(scope.place, full)
+    checkContents(scope.place, undefined, full, condition)
+  }
 }
 
 /** The one condition on what an encrypted field holds that MongoDB can answer is whether it holds anything. */

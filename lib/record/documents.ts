@@ -20,7 +20,7 @@ import {
   topOf,
   valuesOf,
 } from '../mongoose/host'
-import { valueAt } from '../mongoose/plain'
+import { isPlainObject, valueAt } from '../mongoose/plain'
 import { perSchema, shapeOf } from '../mongoose/schema'
 import { Box } from '../schema/box'
 import { cleanMarks } from '../schema/holder'
@@ -57,7 +57,7 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   for (const name of ['unmarkModified', '$ignore']) {
     add(name, function unmark(this: Doc, path: string) {
       const box = valuesOf(this)[path]
-      if (box instanceof Box) box.isUnsaved = false
+      if (box instanceof Box) box.unmark()
       return own[name]!.call(this, path)
     })
   }
@@ -82,9 +82,12 @@ function addMethod(schema: AnySchema, name: string, method: Method): void {
 /** What a path of an owner leads to within a subdocument of it. */
 function setInPart(own: Method, doc: Doc, path: string, value: unknown, rest: unknown[]): unknown {
   const within = placeWithin(doc, path)
-  if (within?.isKeys) return doc
-  const part = within && doc.get(within.record)
-  if (!within || !isDocument(part)) return own.call(doc, path, value, ...rest)
+  if (!within) return own.call(doc, path, value, ...rest)
+  if (within.isKeys) return doc
+  // What is not there is made, as Mongoose makes what is not there on the way to a path.
+  if (!isDocument(doc.get(within.record))) own.call(doc, within.record, {}, ...rest)
+  const part = doc.get(within.record)
+  if (!isDocument(part)) return own.call(doc, path, value, ...rest)
   part.set(within.rest, value)
   return doc
 }
@@ -174,6 +177,11 @@ function setField(own: Method, doc: Doc, path: unknown, value: unknown, rest: un
 
 /** An object of values may name what are no paths of the schema: below a field, of the document or of a subdocument. */
 function setAll(own: Method, doc: Doc, values: unknown, value: unknown, rest: unknown[]): unknown {
+  // With a prefix it is what stands below that path.
+  if (typeof value === 'string' && value !== '' && isPlainObject(values) && isEncryptedAt(doc, value)) {
+    for (const [key, item] of Object.entries(values)) doc.set(`${value}.${key}`, item)
+    return doc
+  }
   if (typeof values !== 'object' || values === null || isDocument(values) || value)
     return own.call(doc, values, value, ...rest)
   const ours: string[] = []
@@ -187,6 +195,11 @@ function setAll(own: Method, doc: Doc, values: unknown, value: unknown, rest: un
   own.call(doc, Object.fromEntries(others), value, ...rest)
   for (const key of ours) doc.set(key, (values as Plain)[key])
   return doc
+}
+
+/** Whether a path leads to or below an encrypted field, of the document or of a subdocument. */
+function isEncryptedAt(doc: Doc, path: string): boolean {
+  return (follow(layoutFor(schemaOf(doc)), path)?.place.fields.length ?? 0) > 0
 }
 
 function isKeyPath(doc: Doc, path: string): boolean {

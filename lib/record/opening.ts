@@ -37,9 +37,11 @@ export function readBox(box: Box, scope: unknown): unknown {
  */
 export async function openBox(box: Box): Promise<void> {
   while (!box.isOpen) {
-    if (box.source) {
-      await openBox(box.source)
-      box.opened(box.source.stored(), undefined)
+    const { source } = box
+    if (source) {
+      await openBox(source)
+      // Somebody else may have opened it meanwhile.
+      if (!box.isOpen) box.opened(source.stored(), undefined)
       return
     }
     const { envelope, target } = sealOf(box)

@@ -70,8 +70,7 @@ export class Box {
   /** A box of a nested object that nobody has put anything into. What is put into it later is noticed as what is changed. */
   static unset(field: Field, use: Use, owner: unknown): Box {
     const box = Box.open(field, use, owner, undefined)
-    box.#isUnsaved = false
-    box.#snapshot = box.encode()
+    box.unmark()
     return box
   }
 
@@ -172,6 +171,12 @@ export class Box {
 
   set isUnsaved(isUnsaved: boolean) {
     this.#isUnsaved = isUnsaved
+  }
+
+  /** Takes the value as it is now for one that need not be written; what is changed after that is noticed. */
+  unmark(): void {
+    this.#isUnsaved = false
+    if (this.field.mutable && this.#isOpen) this.#snapshot ??= this.encode()
   }
 
   /** The document that holds a complex value. */

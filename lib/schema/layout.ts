@@ -58,6 +58,22 @@ export interface Location {
   readonly segments: readonly string[]
 }
 
+/** Whether a segment is a position, below which what is in the place could stand, and the place is no array. */
+export function isPositionOfNone(place: Place, segment: string): boolean {
+  return !place.isArray && !place.isClear && /^\d+$/.test(segment)
+}
+
+/** Whether a path that leads to nothing encrypted has a position where no array is, on the way through what holds encrypted fields. */
+export function leadsPast(root: Place, path: string): boolean {
+  let place: Place | undefined = root
+  for (const segment of path.split('.')) {
+    const next: Place | undefined = step(place, segment)
+    if (next === undefined) return place !== root && isPositionOfNone(place, segment)
+    place = next
+  }
+  return false
+}
+
 /** Follows a path until it ends, or stands at something encrypted; `undefined` where it leads to nothing encrypted. */
 export function follow(root: Place, path: string | readonly string[]): Location | undefined {
   const segments = typeof path === 'string' ? path.split('.') : path

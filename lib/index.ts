@@ -20,6 +20,7 @@ export type { GeneratedDataKey, KeyProvider } from './kms/provider'
 export { channels, type KeyEvent } from './kms/tracing'
 export { kmsEncrypted } from './plugin'
 export type {
+  AllowKeyIdsOption,
   ContextOption,
   DataKeyOption,
   DecryptOption,

@@ -80,7 +80,13 @@ describe('awsKms', () => {
   const errors: [string, Error][] = [
     ['KMS_ACCESS_DENIED', service('AccessDeniedException', 400)],
     ['KMS_KEY_DISABLED', new DisabledException(init)],
-    ['KMS_KEY_PENDING_DELETION', new KMSInvalidStateException(init)],
+    ['KMS_KEY_UNAVAILABLE', new KMSInvalidStateException({ ...init, message: `${arn} is pending import.` })],
+    ['KMS_KEY_UNAVAILABLE', new KMSInvalidStateException({ ...init, message: `${arn} is unavailable.` })],
+    ['KMS_KEY_PENDING_DELETION', new KMSInvalidStateException({ ...init, message: `${arn} is pending deletion.` })],
+    [
+      'KMS_KEY_PENDING_DELETION',
+      new KMSInvalidStateException({ ...init, message: `${arn} is pending replica deletion.` }),
+    ],
     ['KMS_KEY_NOT_FOUND', new NotFoundException(init)],
     ['KMS_THROTTLED', service('ThrottlingException', 400)],
     ['KMS_THROTTLED', new LimitExceededException(init)],
@@ -92,10 +98,29 @@ describe('awsKms', () => {
     ['KMS_UNREACHABLE', service('ServiceUnavailable', 503)],
     ['KMS_UNREACHABLE', Object.assign(new Error('socket hang up'), { name: 'TimeoutError' })],
     ['KMS_UNREACHABLE', Object.assign(new Error('connect'), { code: 'ECONNREFUSED' })],
-    ['KMS_FAILED', new InvalidKeyUsageException(init)],
+    ['KMS_KEY_TYPE_WRONG', new InvalidKeyUsageException(init)],
+    ['KMS_KEY_TYPE_WRONG', service('UnsupportedOperationException', 400)],
     ['KMS_FAILED', new AlreadyExistsException(init)],
-    ['KMS_FAILED', Object.assign(new Error('no credentials'), { name: 'CredentialsProviderError' })],
-    ['KMS_FAILED', service('UnrecognizedClientException', 400)],
+    ['KMS_NO_CREDENTIALS', Object.assign(new Error('no credentials'), { name: 'CredentialsProviderError' })],
+    ['KMS_NO_REGION', new Error('Region is missing')],
+    ...[
+      'UnrecognizedClientException',
+      'ExpiredTokenException',
+      'InvalidSignatureException',
+      'IncompleteSignatureException',
+    ].map((name): [string, Error] => ['KMS_CREDENTIALS_REJECTED', service(name, 400)]),
+    ...['TooManyRequestsException', 'RequestLimitExceeded', 'SlowDown', 'RequestThrottledException', 'Throttling'].map(
+      (name): [string, Error] => ['KMS_THROTTLED', service(name, 400)],
+    ),
+    ['KMS_THROTTLED', service('Unknown', 429)],
+    ['KMS_KEY_ID_INVALID', service('ValidationException', 400)],
+    ['KMS_KEY_ID_INVALID', service('InvalidArnException', 400)],
+    ...[
+      'CERT_HAS_EXPIRED',
+      'SELF_SIGNED_CERT_IN_CHAIN',
+      'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+      'ERR_TLS_CERT_ALTNAME_INVALID',
+    ].map((code): [string, Error] => ['KMS_TLS_FAILED', Object.assign(new Error('certificate'), { code })]),
   ]
 
   test.each(errors.map(([code, cause]) => [code, cause.name, cause] as const))(
@@ -110,10 +135,27 @@ describe('awsKms', () => {
         const error = await call.catch((reason: unknown) => reason)
         expect(error).toBeInstanceOf(KeyProviderError)
         expect(error).toMatchObject({ code, cause, message: expect.stringContaining(arn) })
+        expect((error as Error).message).toContain(cause.message)
         expect((error as Error).message).not.toContain('User/1')
       }
     },
   )
+
+  test('an error that may quote a key is kept without what it says', async () => {
+    const key = Buffer.alloc(32, 'quoted').toString('base64')
+    for (const cause of [
+      new SyntaxError(`Unexpected token, "${key}" is not valid JSON`),
+      new TypeError(`got ${key}`),
+    ]) {
+      kms.onAnyCommand().rejects(cause)
+      const error: any = await provider
+        .unwrapDataKey({ wrapped, keyId: arn, context })
+        .catch((reason: unknown) => reason)
+      expect(error).toMatchObject({ code: 'KMS_FAILED', message: expect.stringContaining(cause.name) })
+      expect(`${error.stack} ${error.cause.message} ${error.cause.stack}`).not.toContain(key.slice(0, 6))
+      expect(error.cause.stack).toMatch(/\n\s+at /)
+    }
+  })
 
   test('an answer without what was asked for is KMS_FAILED', async () => {
     kms.on(GenerateDataKeyCommand).resolves({ CiphertextBlob: wrapped, KeyId: arn })
@@ -162,13 +204,17 @@ describe('a provider of your own', () => {
     expect(user.email).toBe('ada@example.org')
   })
 
-  test('that throws what it likes is passed on', async () => {
+  test('that throws what it likes is a KeyProviderError that says so', async () => {
     const refusal = new Error('closed for today')
     const unwrapDataKey = () => {
       throw refusal
     }
     const User = modelOf(connection, new Schema({}), { provider: { ...local, unwrapDataKey }, fields: ['email'] })
     await User.create({ email: 'ada@example.org' })
-    await expect((await User.findOne()).email).rejects.toBe(refusal)
+    await expect((await User.findOne()).email).rejects.toMatchObject({
+      code: 'KMS_FAILED',
+      cause: refusal,
+      message: expect.stringContaining('closed for today'),
+    })
   })
 })

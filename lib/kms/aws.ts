@@ -1,6 +1,8 @@
 import { DecryptCommand, GenerateDataKeyCommand, KMSClient, ReEncryptCommand } from '@aws-sdk/client-kms'
-import { ConfigurationError, KeyProviderError, type KeyProviderErrorCode } from '../errors'
+import { ConfigurationError, KeyProviderError } from '../errors'
 import { dataKeyLength } from '../format/datakey'
+import { defaultTimeoutMs } from './calls'
+import { failureOf } from './failures'
 import type { KeyProvider } from './provider'
 
 /** Options of {@link awsKms}. */
@@ -9,6 +11,8 @@ export interface AwsKmsOptions {
   readonly client?: KMSClient
   /** How many KMS calls may be under way at once. Default 32. */
   readonly concurrency?: number
+  /** How long a call may take, all tries of the SDK together, in milliseconds. Default 10,000. */
+  readonly timeoutMs?: number
 }
 
 /**
@@ -18,7 +22,7 @@ export interface AwsKmsOptions {
  * @throws {ConfigurationError} OPTION_INVALID when `client` or `concurrency` cannot be used, or there is no such option
  */
 export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
-  const { client: given, concurrency, ...others } = options
+  const { client: given, concurrency, timeoutMs, ...others } = options
   const unknown = Object.keys(others)[0]
   if (unknown !== undefined) {
     throw new ConfigurationError(
@@ -29,38 +33,40 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
   if (given !== undefined && typeof given?.send !== 'function') {
     throw new ConfigurationError('OPTION_INVALID', 'awsKms: client must be a KMSClient of @aws-sdk/client-kms')
   }
-  if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency > 0)) {
-    throw new ConfigurationError('OPTION_INVALID', `awsKms: concurrency must be a positive integer, got ${concurrency}`)
+  for (const [name, value] of Object.entries({ concurrency, timeoutMs })) {
+    if (value === undefined || (Number.isInteger(value) && value > 0)) continue
+    throw new ConfigurationError('OPTION_INVALID', `awsKms: ${name} must be a positive integer, got ${value}`)
   }
   // Made on first use: a schema is often built before the environment is ready, and in tests KMS is never reached.
   let client = given
   const connect = () => {
-    client ??= new KMSClient()
+    client ??= new KMSClient({ requestHandler: limits(timeoutMs ?? defaultTimeoutMs) })
     return client
   }
 
   return Object.freeze({
     ...(concurrency === undefined ? {} : { concurrency }),
-    async generateDataKey({ keyId, context }) {
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    async generateDataKey({ keyId, context, signal }) {
       const command = new GenerateDataKeyCommand({
         KeyId: keyId,
         KeySpec: 'AES_256',
         EncryptionContext: { ...context },
       })
-      const answer = await attempt('GenerateDataKey', keyId, () => connect().send(command))
+      const answer = await attempt('GenerateDataKey', keyId, () => connect().send(command, { abortSignal: signal }))
       return {
         plaintext: present(answer.Plaintext, 'GenerateDataKey', 'Plaintext'),
         wrapped: present(answer.CiphertextBlob, 'GenerateDataKey', 'CiphertextBlob'),
         keyId: present(answer.KeyId, 'GenerateDataKey', 'KeyId'),
       }
     },
-    async unwrapDataKey({ wrapped, keyId, context }) {
+    async unwrapDataKey({ wrapped, keyId, context, signal }) {
       const command = new DecryptCommand({
-        KeyId: keyId,
+        KeyId: await nearest(connect(), keyId),
         CiphertextBlob: wrapped,
         EncryptionContext: { ...context },
       })
-      const answer = await attempt('Decrypt', keyId, () => connect().send(command))
+      const answer = await attempt('Decrypt', keyId, () => connect().send(command, { abortSignal: signal }))
       const plaintext = present(answer.Plaintext, 'Decrypt', 'Plaintext')
       if (plaintext.length !== dataKeyLength) {
         throw new KeyProviderError(
@@ -72,7 +78,7 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     },
     async rewrapDataKey({ wrapped, keyId, context, to }) {
       const command = new ReEncryptCommand({
-        SourceKeyId: keyId,
+        SourceKeyId: await nearest(connect(), keyId),
         CiphertextBlob: wrapped,
         SourceEncryptionContext: { ...context },
         DestinationKeyId: to.keyId,
@@ -87,63 +93,30 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
   } satisfies KeyProvider)
 }
 
-const failures: Record<string, readonly [KeyProviderErrorCode, string]> = {
-  AccessDeniedException: [
-    'KMS_ACCESS_DENIED',
-    'was denied. Check the IAM and key policies of this principal, and their conditions on kms:EncryptionContext.',
-  ],
-  DisabledException: ['KMS_KEY_DISABLED', 'failed because the key is disabled. Enable it and try again.'],
-  KMSInvalidStateException: [
-    'KMS_KEY_PENDING_DELETION',
-    'failed because of the key state: the key is pending deletion, or its material is not available. ' +
-      'Cancel the deletion before it takes effect, or its records are lost.',
-  ],
-  NotFoundException: [
-    'KMS_KEY_NOT_FOUND',
-    'failed because there is no such key. Check the key id, and that the client has its region and account.',
-  ],
-  InvalidCiphertextException: [
-    'KMS_WRONG_CONTEXT',
-    'was refused: the encryption context is not the one the data key was wrapped under, or the wrapped key was ' +
-      'altered. Compare the context option with the one the record was written with.',
-  ],
-  IncorrectKeyException: [
-    'KMS_WRONG_KEY',
-    'was refused: another key wrapped this data key. The stored key id is wrong.',
-  ],
-  ThrottlingException: ['KMS_THROTTLED', 'was throttled. Try again later, or raise the request quota.'],
-  LimitExceededException: ['KMS_THROTTLED', 'exceeded a limit. Try again later, or raise the request quota.'],
+/**
+ * What a connection and one try may take, so that the SDK makes another one in time. Without `throwOnRequestTimeout` it would only
+ * warn of a try that is not answered.
+ */
+function limits(timeoutMs: number) {
+  return {
+    connectionTimeout: Math.ceil(timeoutMs * 0.2),
+    requestTimeout: Math.ceil(timeoutMs * 0.4),
+    throwOnRequestTimeout: true,
+  }
 }
 
-/** Names of SDK errors that never reached KMS, or that KMS could not answer. */
-const unreachable =
-  /^(TimeoutError|AbortError|KMSInternalException|DependencyTimeoutException|KeyUnavailableException)$/
-
-/** How the SDK wraps an error of Node that it does not take for one, since Jest runs it in a realm of its own. */
-const foreign = /^AWS SDK error wrapper for /
+/** Of a Multi-Region key, the replica in the client's own region: what is stored names the region of who wrote it. */
+async function nearest({ config }: KMSClient, keyId: string): Promise<string> {
+  const parts = /^(arn:[\w-]+:kms:)[\w-]+(:\d+:key\/mrk-.+)$/.exec(keyId)
+  const region = parts && (await config?.region?.())
+  return region ? `${parts[1]}${region}${parts[2]}` : keyId
+}
 
 async function attempt<T>(operation: string, keyId: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call()
   } catch (cause) {
-    const {
-      name = '',
-      message = '',
-      $metadata,
-      code,
-    } = cause as { name?: string; message?: string; $metadata?: { httpStatusCode?: number }; code?: string }
-    const known = failures[name]
-    if (known) throw new KeyProviderError(known[0], `${operation} under ${keyId} ${known[1]}`, { cause })
-    const status = $metadata?.httpStatusCode
-    const isForeign = foreign.test(message)
-    if (unreachable.test(name) || code !== undefined || isForeign || (status !== undefined && status >= 500)) {
-      throw new KeyProviderError(
-        'KMS_UNREACHABLE',
-        `${operation} under ${keyId} got no answer from KMS (${code ?? (isForeign ? message : name)}). Try again; nothing was changed.`,
-        { cause },
-      )
-    }
-    throw new KeyProviderError('KMS_FAILED', `${operation} under ${keyId} failed: ${name}. See the cause.`, { cause })
+    throw failureOf(operation, keyId, cause)
   }
 }
 

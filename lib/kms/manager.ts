@@ -3,6 +3,7 @@ import { DecryptionError, KeyProviderError } from '../errors'
 import { copyBytes } from '../format/bytes'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import { DataKey, dataKeyLength } from '../format/datakey'
+import { callProvider } from './calls'
 import { Limiter } from './limiter'
 import type { KeyProvider } from './provider'
 import { type KeyEvent, trace } from './tracing'
@@ -19,6 +20,7 @@ export interface CacheOptions {
 export type Requester = Pick<KeyEvent, 'model' | 'id' | 'fields'>
 
 const defaultConcurrency = 32
+const defaultMaxWaiting = 100_000
 const maxWrappedLength = 6144
 const limiters = new WeakMap<KeyProvider, Limiter>()
 
@@ -38,15 +40,17 @@ export class KeyManager {
   /** Generates a data key for one record. */
   async generate(request: { keyId: string; context: EncryptionContext }, requester: Requester) {
     const event: KeyEvent = { operation: 'generate', ...requester, ...request, records: 1 }
-    const generated = await this.#limiter.run(() => trace(event, () => this.#provider.generateDataKey(request)))
-    const { wrapped, keyId } = generated
-    const key = derive(generated.plaintext, keyId)
-    if (wrapped.length === 0 || wrapped.length > maxWrappedLength || typeof keyId !== 'string' || keyId === '') {
-      throw new KeyProviderError(
-        'KMS_FAILED',
-        `The key provider must return a key id and a wrapped key of 1 to ${maxWrappedLength} bytes, got ${wrapped.length}`,
-      )
-    }
+    const generated = await this.#run(
+      event,
+      'generateDataKey',
+      (signal) => this.#provider.generateDataKey({ ...request, signal }),
+      (late) => wipe(late?.plaintext),
+    )
+    const { plaintext, wrapped, keyId } = generated ?? {}
+    const key = derive(plaintext, request.keyId)
+    if (!(wrapped instanceof Uint8Array) || wrapped.length === 0 || wrapped.length > maxWrappedLength)
+      throw odd(`a wrapped key of 1 to ${maxWrappedLength} bytes`, wrapped, request.keyId)
+    if (typeof keyId !== 'string' || keyId === '') throw odd('a key id', keyId, request.keyId)
     return { key, wrapped: copyBytes(wrapped), keyId }
   }
 
@@ -76,8 +80,12 @@ export class KeyManager {
       return pending.key.then((key) => confirm(key, commitment, place))
     }
     const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1 }
-    const key = this.#limiter
-      .run(() => trace(event, () => this.#provider.unwrapDataKey({ wrapped, keyId, context })))
+    const key = this.#run(
+      event,
+      'unwrapDataKey',
+      (signal) => this.#provider.unwrapDataKey({ wrapped, keyId, context, signal }),
+      wipe,
+    )
       .then((plaintext) => {
         const opened = derive(plaintext, keyId)
         this.#cache?.set(identity, opened)
@@ -87,19 +95,38 @@ export class KeyManager {
     this.#pending.set(identity, { key, event })
     return key.then((opened) => confirm(opened, commitment, place))
   }
+
+  #run<T>(
+    event: KeyEvent,
+    operation: string,
+    call: (signal: AbortSignal) => Promise<T>,
+    discard: (late: T) => void,
+  ): Promise<T> {
+    return this.#limiter.run(() =>
+      trace(event, () => callProvider(this.#provider, `${operation} under ${event.keyId}`, call, discard)),
+    )
+  }
 }
 
 /** Takes a data key out of the provider's memory, which may be a view into a shared pool, and zeroes it there. */
-function derive(plaintext: Uint8Array, keyId: string): DataKey {
-  if (plaintext.length !== dataKeyLength) {
-    throw new KeyProviderError(
-      'KMS_FAILED',
-      `The key provider must return a data key of ${dataKeyLength} bytes, got ${plaintext.length} under ${keyId}`,
-    )
+function derive(plaintext: unknown, keyId: string): DataKey {
+  if (!(plaintext instanceof Uint8Array) || plaintext.length !== dataKeyLength) {
+    wipe(plaintext)
+    throw odd(`a data key of ${dataKeyLength} bytes`, plaintext, keyId)
   }
   const own = copyBytes(plaintext)
   plaintext.fill(0)
   return DataKey.derive(own)
+}
+
+/** What a provider gives may hold a key: the message tells its size, or its type. */
+function odd(expected: string, got: unknown, keyId: string): KeyProviderError {
+  const given = got instanceof Uint8Array ? `${got.length} bytes` : got === null ? 'null' : typeof got
+  return new KeyProviderError('KMS_FAILED', `The key provider must return ${expected}, got ${given} under ${keyId}`)
+}
+
+function wipe(plaintext: unknown): void {
+  if (plaintext instanceof Uint8Array) plaintext.fill(0)
 }
 
 function confirm(key: DataKey, commitment: Uint8Array, place: string): DataKey {
@@ -114,7 +141,7 @@ function confirm(key: DataKey, commitment: Uint8Array, place: string): DataKey {
 function limiterOf(provider: KeyProvider): Limiter {
   let limiter = limiters.get(provider)
   if (!limiter) {
-    limiter = new Limiter(provider.concurrency ?? defaultConcurrency)
+    limiter = new Limiter(provider.concurrency ?? defaultConcurrency, provider.maxWaiting ?? defaultMaxWaiting)
     limiters.set(provider, limiter)
   }
   return limiter

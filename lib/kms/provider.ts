@@ -19,14 +19,30 @@ export interface KeyProvider {
   readonly keyId?: string
   /** How many calls may be under way at once, over all models that share this provider. Default 32. */
   readonly concurrency?: number
+  /** How many calls may wait for the others. One more is refused with `KMS_QUEUE_FULL`. Default 100,000. */
+  readonly maxWaiting?: number
+  /**
+   * How long one call may take, all its tries together, in milliseconds. Then its caller gets `KMS_UNREACHABLE`, its place is free, and
+   * its `signal` is aborted. Default 10,000.
+   */
+  readonly timeoutMs?: number
   /** Called once for each new data key: on the first save of a record, not again for its other fields. */
-  generateDataKey(request: { keyId: string; context: EncryptionContext }): Promise<GeneratedDataKey>
+  generateDataKey(request: {
+    keyId: string
+    context: EncryptionContext
+    signal?: AbortSignal
+  }): Promise<GeneratedDataKey>
   /**
    * Called once for each opening of a record, with the `keyId` that `generateDataKey` returned.
    *
    * @returns the data key, 32 bytes; the caller copies and zeroes it
    */
-  unwrapDataKey(request: { wrapped: Uint8Array; keyId: string; context: EncryptionContext }): Promise<Uint8Array>
+  unwrapDataKey(request: {
+    wrapped: Uint8Array
+    keyId: string
+    context: EncryptionContext
+    signal?: AbortSignal
+  }): Promise<Uint8Array>
   /** Wraps a data key anew, under another key or context, without showing it to this process. */
   rewrapDataKey?(request: {
     wrapped: Uint8Array

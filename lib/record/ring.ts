@@ -1,4 +1,4 @@
-import { DecryptionError, RecordError } from '../errors'
+import { DecryptionError, KeyProviderError, RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import type { DataKey } from '../format/datakey'
@@ -129,6 +129,7 @@ export class KeyRing {
     const known = this.#open.get(reference)
     if (known) return known
     const entry = this.#entry(reference, fields)
+    this.#requireAllowed(entry.keyId)
     const { context, encoded } = this.context(entry.version)
     const key = await this.use.keys.unwrap({ ...entry, context }, this.#requester(), this.identity.name)
     const opened = { key, context: encoded, entry }
@@ -138,7 +139,7 @@ export class KeyRing {
 
   /** The data key to encrypt with: the record's newest of the current version, or a new one. */
   async writer(): Promise<OpenKey> {
-    const current = this.#stored.filter((entry) => versionOf(entry) === this.use.version).at(-1)
+    const current = newestOf(this.#stored.filter((entry) => versionOf(entry) === this.use.version))
     if (current !== undefined) {
       const { commitment } = parseWrappedKey(current, this.identity.name)
       return this.open(referenceOf(commitment), [])
@@ -205,6 +206,7 @@ export class KeyRing {
     const { context, encoded } = this.context(use.version)
     const request = { keyId: keyIdOf(use, generation, identity, this.subject), context }
     const { key, wrapped, keyId } = await use.keys.generate(request, this.#requester())
+    this.#requireAllowed(keyId)
     // Four bytes tell the keys of a record apart; should chance make two alike, another key is drawn.
     if (this.has(referenceOf(key.commitment))) return this.draw()
     const entry = { version: use.version, keyId, wrapped, commitment: key.commitment, createdAt: new Date() }
@@ -219,7 +221,13 @@ export class KeyRing {
 
   #entry(reference: string, fields: readonly string[]): WrappedKey {
     const { identity, use, subject } = this
-    const stored = this.#stored[this.indexOf(reference)]
+    const [stored, another] = this.#stored.filter((each) => storedReference(each) === reference)
+    if (another !== undefined) {
+      throw new DecryptionError(
+        'WRAPPED_KEY_DAMAGED',
+        `${identity.name}: two wrapped keys have the reference ${reference}. Restore ${use.keyPath} of the record from a backup.`,
+      )
+    }
     if (stored !== undefined) return parseWrappedKey(stored, identity.name)
     if (
       subject &&
@@ -239,6 +247,16 @@ export class KeyRing {
     )
   }
 
+  /** Whoever may write to the database could name a KMS key of his own. */
+  #requireAllowed(keyId: string): void {
+    if (this.use.allows(keyId)) return
+    throw new KeyProviderError(
+      'KMS_KEY_NOT_ALLOWED',
+      `${this.identity.name}: a data key is under the KMS key ${keyId}, which is not among those of the options. If it is one of yours, add ` +
+        'it to allowKeyIds; or else somebody has put it there.',
+    )
+  }
+
   /** Who asks the KMS, for the trace. */
   #requester() {
     return { model: this.identity.model, id: this.identity.id, fields: [...this.use.fields.keys()] }
@@ -254,6 +272,15 @@ export function storedCommitment(stored: unknown): Uint8Array | undefined {
 export function storedReference(stored: unknown): string | undefined {
   const commitment = storedCommitment(stored)
   return commitment && referenceOf(commitment)
+}
+
+/** The entry that was made last: an older one may have been put back behind it. */
+function newestOf(entries: readonly unknown[]): unknown {
+  const timeOf = (entry: unknown) => Number((entry as { createdAt?: Date | null }).createdAt) || 0
+  return entries.reduce<unknown>(
+    (newest, entry) => (newest === undefined || timeOf(entry) >= timeOf(newest) ? entry : newest),
+    undefined,
+  )
 }
 
 function versionOf(stored: unknown): unknown {

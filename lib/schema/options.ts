@@ -48,6 +48,9 @@ export type FieldsOption<Name extends string = string> =
   | { readonly [field: string]: SchemaDefinitionProperty }
   | readonly Name[]
 
+/** Which KMS keys are trusted: a list of key ARNs, or a function that says whether one is. */
+export type AllowKeyIdsOption = readonly string[] | ((keyId: string) => boolean)
+
 /** The options of `schema.plugin(kmsEncrypted, options)`. */
 export interface KmsEncryptedOptions<
   Fields = FieldsOption,
@@ -75,6 +78,11 @@ export interface KmsEncryptedOptions<
   readonly version?: number
   /** Earlier generations by their number. */
   readonly previousVersions?: Readonly<Record<number, PreviousVersion<Doc>>>
+  /**
+   * The KMS keys under which a stored data key is opened and a new one made: a list of key ARNs, or a function. Default: those of
+   * `keyId` and `previousVersions` where all of them are full key ARNs, else any that IAM lets this principal use.
+   */
+  readonly allowKeyIds?: AllowKeyIdsOption
   /** Where the wrapped keys are stored. Default: `encrypted_kms_key`. */
   readonly keyPath?: string
   /** Keeps opened data keys across records and requests. Off by default: a cached read leaves no line in CloudTrail. */

@@ -6,6 +6,7 @@ import { type AnySchema, type Host, hostOf } from '../mongoose/host'
 import { unmerged } from '../mongoose/schema'
 import { compileFields, type Field, isDocumentProperty, isPath } from './fields'
 import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
+import { type Allows, makeTrust } from './trust'
 
 /** One generation of key and context, as it was configured. */
 export interface Generation {
@@ -42,6 +43,8 @@ export interface Use {
   readonly version: number
   /** The generation that is written, and the earlier ones that are still read, by number. */
   readonly generations: ReadonlyMap<number, Generation>
+  /** Which KMS keys are trusted. */
+  readonly allows: Allows
   /** Whether key or context depend on more than the `_id`, so that the record must be there to know them. */
   readonly isCustom: boolean
   /** Top-level paths that `context` was seen to read: a change of one would leave the record's fields unreadable. */
@@ -62,6 +65,7 @@ const known = new Set([
   'name',
   'version',
   'previousVersions',
+  'allowKeyIds',
   'keyPath',
   'cache',
   'dataKey',
@@ -73,7 +77,16 @@ const mongooseOwn = new Set(['deduplicate', 'tags'])
 let defaultProvider: KeyProvider | undefined
 
 /** What has no meaning where the data key is the owner's. */
-const ownersAlone = ['keyId', 'provider', 'context', 'version', 'previousVersions', 'keyPath', 'cache'] as const
+const ownersAlone = [
+  'keyId',
+  'provider',
+  'context',
+  'version',
+  'previousVersions',
+  'allowKeyIds',
+  'keyPath',
+  'cache',
+] as const
 
 /** @throws {ConfigurationError} when an option cannot be used as it is */
 export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefined, access: Access): Use {
@@ -113,6 +126,10 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     keyPath,
     version,
     generations,
+    allows: makeTrust(
+      options.allowKeyIds,
+      Array.from(generations.values(), ({ keyId }) => keyId),
+    ),
     isCustom: [...generations.values()].some(
       ({ keyId, context }) => context !== undefined || typeof keyId === 'function',
     ),
@@ -230,9 +247,10 @@ function checkProvider(provider: KeyProvider | undefined): KeyProvider {
       'Expected a KeyProvider, such as awsKms() or localKms(). Did you pass the function uncalled?',
     )
   }
-  const { concurrency } = provider
-  if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency > 0)) {
-    throw invalid('provider', `Its concurrency must be a positive integer, got ${String(concurrency)}.`)
+  for (const name of ['concurrency', 'maxWaiting', 'timeoutMs'] as const) {
+    const value = provider[name]
+    if (value === undefined || (Number.isInteger(value) && value > 0)) continue
+    throw invalid('provider', `Its ${name} must be a positive integer, got ${String(value)}.`)
   }
   return provider
 }

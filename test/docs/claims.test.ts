@@ -211,12 +211,20 @@ test('a renamed model reads its records by previousVersions', async () => {
   expect(await customer.email).toBe('ada@example.org')
 })
 
-test('a new keyId needs no version', async () => {
-  const { _id } = await userModel().create({ email: secret('ada@example.org') })
+test('a new keyId needs no version, and the full ARN of one that the one before is allowed', async () => {
+  const { arn: before } = kms.createKey()
+  const { arn: after } = kms.createKey()
+  const { _id } = await userModel({ keyId: before }).create({ email: secret('ada@example.org') })
   connection.deleteModel('User')
-  const User = userModel({ keyId: kms.createKey().arn })
-  const user = await User.findById(_id).orFail()
-  expect(await user.email).toBe('ada@example.org')
+  const Strict = userModel({ keyId: after })
+  await expect((await Strict.findById(_id).orFail()).email).rejects.toMatchObject({ code: 'KMS_KEY_NOT_ALLOWED' })
+  connection.deleteModel('User')
+  const User = userModel({ keyId: after, allowKeyIds: [before, after] })
+  expect(await (await User.findById(_id).orFail()).email).toBe('ada@example.org')
+  connection.deleteModel('User')
+  kms.createKey({ alias: 'alias/new' })
+  const ByAlias = userModel({ keyId: 'alias/new' })
+  expect(await (await ByAlias.findById(_id).orFail()).email).toBe('ada@example.org')
 })
 
 test('onLoad: what is not selected costs nothing', async () => {

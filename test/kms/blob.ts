@@ -33,13 +33,18 @@ const NAMES_BYTES = FORMAT.length + KEY_ID_BYTES + MATERIAL_ID_BYTES
 const HEADER_BYTES = NAMES_BYTES + CHECKSUM_BYTES + RESERVED.length
 
 export function encodeBlob(plaintext: Uint8Array, keyId: string, material: Material, context: EncryptionContext) {
-  const names = Buffer.concat([FORMAT, Buffer.from(keyId.replaceAll('-', '') + material.id, 'hex')])
+  const names = Buffer.concat([FORMAT, Buffer.from(keyId.replace(/^mrk/, '').replaceAll('-', '') + material.id, 'hex')])
   const header = Buffer.concat([names, checksum(names), RESERVED])
   const nonce = randomBytes(NONCE_BYTES)
   const cipher = createCipheriv('aes-256-gcm', material.secret, nonce, { authTagLength: TAG_BYTES })
   cipher.setAAD(aad(header, context))
   const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()])
   return Buffer.concat([header, nonce, ciphertext, cipher.getAuthTag()])
+}
+
+/** Whether a blob names a key. Those of a Multi-Region key have one id in all regions, which is written in another way. */
+export function namesKey({ keyId }: Header, id: string): boolean {
+  return keyId === id || `mrk-${keyId.replaceAll('-', '')}` === id
 }
 
 /** @returns `undefined` for bytes that are no blob of this format. */

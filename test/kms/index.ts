@@ -32,7 +32,9 @@ export interface KmsStandIn {
   /** Hangs up on whoever is still waiting. */
   stop(): Promise<void>
 
-  createKey(options?: { alias?: string; region?: string }): { keyId: string; arn: string }
+  createKey(options?: { alias?: string; region?: string; multiRegion?: boolean }): { keyId: string; arn: string }
+  /** Gives a Multi-Region key a replica in another region. */
+  replicateKey(key: KeyReference, region: string): { keyId: string; arn: string }
   /** Points `alias/<name>` at the key, in the key's region; creates the alias if need be. */
   updateAlias(alias: string, key: KeyReference): void
   disableKey(key: KeyReference): void
@@ -86,10 +88,14 @@ export async function startKms(): Promise<KmsStandIn> {
       await new Promise((closed) => server.close(closed))
     },
 
-    createKey({ alias, region = DEFAULT_REGION } = {}) {
-      const key = keys.create(region)
+    createKey({ alias, region = DEFAULT_REGION, multiRegion = false } = {}) {
+      const key = keys.create(region, multiRegion)
       if (alias !== undefined) keys.alias(alias, key)
       return { keyId: key.id, arn: key.arn }
+    },
+    replicateKey(key, region) {
+      const { id, arn } = keys.replicate(resolve(key), region)
+      return { keyId: id, arn }
     },
     updateAlias: (alias, key) => keys.alias(alias, resolve(key)),
     disableKey(key) {

@@ -8,7 +8,7 @@ export const DEFAULT_REGION = 'us-east-1'
 
 const DELETION_WINDOW_MS = 30 * 24 * 60 * 60 * 1000
 const ARN = /^arn:aws:kms:([^:]*):\d{12}:((?:key|alias)\/.+)$/
-const KEY_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const KEY_ID = /^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$/
 
 export interface Key {
   readonly id: string
@@ -25,8 +25,9 @@ export class Keys {
   readonly #keys = new Map<string, Key>()
   readonly #aliases = new Map<string, Key>()
 
-  create(region: string): Key {
-    const id = randomUUID()
+  create(region: string, isMultiRegion = false): Key {
+    const uuid = randomUUID()
+    const id = isMultiRegion ? `mrk-${uuid.replaceAll('-', '')}` : uuid
     const key: Key = {
       id,
       arn: arnOf(region, `key/${id}`),
@@ -36,6 +37,13 @@ export class Keys {
     }
     this.#keys.set(key.arn, key)
     return key
+  }
+
+  /** The same key in another region: one id, one material, a state of its own. */
+  replicate(key: Key, region: string): Key {
+    const replica: Key = { ...key, arn: arnOf(region, `key/${key.id}`), state: 'Enabled' }
+    this.#keys.set(replica.arn, replica)
+    return replica
   }
 
   /** Creates the alias in the key's own region, or points it at this key from now on. */
@@ -69,7 +77,9 @@ export class Keys {
 
   /** The key a blob names, if this region has it. */
   find(id: string, region: string): Key | undefined {
-    return this.#keys.get(arnOf(region, `key/${id}`))
+    return (
+      this.#keys.get(arnOf(region, `key/${id}`)) ?? this.#keys.get(arnOf(region, `key/mrk-${id.replaceAll('-', '')}`))
+    )
   }
 }
 

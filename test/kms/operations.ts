@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { decryptBlob, encodeBlob, type Material, parseHeader } from './blob'
+import { decryptBlob, encodeBlob, type Material, namesKey, parseHeader } from './blob'
 import type { Call } from './calls'
 import { KmsError } from './errors'
 import { ACCOUNT, assertUsable, type Key, type Keys, newestMaterial } from './keys'
@@ -178,7 +178,7 @@ function open(blob: Buffer, key: Key, context: EncryptionContext): { plaintext: 
   assertUsable(key)
   const header = parseHeader(blob)
   if (!header) throw invalidCiphertext()
-  if (header.keyId !== key.id) {
+  if (!namesKey(header, key.id)) {
     throw new KmsError(
       'IncorrectKeyException',
       'The key ID in the request does not identify a CMK that can perform this operation.',

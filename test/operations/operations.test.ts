@@ -7,6 +7,7 @@ import { makeModels } from './models'
 import { pagePath, renderPage } from './page'
 import { encrypted, isRefusal, kinds, type World } from './row'
 import { table } from './table'
+import { inTransaction, places } from './transaction'
 
 const { connection, commands, raw } = useDatabase()
 const kms = countingKms()
@@ -17,14 +18,12 @@ beforeAll(async () => {
   await Promise.all([setting.User.init(), setting.Post.init()])
 })
 
-const places = { 'outside a transaction': false, 'inside a transaction': true }
-
 for (const [place, inside] of Object.entries(places)) {
   for (const { title, rows } of table) {
     describe(`${place}, ${title}`, () => {
       for (const row of rows.filter(isThere)) {
         test.each(kinds)(`${row.name}, %s`, (kind) =>
-          inTransaction(inside, (options) => check(setting, row, kind, options)),
+          inTransaction(connection, inside, (options) => check(setting, row, kind, options)),
         )
       }
     })
@@ -59,11 +58,3 @@ describe.each([true, false, 'throw'] as const)('strictQuery: %s', (strictQuery) 
     },
   )
 })
-
-/** Runs in a transaction, in which the records are made, too: whatever reads or writes outside of it misses them. */
-async function inTransaction(inside: boolean, run: (options: World['options']) => Promise<void>): Promise<void> {
-  if (!inside) return run({})
-  await connection.transaction(async (session) => {
-    await run({ session })
-  })
-}

@@ -13,7 +13,7 @@ import {
 import { recordOf } from '../mongoose/model'
 import { isPlainObject, valueAt } from '../mongoose/plain'
 import { defaultOf } from '../mongoose/schema'
-import { identify, idOf, modelNameOf, nameOf } from '../record/identity'
+import { identify, identityOf, idOf, modelNameOf, nameOf } from '../record/identity'
 import { KeyRing } from '../record/ring'
 import { currentTarget, type Target } from '../record/rings'
 import { type Job, prepare, seal } from '../record/sealing'
@@ -153,7 +153,9 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings, owner: Doc | und
   const identity = identify(host, name, id, within)
   if (!use.byOwner) {
     const ring = rawRing(raw, use, identity.name, () => {
-      const keys = (stored as Plain | undefined)?.[use.keyPath]
+      // Mongoose leaves a subdocument that is put into another record with its owner; the keys that it has are bound there.
+      const isMoved = isDocument(box.owner) && identityOf(host, box.owner).name !== identity.name
+      const keys = isMoved ? undefined : (stored as Plain | undefined)?.[use.keyPath]
       return new KeyRing(use, identity, Array.isArray(keys) ? keys : [], subjectFor(use, model, reached, path, slot))
     })
     return { ring, place: ring.identity.place }

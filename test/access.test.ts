@@ -58,7 +58,7 @@ test('a promise of a field works like any other', async () => {
   expect(done).toHaveBeenCalledTimes(1)
   const failing = await locked()
   kms.failWith(new Error('refused'))
-  expect(await failing.email.catch((error: Error) => error.message)).toBe('refused')
+  expect(await failing.email.catch(({ code, cause }: any) => [code, cause.message])).toEqual(['KMS_FAILED', 'refused'])
   await expect(failing.email).rejects.toThrow('refused')
   kms.failWith(undefined)
   expect(await failing.email).toBe(email)

@@ -177,7 +177,7 @@ test('credentials that cannot be found are no refusal of KMS', async () => {
     fields: ['email'],
   })
   await expect(Nobody.create({ email: 'ada@example.org' })).rejects.toMatchObject({
-    code: 'KMS_FAILED',
+    code: 'KMS_NO_CREDENTIALS',
     cause: { name: 'CredentialsProviderError' },
   })
 })

@@ -154,7 +154,8 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings, owner: Doc | und
   if (!use.byOwner) {
     const ring = rawRing(raw, use, identity.name, () => {
       // Mongoose leaves a subdocument that is put into another record with its owner; the keys that it has are bound there.
-      const isMoved = isDocument(box.owner) && identityOf(host, box.owner).name !== identity.name
+      const subject = isDocument(box.owner) && !ownerOf(box.owner).$isSubdocument ? box.owner : undefined
+      const isMoved = subject !== undefined && identityOf(host, subject).name !== identity.name
       const keys = isMoved ? undefined : (stored as Plain | undefined)?.[use.keyPath]
       return new KeyRing(use, identity, Array.isArray(keys) ? keys : [], subjectFor(use, model, reached, path, slot))
     })

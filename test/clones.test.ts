@@ -1,18 +1,12 @@
 import mongoose, { Schema } from 'mongoose'
 import { kmsEncrypted, localKms } from '../lib'
+import { copiesParents } from './copying'
 import { modelOf, secret, useDatabase } from './support'
 
 /** `$clone()` of a record with encrypted fields and subdocuments, saved as another record, or as the same. */
 
 const { connection } = useDatabase()
 const provider = localKms()
-
-/** Before that, the subdocuments of a copy have no parent, and Mongoose refuses to validate them, encrypted or not. */
-const copiesParents = (() => {
-  const Plain = new mongoose.Mongoose().model('Plain', new Schema({ one: new Schema({ a: Number }) }) as never) as any
-  const copy = new Plain({ one: { a: 1 } }).$clone()
-  return copy.one.$parent() === copy
-})()
 
 const states = ['new', 'created', 'loaded', 'loaded and opened'] as const
 

@@ -102,8 +102,9 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
     return async () => ({ gate, operation, sealed: [], matches: undefined })
   }
   if (name === 'updateMany') return refuseMany(place)
+  const given: Given = { gate, name, body, content, plan }
   const bound = aimBound(gate, request, plan)
-  if (bound) return async () => finishTied(gate, name, body, content, plan, await fill(bound), idOfFilter(body.filter))
+  if (bound) return async () => finishTied(given, await fill(bound), idOfFilter(body.filter))
   const found = await findReached(gate, request, plan)
   if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
   if (!found && !body.upsert) {
@@ -114,12 +115,12 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   if (!found) {
     const { aimed, where } = aimInserted(gate, plan, body.filter, rings)
     shareRings(raw, plan, aimed)
-    return async () => finishInserted(gate, name, body, content, plan, await fillInserted(gate, plan, aimed), where)
+    return async () => finishInserted(given, await fillInserted(gate, plan, aimed), where)
   }
   await guardDependencies(gate, request, plan, found)
   const aimed = aimFor(gate, plan, { id: found._id, stored: found }, rings)
   shareRings(raw, plan, aimed)
-  return async () => finishTied(gate, name, body, content, plan, await fill(aimed, wholeOf(plan)), found._id)
+  return async () => finishTied(given, await fill(aimed, wholeOf(plan)), found._id)
 }
 
 /** A replacement has keys of its own, and what comes after it in the bulk finds those. */
@@ -127,16 +128,17 @@ function shareRings(raw: RawRings, { isReplacement }: Plan, aimed: readonly Aime
   if (isReplacement) for (const { target } of aimed) raw.set(ringName(target.ring), target.ring)
 }
 
+/** An update or replacement as it was given: the operation by its name, with what it writes under `content`. */
+interface Given {
+  readonly gate: Gate
+  readonly name: string
+  readonly body: Plain
+  readonly content: 'update' | 'replacement'
+  readonly plan: Plan
+}
+
 /** An operation that is tied to the record that it was encrypted for. */
-function finishTied(
-  gate: Gate,
-  name: string,
-  body: Plain,
-  content: string,
-  plan: Plan,
-  sealed: readonly Sealed[],
-  id: unknown,
-): Prepared {
+function finishTied({ gate, name, body, content, plan }: Given, sealed: readonly Sealed[], id: unknown): Prepared {
   const { conditions, update } = withKeys(plan, sealed)
   const filter = tiedFilter(body.filter, id, conditions)
   const operation = { [name]: { ...body, filter, [content]: update, ...(body.upsert ? { upsert: false } : {}) } }
@@ -144,15 +146,7 @@ function finishTied(
 }
 
 /** An upsert that found nothing. */
-function finishInserted(
-  gate: Gate,
-  name: string,
-  body: Plain,
-  content: string,
-  plan: Plan,
-  sealed: readonly Sealed[],
-  where: Plain,
-): Prepared {
+function finishInserted({ gate, name, body, content, plan }: Given, sealed: readonly Sealed[], where: Plain): Prepared {
   const { update } = withKeys(plan, sealed)
   const operation = { [name]: { ...body, filter: where, [content]: update } }
   return { gate, operation, sealed, inserting: body.filter, matches: undefined }

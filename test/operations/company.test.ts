@@ -6,7 +6,7 @@ import { check, isThere, type Setting } from './check'
 import { makeModels, userSchema } from './models'
 import { kinds, type Row } from './row'
 import { table } from './table'
-import { inTransaction, places } from './transaction'
+import { testTable } from './transaction'
 
 /**
  * The table once more, in the company that an application keeps: a global plugin that comes after the first schema with
@@ -118,17 +118,7 @@ const setting: Setting = { ...models, connection, commands, kms, memo, hooked }
 beforeAll(() => Promise.all([models.User.init(), models.Post.init()]))
 beforeEach(() => secret(memo))
 
-for (const [place, inside] of Object.entries(places)) {
-  for (const { title, rows } of table) {
-    describe(`${place}, ${title}`, () => {
-      for (const row of rows.filter(isThere)) {
-        test.each(kinds)(`${row.name}, %s`, (kind) =>
-          inTransaction(connection, inside, (options) => check(setting, row, kind, options)),
-        )
-      }
-    })
-  }
-}
+testTable(setting)
 
 /** A property that is no path of the schema is nothing that Mongoose stores. */
 const isProperty = /^document\.\w+ = /

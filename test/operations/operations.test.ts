@@ -1,13 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { countingKms } from '../counting'
 import { useDatabase } from '../support'
-import { check, codeOf, failureOf, isThere, isWrite, type Setting, seed } from './check'
+import { codeOf, failureOf, isThere, isWrite, type Setting, seed } from './check'
 import { conditions, filterings } from './filters'
 import { makeModels } from './models'
 import { pagePath, renderPage } from './page'
-import { encrypted, isRefusal, kinds, type World } from './row'
-import { table } from './table'
-import { inTransaction, places } from './transaction'
+import { encrypted, isRefusal, type World } from './row'
+import { testTable } from './transaction'
 
 const { connection, commands, raw } = useDatabase()
 const kms = countingKms()
@@ -18,17 +17,7 @@ beforeAll(async () => {
   await Promise.all([setting.User.init(), setting.Post.init()])
 })
 
-for (const [place, inside] of Object.entries(places)) {
-  for (const { title, rows } of table) {
-    describe(`${place}, ${title}`, () => {
-      for (const row of rows.filter(isThere)) {
-        test.each(kinds)(`${row.name}, %s`, (kind) =>
-          inTransaction(connection, inside, (options) => check(setting, row, kind, options)),
-        )
-      }
-    })
-  }
-}
+testTable(setting)
 
 /** Conditions that would match nothing, or everything, were they sent. */
 const refused = conditions.filter(({ encrypted }) => isRefusal(encrypted))

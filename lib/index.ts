@@ -38,4 +38,5 @@ export type {
   EncryptedStatics,
   KmsEncryptedPlugin,
   PlainFields,
+  Records,
 } from './schema/types'

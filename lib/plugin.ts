@@ -5,7 +5,7 @@ import { checkBulk, gateModel, gateOf } from './gate/passes'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
 import { afterExec, beforeBulkWrite } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
-import { decryptDocument, decryptRecords } from './record/decrypting'
+import { type DecryptManyOptions, decryptDocument, decryptRecords } from './record/decrypting'
 import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
 import { openOnLoad, readBox } from './record/opening'
 import { rememberContexts } from './record/rings'
@@ -87,8 +87,8 @@ function ours<F extends object>(method: F): F {
   return Object.defineProperty(method, brand, { value: true })
 }
 
-const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown): Promise<unknown> {
-  return decryptRecords(this, records)
+const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown, options?: DecryptManyOptions): unknown {
+  return decryptRecords(this, records, options)
 })
 
 function refuseTaken(method: unknown, name: string, kind: string): void {

@@ -5,19 +5,19 @@ import { KeyProviderError } from '../errors'
  * modules only, which a CommonJS application's Jest cannot load.)
  */
 export class Limiter {
-  readonly #limit: number
+  readonly limit: number
   readonly #most: number
   readonly #waiting: Array<() => void> = []
   #running = 0
 
   constructor(limit: number, most: number) {
-    this.#limit = limit
+    this.limit = limit
     this.#most = most
   }
 
   /** @throws {KeyProviderError} KMS_QUEUE_FULL when as many wait as may */
   async run<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#running < this.#limit) this.#running++
+    if (this.#running < this.limit) this.#running++
     else if (this.#waiting.length < this.#most) await new Promise<void>((resume) => this.#waiting.push(resume))
     else {
       throw new KeyProviderError(

@@ -34,7 +34,13 @@ export class KeyManager {
   constructor(provider: KeyProvider, cache?: CacheOptions) {
     this.#provider = provider
     this.#limiter = limiterOf(provider)
-    this.#cache = cache && new LRUCache({ max: cache.maxEntries, ttl: cache.maxAgeMs })
+    // What has expired is freed by itself: it is a key, and nobody may ask for it again.
+    this.#cache = cache && new LRUCache({ max: cache.maxEntries, ttl: cache.maxAgeMs, ttlAutopurge: true })
+  }
+
+  /** How many calls to the provider run at once. */
+  get concurrency(): number {
+    return this.#limiter.limit
   }
 
   /** Generates a data key for one record. */

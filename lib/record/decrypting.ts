@@ -1,12 +1,14 @@
-import { RecordError } from '../errors'
+import { ConfigurationError, RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { type AnyModel, type Doc, isDocument, type Plain, schemaOf } from '../mongoose/host'
 import { withValueAt } from '../mongoose/plain'
+import { fieldsBelow, layoutOf } from '../schema/layout'
 import { usesOf } from '../schema/uses'
+import { readAhead, sourceOf } from './cursors'
 import { pathWithin, storedOf } from './fetching'
 import { nameOf } from './identity'
 import { openDocument, plainFieldsOf } from './opening'
-import { allInOrder } from './outcomes'
+import { allInOrder, settleEach, valuesOf } from './outcomes'
 import { encryptedPartsOf } from './staging'
 
 /** What `decrypt()` of a document gives: the plain values of its fields. */
@@ -15,10 +17,65 @@ export async function decryptDocument(doc: Doc): Promise<Plain> {
   return plainFieldsOf(doc)
 }
 
-/** What `Model.decrypt()` gives: of documents their fields, of lean objects copies with the values in place. */
-export async function decryptRecords(model: AnyModel, records: unknown): Promise<unknown> {
-  if (!Array.isArray(records)) return decryptRecord(model, records)
-  return allInOrder(records.map((record) => decryptRecord(model, record)))
+/** How `Model.decrypt()` opens many records. */
+export interface DecryptManyOptions {
+  /** Gives for each record its values or its error, as `Promise.allSettled()` does, instead of failing by the first. */
+  readonly settled?: boolean
+}
+
+/**
+ * What `Model.decrypt()` gives: of documents their fields, of lean objects copies with the values in place; of an array
+ * a promise of theirs, of a cursor an iteration.
+ */
+export function decryptRecords(
+  model: AnyModel,
+  records: unknown,
+  options: DecryptManyOptions = {},
+): Promise<unknown> | AsyncIterable<unknown> {
+  const source = Object(records) === records && !isDocument(records) ? sourceOf(records) : undefined
+  if (!source) return decryptAll(model, records, options)
+  const isSettled = checkOptions(model, options)
+  // Twice what runs at once: while one record is waited for, those after it are not.
+  const outcomes = readAhead(source, 2 * concurrencyOf(model), (record) => decryptRecord(model, record))
+  return isSettled ? outcomes : values(outcomes)
+}
+
+async function decryptAll(model: AnyModel, records: unknown, options: DecryptManyOptions): Promise<unknown> {
+  const isSettled = checkOptions(model, options)
+  if (Array.isArray(records)) {
+    const outcomes = await settleEach(
+      records,
+      concurrencyOf(model),
+      (record) => decryptRecord(model, record),
+      ({ status }) => status === 'rejected' && !isSettled,
+    )
+    return isSettled ? outcomes : valuesOf(outcomes)
+  }
+  if (isSettled) throw invalid(model, 'settled: expected an array or a cursor')
+  return decryptRecord(model, records)
+}
+
+async function* values<T>(outcomes: AsyncIterable<PromiseSettledResult<T>>): AsyncGenerator<T, void, undefined> {
+  for await (const outcome of outcomes) yield* valuesOf([outcome])
+}
+
+function checkOptions(model: AnyModel, options: unknown): boolean {
+  if (Object(options) !== options) throw invalid(model, 'expected an object of options')
+  const { settled = false, ...others } = options as DecryptManyOptions
+  if (typeof settled !== 'boolean') throw invalid(model, 'settled: expected true or false')
+  const [unknown] = Object.keys(others)
+  if (unknown !== undefined) throw invalid(model, `there is no option ${unknown}`)
+  return settled
+}
+
+function invalid(model: AnyModel, fault: string): ConfigurationError {
+  return new ConfigurationError('OPTION_INVALID', `${nameOf(model)}.decrypt(): ${fault}.`)
+}
+
+/** How many data keys of records the providers of a model open at once: more records at a time would only wait. */
+function concurrencyOf(model: AnyModel): number {
+  const uses = fieldsBelow(layoutOf([model])).flatMap(({ place }) => place.fields.map(({ use }) => use))
+  return Math.max(1, ...uses.map(({ keys }) => keys.concurrency))
 }
 
 async function decryptRecord(model: AnyModel, record: unknown): Promise<unknown> {

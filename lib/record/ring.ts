@@ -131,7 +131,7 @@ export class KeyRing {
     const entry = this.#entry(reference, fields)
     this.#requireAllowed(entry.keyId)
     const { context, encoded } = this.context(entry.version)
-    const key = await this.use.keys.unwrap({ ...entry, context }, this.#requester(), this.identity.name)
+    const key = await this.#answer(this.use.keys.unwrap({ ...entry, context }, this.#requester(), this.identity.name))
     const opened = { key, context: encoded, entry }
     this.#open.set(reference, opened)
     return opened
@@ -205,7 +205,7 @@ export class KeyRing {
     const generation = use.generations.get(use.version)!
     const { context, encoded } = this.context(use.version)
     const request = { keyId: keyIdOf(use, generation, identity, this.subject), context }
-    const { key, wrapped, keyId } = await use.keys.generate(request, this.#requester())
+    const { key, wrapped, keyId } = await this.#answer(use.keys.generate(request, this.#requester()))
     this.#requireAllowed(keyId)
     // Four bytes tell the keys of a record apart; should chance make two alike, another key is drawn.
     if (this.has(referenceOf(key.commitment))) return this.draw()
@@ -245,6 +245,17 @@ export class KeyRing {
       `${identity.name} ${fields.join(', ')}: the record has no data key with the reference ${reference}. The stored bytes are ` +
         'damaged or come from another record.',
     )
+  }
+
+  /** What the KMS answers. Its errors do not know which record they are about. */
+  async #answer<T>(answer: Promise<T>): Promise<T> {
+    try {
+      return await answer
+    } catch (error) {
+      if (!(error instanceof KeyProviderError)) throw error
+      const { code, message, cause } = error
+      throw new KeyProviderError(code, `${this.identity.name}: ${message}`, cause === undefined ? undefined : { cause })
+    }
   }
 
   /** Whoever may write to the database could name a KMS key of his own. */

@@ -65,8 +65,28 @@ export interface EncryptedMethods {
 
 /** What the plugin adds to a model. */
 export interface EncryptedStatics {
-  /** Opens many records, a bounded number of them at once: documents, or lean objects with their key and envelopes. */
+  /**
+   * Opens many records, a bounded number of them at once: documents, or lean objects with their key and envelopes. When
+   * one fails, no more are asked for; with `settled` each gives its values or its error.
+   */
   decrypt<Entry extends object>(records: readonly Entry[]): Promise<Decrypted<Entry, PlainOfModel<this>>[]>
+  decrypt<Entry extends object>(
+    records: readonly Entry[],
+    options: { readonly settled: true },
+  ): Promise<PromiseSettledResult<Decrypted<Entry, PlainOfModel<this>>>[]>
+  /**
+   * Opens what a cursor gives, or any async iterable, in its order: some are opened ahead of the reader, and no more are
+   * held than those.
+   *
+   * @example for await (const user of User.decrypt(User.find().lean().cursor())) …
+   */
+  decrypt<Entry extends object>(
+    records: Records<Entry>,
+  ): AsyncGenerator<Decrypted<Entry, PlainOfModel<this>>, void, undefined>
+  decrypt<Entry extends object>(
+    records: Records<Entry>,
+    options: { readonly settled: true },
+  ): AsyncGenerator<PromiseSettledResult<Decrypted<Entry, PlainOfModel<this>>>, void, undefined>
   /** Opens one record. */
   decrypt<Entry extends object>(record: Entry): Promise<Decrypted<Entry, PlainOfModel<this>>>
 }
@@ -89,6 +109,12 @@ export type Encrypted<
     Names extends { readonly decrypt: infer Name extends string } ? Name : 'decrypt',
     Names extends { readonly rotateKmsKey: infer Name extends string } ? Name : 'rotateKmsKey'
   >
+
+/**
+ * What many records are read from: a cursor of Mongoose or the driver, or whatever is async iterable. (An `AsyncIterable`, of
+ * which TypeScript does not take a cursor of Mongoose for a subtype, so that it would be one record.)
+ */
+export type Records<Entry> = { [Symbol.asyncIterator](): { next(): Promise<IteratorResult<Entry, unknown>> } }
 
 /** What `Model.decrypt()` makes of a record: of a document its encrypted fields, of a lean object itself with them. */
 export type Decrypted<Entry, Values> = Entry extends Document<any> ? Values : Merged<Entry, Values>
@@ -114,6 +140,20 @@ type Statics<Decrypt extends string> = 'decrypt' extends Decrypt
 /** `EncryptedStatics['decrypt']`, where `this` is no longer the model but the interface that declares it. */
 type RenamedStatic = {
   <This, Entry extends object>(this: This, records: readonly Entry[]): Promise<Decrypted<Entry, PlainOfModel<This>>[]>
+  <This, Entry extends object>(
+    this: This,
+    records: readonly Entry[],
+    options: { readonly settled: true },
+  ): Promise<PromiseSettledResult<Decrypted<Entry, PlainOfModel<This>>>[]>
+  <This, Entry extends object>(
+    this: This,
+    records: Records<Entry>,
+  ): AsyncGenerator<Decrypted<Entry, PlainOfModel<This>>, void, undefined>
+  <This, Entry extends object>(
+    this: This,
+    records: Records<Entry>,
+    options: { readonly settled: true },
+  ): AsyncGenerator<PromiseSettledResult<Decrypted<Entry, PlainOfModel<This>>>, void, undefined>
   <This, Entry extends object>(this: This, record: Entry): Promise<Decrypted<Entry, PlainOfModel<This>>>
 }
 

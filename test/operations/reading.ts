@@ -62,6 +62,10 @@ export const reading: Section = {
       },
       { note: 'The result itself holds ciphertext.' },
     ),
+    reads('find().lean().cursor(), Model.decrypt()', async ({ User, options }, paths) => {
+      for await (const record of User.decrypt(User.find(ofAda).setOptions(options).lean().cursor()))
+        return read(record, paths)
+    }),
     reads('Model.hydrate()', async ({ User, options }, paths) => {
       const lean = await User.findOne(ofAda).setOptions(options).lean()
       return read(User.hydrate(lean), paths)

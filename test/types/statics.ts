@@ -1,4 +1,4 @@
-// Model.decrypt(): documents, lean objects, and arrays of either.
+// Model.decrypt(): documents, lean objects, and arrays and cursors of either.
 import { type HydratedDocument, model, Schema, type Types } from 'mongoose'
 import { kmsEncrypted } from 'mongoose-kms-encrypted'
 import { expectType } from './expect'
@@ -41,6 +41,37 @@ export async function leanObjects() {
   }
   const readOnly: readonly { name: string }[] = []
   expectType<string | undefined>()((await User.decrypt(readOnly))[0]?.name)
+}
+
+export async function settled() {
+  for (const outcome of await User.decrypt(await User.find().lean(), { settled: true })) {
+    // @ts-expect-error it may have failed
+    outcome.value.email
+    if (outcome.status === 'rejected') expectType<any>()(outcome.reason)
+    else expectType<string>()(outcome.value.email)
+  }
+  // @ts-expect-error one record succeeds or fails
+  await User.decrypt(await User.findOne().orFail(), { settled: true })
+  // @ts-expect-error
+  await User.decrypt(await User.find(), { settle: true })
+}
+
+export async function cursors() {
+  for await (const user of User.decrypt(User.find().lean().cursor())) {
+    expectType<string>()(user.name)
+    expectType<string>()(user.email)
+  }
+  for await (const fields of User.decrypt(User.find().cursor())) {
+    const plain: Plain = fields
+    // @ts-expect-error only encrypted fields are in it
+    plain.name
+  }
+  for await (const user of User.decrypt(User.find().lean())) expectType<string>()(user.email)
+  for await (const user of User.decrypt(User.aggregate<{ name: string }>())) expectType<string>()(user.email)
+  User.decrypt(User.aggregate().cursor()).next()
+  User.decrypt(User.collection.find({})).next()
+  for await (const outcome of User.decrypt(User.find().lean().cursor(), { settled: true }))
+    if (outcome.status === 'fulfilled') expectType<string>()(outcome.value.email)
 }
 
 export async function otherIds() {

@@ -248,7 +248,8 @@ describe('a cursor', () => {
 })
 
 test('what has expired in the cache is freed, though nobody asks for it again', async () => {
-  const collect = (v8.setFlagsFromString('--expose-gc'), vm.runInNewContext('gc')) as () => void
+  v8.setFlagsFromString('--expose-gc')
+  const collect = vm.runInNewContext('gc') as () => void
   const provider = localKms()
   const manager = new KeyManager(provider, { maxAgeMs: 20, maxEntries: 10 })
   const requester = { model: 'User', id: 1, fields: [] }

@@ -71,3 +71,13 @@ export function described(error: any, modelName: string): unknown {
   ])
   return { name: error.name, message: message.split(/[:,] /).sort(), errors: Object.fromEntries(errors) }
 }
+
+/** `validateSync()`, without what Mongoose says about its end in each call. */
+export function validateSync(doc: any, ...args: unknown[]): Error | undefined {
+  const warn = jest.spyOn(process, 'emitWarning').mockImplementation()
+  try {
+    return doc.validateSync(...args)
+  } finally {
+    warn.mockRestore()
+  }
+}

@@ -2,7 +2,7 @@ import { Schema } from 'mongoose'
 import { kmsEncrypted } from '../lib'
 import { countingKms } from './counting'
 import { modelOf, useDatabase } from './support'
-import { fieldsOf, twinsOf } from './twins'
+import { fieldsOf, twinsOf, validateSync } from './twins'
 
 const { connection, raw } = useDatabase()
 
@@ -25,11 +25,11 @@ const selections: [string, (doc: any) => unknown][] = [
   ['without some paths', (doc) => doc.validate({ pathsToSkip: ['email', 'age'] })],
   ['without some paths in a string', (doc) => doc.validate({ pathsToSkip: 'email name' })],
   ['what is modified only', (doc) => doc.validate({ validateModifiedOnly: true })],
-  ['synchronously', (doc) => thrown(doc.validateSync())],
-  ['one path synchronously', (doc) => thrown(doc.validateSync('age'))],
-  ['several paths synchronously', (doc) => thrown(doc.validateSync(['age', 'name']))],
-  ['without some paths synchronously', (doc) => thrown(doc.validateSync({ pathsToSkip: ['age'] }))],
-  ['what is modified only, synchronously', (doc) => thrown(doc.validateSync({ validateModifiedOnly: true }))],
+  ['synchronously', (doc) => thrown(validateSync(doc))],
+  ['one path synchronously', (doc) => thrown(validateSync(doc, 'age'))],
+  ['several paths synchronously', (doc) => thrown(validateSync(doc, ['age', 'name']))],
+  ['without some paths synchronously', (doc) => thrown(validateSync(doc, { pathsToSkip: ['age'] }))],
+  ['what is modified only, synchronously', (doc) => thrown(validateSync(doc, { validateModifiedOnly: true }))],
 ]
 
 function thrown(error: unknown) {
@@ -71,6 +71,18 @@ describe.each(selections)('validating %s', (name, validate) => {
     const { _id } = await model.create({ name: 'Ada', email: 'a@b', age: 5, address: { city: 'Rome' } })
     return model.findById(_id)
   }
+})
+
+test('no write makes Mongoose warn', async () => {
+  const warn = jest.spyOn(process, 'emitWarning')
+  const { encrypted: model } = twinsOf(connection, clear, rules)
+  const values = { name: 'Ada', email: 'a@b', address: { city: 'Rome' }, tags: ['a'] }
+  await model.bulkSave([new model(values)])
+  await model.insertMany([values])
+  await model.create(values)
+  await model.bulkWrite([{ insertOne: { document: values } }])
+  expect(warn).not.toHaveBeenCalled()
+  warn.mockRestore()
 })
 
 test('validateBeforeSave: false saves what is not valid, and still refuses what cannot be cast', async () => {

@@ -3,7 +3,7 @@ import { RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
 import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
-import { invalidationsOf, isImmutableSetting, strictModeOf } from '../mongoose/document'
+import { invalidationsOf, isImmutableSetting, strictModeOf, validateNow } from '../mongoose/document'
 import { type Doc, type Host, isDocument, valuesOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { applySettersOf, castNullish, type Inner, unmerged } from '../mongoose/schema'
@@ -232,7 +232,7 @@ function defineFieldType(host: Host): TypeClass {
       if (value instanceof Box && !value.isOpen) return null
       const holder = holderOf(field, value, scope)
       if (!holder) return field.inner!.doValidateSync(value instanceof Box ? value.value() : value, scope, options)
-      const error = holder.validateSync(use.access.pathsToValidate(scope, field.name) as never)
+      const error = validateNow(holder, use.access.pathsToValidate(scope, field.name))
       return error ? (report(field, error, scope) ?? null) : null
     }
 

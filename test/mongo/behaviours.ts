@@ -1,4 +1,5 @@
 import { indexing, reading, writing } from './behaviours/commands'
+import { expressions } from './behaviours/expressions'
 import { filters } from './behaviours/filters'
 import type { Behaviour } from './behaviours/table'
 import { inserting, operators, refusals } from './behaviours/updates'
@@ -15,4 +16,5 @@ export const behaviours: Behaviour[] = [
   ...writing,
   ...indexing,
   ...reading,
+  ...expressions,
 ]

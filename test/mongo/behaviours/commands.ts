@@ -1,5 +1,5 @@
 import mongoose from 'mongoose'
-import { aggregates, type Behaviour, projects } from './table'
+import { aggregates, type Behaviour, projects, refusesAggregation } from './table'
 
 const { Double, Long } = mongoose.mongo.BSON
 const three = [
@@ -131,6 +131,25 @@ export const writing: Behaviour[] = [
     after: [three[1]!],
   },
   {
+    name: 'delete refused: a limit of two',
+    before: three,
+    command: { delete: 'things', deletes: [{ q: {}, limit: 2 }] },
+    code: 9,
+  },
+  {
+    name: 'delete refused: no limit',
+    before: three,
+    command: { delete: 'things', deletes: [{ q: {} }] },
+    code: 40414,
+  },
+  {
+    name: 'findAndModify: the last by natural order',
+    before: three,
+    command: { findAndModify: 'things', query: {}, sort: { $natural: -1 }, remove: true },
+    answer: { value: three[2] },
+    after: [three[0]!, three[1]!],
+  },
+  {
     name: 'findAndModify: the document before',
     before: [{ _id: 1, a: 1 }],
     command: { findAndModify: 'things', query: { _id: 1 }, update: { $inc: { a: 1 } } },
@@ -194,7 +213,7 @@ export const writing: Behaviour[] = [
     code: 14,
   },
   { name: 'an unknown command', command: { thisIsNoCommand: 1 }, code: 59 },
-  { name: 'ping', command: { ping: 1 }, answer: { ok: 1 } },
+  { name: 'ping', command: { ping: 1 }, answer: { ok: new Double(1) }, exact: true },
 ]
 
 export const indexing: Behaviour[] = [
@@ -261,6 +280,138 @@ export const indexing: Behaviour[] = [
     indexes: [{ key: { a: 1 }, name: 'a_1', unique: true }],
     command: { insert: 'things', documents: [{ _id: 2, a: [3, 2] }] },
     answer: { n: 0, writeErrors: [{ index: 0, code: 11000 }] },
+  },
+  {
+    name: 'unique index on an array: the arrays inside it whole',
+    before: [{ _id: 1, a: [[1, 2]] }],
+    indexes: [{ key: { a: 1 }, name: 'a_1', unique: true }],
+    command: {
+      insert: 'things',
+      documents: [
+        { _id: 2, a: 1 },
+        { _id: 3, a: [[1, 3]] },
+        { _id: 4, a: [[1, 2]] },
+      ],
+    },
+    answer: { n: 2, writeErrors: [{ index: 2, code: 11000, keyValue: { a: [1, 2] } }] },
+    after: [
+      { _id: 1, a: [[1, 2]] },
+      { _id: 2, a: 1 },
+      { _id: 3, a: [[1, 3]] },
+    ],
+  },
+  {
+    name: 'unique index on a field: not of documents in an array inside an array',
+    before: [{ _id: 1, a: [[{ b: 1 }]] }],
+    indexes: [{ key: { 'a.b': 1 }, name: 'a.b_1', unique: true }],
+    command: {
+      insert: 'things',
+      documents: [
+        { _id: 2, a: { b: 1 } },
+        { _id: 3, a: [[{ b: 2 }]] },
+      ],
+    },
+    answer: { n: 1, writeErrors: [{ index: 1, code: 11000, keyValue: { 'a.b': null } }] },
+    after: [
+      { _id: 1, a: [[{ b: 1 }]] },
+      { _id: 2, a: { b: 1 } },
+    ],
+  },
+  {
+    name: 'unique index on a position: the array there whole',
+    before: [{ _id: 1, a: [[1, 2]] }],
+    indexes: [{ key: { 'a.0': 1 }, name: 'a.0_1', unique: true }],
+    command: {
+      insert: 'things',
+      documents: [
+        { _id: 2, a: [1] },
+        { _id: 3, a: [[1, 2], 3] },
+      ],
+    },
+    answer: { n: 1, writeErrors: [{ index: 1, code: 11000, keyValue: { 'a.0': [1, 2] } }] },
+    after: [
+      { _id: 1, a: [[1, 2]] },
+      { _id: 2, a: [1] },
+    ],
+  },
+  {
+    name: 'unique index on a field of the documents of an empty array: null',
+    before: [{ _id: 1, a: [] }],
+    indexes: [{ key: { 'a.b': 1 }, name: 'a.b_1', unique: true }],
+    command: { insert: 'things', documents: [{ _id: 2, a: { b: null } }] },
+    answer: { n: 0, writeErrors: [{ index: 0, code: 11000 }] },
+  },
+  {
+    name: 'unique index on two fields of the documents of one array: pairs of one document',
+    before: [
+      {
+        _id: 1,
+        a: [
+          { x: 1, y: 1 },
+          { x: 2, y: 2 },
+        ],
+      },
+    ],
+    indexes: [{ key: { 'a.x': 1, 'a.y': 1 }, name: 'x_y', unique: true }],
+    command: {
+      insert: 'things',
+      documents: [
+        { _id: 2, a: { x: 1, y: 2 } },
+        { _id: 3, a: [{ x: 3 }, { x: 2, y: 2 }] },
+      ],
+    },
+    answer: { n: 1, writeErrors: [{ index: 1, code: 11000, keyValue: { 'a.x': 2, 'a.y': 2 } }] },
+    after: [
+      {
+        _id: 1,
+        a: [
+          { x: 1, y: 1 },
+          { x: 2, y: 2 },
+        ],
+      },
+      { _id: 2, a: { x: 1, y: 2 } },
+    ],
+  },
+  {
+    name: 'unique index on an array and a field of its documents',
+    before: [{ _id: 1, a: [{ x: 1 }] }],
+    indexes: [{ key: { a: 1, 'a.x': 1 }, name: 'a_x', unique: true }],
+    command: { insert: 'things', documents: [{ _id: 2, a: [{ x: 2 }, { x: 1 }] }] },
+    answer: { n: 0, writeErrors: [{ index: 0, code: 11000, keyValue: { a: { x: 1 }, 'a.x': 1 } }] },
+  },
+  {
+    name: 'an index on two fields of the documents of one array finds them apart too',
+    before: [
+      {
+        _id: 1,
+        a: [
+          { x: 1, y: 1 },
+          { x: 2, y: 2 },
+        ],
+      },
+    ],
+    indexes: [{ key: { 'a.x': 1, 'a.y': 1 }, name: 'x_y' }],
+    command: { find: 'things', filter: { 'a.x': 1, 'a.y': 2 }, projection: { _id: 1 } },
+    answer: { cursor: { firstBatch: [{ _id: 1 }] } },
+  },
+  {
+    name: 'an index on two arrays of one document',
+    indexes: [{ key: { a: 1, b: 1 }, name: 'a_b' }],
+    command: {
+      insert: 'things',
+      documents: [
+        { _id: 1, a: [1], b: 1 },
+        { _id: 2, a: [1], b: [1] },
+      ],
+    },
+    answer: { n: 1, writeErrors: [{ index: 1, code: 171 }] },
+    after: [{ _id: 1, a: [1], b: 1 }],
+  },
+  {
+    name: 'an index on two arrays inside one array of documents',
+    indexes: [{ key: { 'a.x': 1, 'a.y': 1 }, name: 'x_y' }],
+    command: { insert: 'things', documents: [{ _id: 1, a: [{ x: [1], y: [1] }] }] },
+    answer: { n: 0, writeErrors: [{ index: 0, code: 171 }] },
   },
   {
     name: 'unique index: an update that would duplicate changes nothing',
@@ -430,6 +581,51 @@ export const reading: Behaviour[] = [
     answer: { cursor: { firstBatch: [{ _id: 2 }, { _id: 3 }, { _id: 1 }] } },
   },
   {
+    name: 'find: reverse natural order',
+    before: three,
+    command: { find: 'things', filter: { _id: { $in: [2, 3, 1] } }, sort: { $natural: -1 }, limit: 2 },
+    answer: { cursor: { firstBatch: [three[2], three[1]] } },
+  },
+  {
+    name: 'find: natural order',
+    before: three,
+    command: { find: 'things', filter: { _id: { $in: [2, 3, 1] } }, sort: { $natural: 1 }, projection: { _id: 1 } },
+    answer: { cursor: { firstBatch: [{ _id: 1 }, { _id: 2 }, { _id: 3 }] } },
+  },
+  {
+    name: 'find: sort by two fields of the documents of an array, one document at a time',
+    before: [
+      {
+        _id: 1,
+        a: [
+          { x: 1, y: 9 },
+          { x: 2, y: 1 },
+        ],
+      },
+      { _id: 2, a: { x: 1, y: 5 } },
+    ],
+    command: { find: 'things', sort: { 'a.x': 1, 'a.y': 1 }, projection: { _id: 1 } },
+    answer: { cursor: { firstBatch: [{ _id: 2 }, { _id: 1 }] } },
+  },
+  {
+    name: 'find refused: sort by parallel arrays',
+    before: [{ _id: 1, a: [1], b: [1] }, { _id: 2 }],
+    command: { find: 'things', sort: { a: 1, b: 1 } },
+    code: 2,
+  },
+  { name: 'find refused: $natural by two', command: { find: 'things', sort: { $natural: 2 } }, code: 2 },
+  { name: 'find refused: $natural and a field', command: { find: 'things', sort: { $natural: 1, a: 1 } }, code: 2 },
+  { name: 'find refused: a negative limit', command: { find: 'things', limit: -1 }, code: 51024 },
+  { name: 'find refused: a negative skip', command: { find: 'things', skip: -1 }, code: 51024 },
+  { name: 'find refused: a negative batch size', command: { find: 'things', batchSize: -1 }, code: 51024 },
+  { name: 'count refused: a negative skip', command: { count: 'things', skip: -1 }, code: 51024 },
+  {
+    name: 'count: a negative limit is a limit',
+    before: three,
+    command: { count: 'things', limit: -2 },
+    answer: { n: 2 },
+  },
+  {
     name: 'find: a single batch closes the cursor',
     before: three,
     command: { find: 'things', batchSize: 1, singleBatch: true },
@@ -477,6 +673,25 @@ export const reading: Behaviour[] = [
     before: [{ _id: 1, a: [1, 2] }, { _id: 2, a: 2 }, { _id: 3 }],
     command: { distinct: 'things', key: 'a' },
     answer: { values: [1, 2] },
+  },
+  {
+    name: 'distinct: a field that only some elements have',
+    before: [
+      { _id: 1, a: [{ b: 1 }, {}] },
+      { _id: 2, a: [[{ b: 2 }]] },
+      { _id: 3, a: { b: null } },
+    ],
+    command: { distinct: 'things', key: 'a.b' },
+    answer: { values: [1, null] },
+  },
+  {
+    name: 'distinct: by position',
+    before: [
+      { _id: 1, a: [[1, 2], 3] },
+      { _id: 2, a: [4] },
+    ],
+    command: { distinct: 'things', key: 'a.0' },
+    answer: { values: [1, 2, 4] },
   },
   aggregates(
     '$match, $sort, $project',
@@ -542,5 +757,75 @@ export const reading: Behaviour[] = [
     [{ $project: { n: { $size: '$a' }, big: { $filter: { input: '$a', as: 'x', cond: { $gte: ['$$x', 2] } } } } }],
     [{ _id: 1, n: 3, big: [2, 3] }],
   ),
+  aggregates(
+    'the types of sums',
+    [
+      { _id: 1, int: 2147483647, long: Long.fromNumber(1), double: new Double(1), text: 'x' },
+      { _id: 2, int: 1, long: Long.fromNumber(1), double: 1, text: 'y' },
+    ],
+    [
+      {
+        $group: {
+          _id: null,
+          int: { $sum: '$int' },
+          long: { $sum: '$long' },
+          double: { $sum: '$double' },
+          text: { $sum: '$text' },
+          average: { $avg: '$long' },
+          none: { $avg: '$text' },
+          least: { $min: '$double' },
+        },
+      },
+    ],
+    [
+      {
+        _id: null,
+        int: Long.fromNumber(2147483648),
+        long: Long.fromNumber(2),
+        double: new Double(2),
+        text: 0,
+        average: new Double(1),
+        none: null,
+        least: new Double(1),
+      },
+    ],
+  ),
+  aggregates(
+    '$sum beyond 64 bits is a double',
+    [
+      { _id: 1, a: Long.MAX_VALUE },
+      { _id: 2, a: 1 },
+    ],
+    [{ $group: { _id: null, a: { $sum: '$a' } } }],
+    [{ _id: null, a: new Double(2 ** 63) }],
+  ),
+  refusesAggregation('$project of nothing', three, [{ $project: {} }], 51272),
+  refusesAggregation('$project of an empty document', three, [{ $project: { a: {} } }], 51270),
+  refusesAggregation('$addFields of nothing', three, [{ $addFields: {} }], 40177),
+  refusesAggregation('$addFields of an empty document', three, [{ $addFields: { a: {} } }], 40180),
+  refusesAggregation('$unset of nothing', three, [{ $unset: [] }], 31119),
+  refusesAggregation('$unset of a number', three, [{ $unset: 1 }], 31002),
+  refusesAggregation('$unset of numbers', three, [{ $unset: [1] }], 31120),
+  refusesAggregation('$count of no name', three, [{ $count: '' }], 40156),
+  refusesAggregation('$count of a number', three, [{ $count: 1 }], 40156),
+  refusesAggregation('$count of a name with a dollar', three, [{ $count: '$a' }], 40158),
+  refusesAggregation('$count of a name with a dot', three, [{ $count: 'a.b' }], 40160),
+  refusesAggregation('a negative $skip', three, [{ $skip: -1 }], 5107200),
+  refusesAggregation('$skip of a string', three, [{ $skip: '1' }], 5107200),
+  refusesAggregation('a negative $limit', three, [{ $limit: -1 }], 5107201),
+  refusesAggregation('$limit of a fraction', three, [{ $limit: 1.5 }], 5107201),
+  refusesAggregation('$limit of zero', three, [{ $limit: 0 }], 15958),
+  refusesAggregation('$sort by $natural', three, [{ $sort: { $natural: 1 } }], 16410),
+  refusesAggregation('$sort by nothing', three, [{ $sort: {} }], 15976),
+  refusesAggregation('$sort of no document', three, [{ $sort: 1 }], 15973),
+  refusesAggregation('$match of no document', three, [{ $match: 1 }], 15959),
+  refusesAggregation('$group of no document', three, [{ $group: 1 }], 15947),
+  refusesAggregation('$group without _id', three, [{ $group: { n: { $sum: 1 } } }], 15955),
+  refusesAggregation('a stage with two fields', three, [{ $match: {}, $limit: 1 }], 40323),
+  {
+    name: 'aggregate refused: a negative batch size',
+    command: { aggregate: 'things', pipeline: [], cursor: { batchSize: -1 } },
+    code: 51024,
+  },
   { name: 'aggregate refused: no cursor', command: { aggregate: 'things', pipeline: [] }, code: 9 },
 ]

@@ -10,8 +10,10 @@ export type Behaviour = {
   /** Indexes that exist before, as in `createIndexes`. */
   indexes?: Doc[]
   command: Doc
-  /** Fields of the answer, or (with `code`) of the error. Numbers and types are compared exactly. */
+  /** Fields of the answer, or (with `code`) of the error. */
   answer?: Doc
+  /** The types of the answer's numbers are documented too, and compared. */
+  exact?: boolean
   /** The error the whole command fails with. */
   code?: number
   /** The documents afterwards, in the order of their `_id`; unchanged if left out. */
@@ -74,6 +76,34 @@ export function aggregates(name: string, before: Doc[], pipeline: Doc[], results
     before,
     command: { aggregate: 'things', pipeline, cursor: {} },
     answer: { cursor: { firstBatch: results } },
+    exact: true,
+  }
+}
+
+/** A pipeline that is refused. */
+export function refusesAggregation(name: string, before: Doc[], pipeline: Doc[], code: number): Behaviour {
+  return { name: `aggregate refused: ${name}`, before, command: { aggregate: 'things', pipeline, cursor: {} }, code }
+}
+
+/** An expression on a document, and its value; `undefined` when it has none. */
+export function computes(name: string, before: Doc, expression: unknown, value: unknown): Behaviour {
+  const result = value === undefined ? {} : { value }
+  const [doc, pipeline] = [{ _id: 1, ...before }, [{ $project: { _id: 0, value: expression } }]]
+  return { ...aggregates('', [doc], pipeline, [result]), name: `expression: ${name}` }
+}
+
+/** An expression that is refused, at the latest when it is evaluated. */
+export function refusesExpression(name: string, before: Doc, expression: unknown, code: number): Behaviour {
+  const pipeline = [{ $project: { value: expression } }]
+  return { ...refusesAggregation('', [{ _id: 1, ...before }], pipeline, code), name: `expression refused: ${name}` }
+}
+
+/** An upsert into an empty collection that is reported as a write error. */
+export function refusesUpsert(name: string, q: Doc, u: unknown, code: number): Behaviour {
+  return {
+    name: `upsert refused: ${name}`,
+    command: { update: 'things', updates: [{ q, u, upsert: true }] },
+    answer: { n: 0, writeErrors: [{ index: 0, code }] },
   }
 }
 

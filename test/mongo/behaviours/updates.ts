@@ -1,5 +1,5 @@
 import mongoose from 'mongoose'
-import { type Behaviour, refusesUpdate, updates, upserts } from './table'
+import { type Behaviour, refusesUpdate, refusesUpsert, updates, upserts } from './table'
 
 const { Binary, Double, Int32, Long } = mongoose.mongo.BSON
 const bytes = (...values: number[]) => new Binary(Buffer.from(values))
@@ -39,6 +39,10 @@ export const operators: Behaviour[] = [
   updates('$rename', { a: 1, b: 2 }, { $rename: { a: 'c' } }, { b: 2, c: 1 }),
   updates('$rename over a field that exists', { a: 1, b: 2 }, { $rename: { a: 'b' } }, { b: 1 }),
   updates('$rename of a missing field', { a: 1 }, { $rename: { b: 'c' } }, { a: 1 }),
+  updates('$rename of a field of a missing field', { a: 1 }, { $rename: { 'b.c': 'd' } }, { a: 1 }),
+  updates('$rename into a new document', { a: 1 }, { $rename: { a: 'b.c' } }, { b: { c: 1 } }),
+  updates('$rename to a field of the same value', { a: 1, b: 1 }, { $rename: { a: 'b' } }, { b: 1 }),
+  updates('$rename beyond the end of an array', { a: [] }, { $rename: { 'a.5': 'b' } }, { a: [] }),
   updates('$setOnInsert does nothing to a document that exists', { a: 1 }, { $setOnInsert: { b: 1 } }, { a: 1 }),
   updates('$push', { a: [1] }, { $push: { a: 2 } }, { a: [1, 2] }),
   updates('$push to a missing field', {}, { $push: { a: 2 } }, { a: [2] }),
@@ -75,6 +79,18 @@ export const operators: Behaviour[] = [
     { $pull: { a: { k: 1 } } },
     { a: [{ k: 2 }] },
   ),
+  updates(
+    '$pull by a condition looks into an array inside an array',
+    { a: [[1], [5]] },
+    { $pull: { a: { $gte: 5 } } },
+    { a: [[1]] },
+  ),
+  updates(
+    '$pull by some fields takes documents only',
+    { a: [[1], { 0: 1 }] },
+    { $pull: { a: { 0: 1 } } },
+    { a: [[1]] },
+  ),
   updates('$pullAll', { a: [1, 2, 3, 1] }, { $pullAll: { a: [1, 3] } }, { a: [2] }),
   updates('$pop of the last', { a: [1, 2] }, { $pop: { a: 1 } }, { a: [1] }),
   updates('$pop of the first', { a: [1, 2] }, { $pop: { a: -1 } }, { a: [2] }),
@@ -101,6 +117,13 @@ export const operators: Behaviour[] = [
       ],
     },
     { q: { a: { $elemMatch: { k: 1, n: 2 } } } },
+  ),
+  updates(
+    '$ is the position in the outer array',
+    { a: [{ b: [1] }, { b: [1, 2] }] },
+    { $set: { 'a.$.c': 1 } },
+    { a: [{ b: [1] }, { b: [1, 2], c: 1 }] },
+    { q: { 'a.b': { $elemMatch: { $eq: 2 } } } },
   ),
   updates('every element: $[]', { a: [1, 2] }, { $inc: { 'a.$[]': 10 } }, { a: [11, 12] }),
   updates(
@@ -159,6 +182,31 @@ export const operators: Behaviour[] = [
 export const refusals: Behaviour[] = [
   refusesUpdate('the same path twice', {}, { $set: { a: 1 }, $inc: { a: 1 } }, 40),
   refusesUpdate('a path and its parent', {}, { $set: { a: 1, 'a.b': 1 } }, 40),
+  refusesUpdate('every element and one of them', { a: [1] }, { $set: { 'a.$[]': 1, 'a.0': 2 } }, 40),
+  refusesUpdate('one element and every one of them', { a: [1] }, { $set: { 'a.0.b': 1, 'a.$[].c': 2 } }, 40),
+  refusesUpdate('filtered elements and one of them', { a: [1] }, { $set: { 'a.$[x]': 1, 'a.0': 2 } }, 40, {
+    arrayFilters: [{ x: 1 }],
+  }),
+  refusesUpdate('every element and the one matched', { a: [1] }, { $set: { 'a.$[]': 1, 'a.$': 2 } }, 40, {
+    q: { a: 1 },
+  }),
+  refusesUpdate('one element by two filters', { a: [1] }, { $set: { 'a.$[x]': 1, 'a.$[y]': 2 } }, 40, {
+    arrayFilters: [{ x: 1 }, { y: 1 }],
+  }),
+  refusesUpdate('$rename from inside a scalar', { a: 1 }, { $rename: { 'a.b': 'c' } }, 28),
+  refusesUpdate('$rename from inside null', { a: null }, { $rename: { 'a.b': 'c' } }, 28),
+  refusesUpdate('$rename of a named field of an array', { a: [] }, { $rename: { 'a.b': 'c' } }, 28),
+  refusesUpdate('$rename of an element of an array', { a: [1] }, { $rename: { 'a.0': 'c' } }, 2),
+  refusesUpdate('$rename of a field inside an array', { a: [{ b: 1 }] }, { $rename: { 'a.0.b': 'c' } }, 2),
+  refusesUpdate('$rename to inside a scalar', { a: 1, b: 1 }, { $rename: { b: 'a.c' } }, 28),
+  refusesUpdate('$rename to an element of an array', { a: [1], b: 1 }, { $rename: { b: 'a.0' } }, 2),
+  refusesUpdate('$rename to a field of an array', { a: [], b: 1 }, { $rename: { b: 'a.c' } }, 2),
+  refusesUpdate('$rename onto itself', { a: 1 }, { $rename: { a: 'a' } }, 2),
+  refusesUpdate('$rename into itself', { a: 1 }, { $rename: { a: 'a.b' } }, 2),
+  refusesUpdate('$rename onto what holds it', { a: { b: 1 } }, { $rename: { 'a.b': 'a' } }, 2),
+  refusesUpdate('$rename to no string', { a: 1 }, { $rename: { a: 1 } }, 2),
+  refusesUpdate('$rename of every element', { a: [1] }, { $rename: { 'a.$[]': 'b' } }, 2),
+  refusesUpdate('$rename of _id', {}, { $rename: { _id: 'a' } }, 66),
   refusesUpdate('conflicting paths even when nothing matches', {}, { $set: { a: 1 }, $unset: { a: 1 } }, 40, {
     q: { _id: 2 },
   }),
@@ -203,6 +251,10 @@ export const inserting: Behaviour[] = [
   upserts('with $eq and $and', { $and: [{ _id: { $eq: 7 } }, { a: 1 }] }, { $set: { b: 1 } }, { _id: 7, a: 1, b: 1 }),
   upserts('by a replacement takes only _id from the filter', { _id: 7, a: 1 }, { b: 1 }, { _id: 7, b: 1 }),
   upserts('with _id by $setOnInsert', { a: 1 }, { $setOnInsert: { _id: 7 } }, { _id: 7, a: 1 }),
+  upserts('with $all', { _id: 7, a: { $all: [1] } }, { $set: { b: 1 } }, { _id: 7, a: 1, b: 1 }),
+  upserts('with $in of one value', { _id: 7, a: { $in: [1] } }, { $set: { b: 1 } }, { _id: 7, a: 1, b: 1 }),
+  upserts('with $in of two values', { _id: 7, a: { $in: [1, 2] } }, { $set: { b: 1 } }, { _id: 7, b: 1 }),
+  upserts('with the same _id', { _id: 7 }, { $set: { _id: 7, a: 1 } }, { _id: 7, a: 1 }),
   upserts('by a pipeline', { _id: 7 }, [{ $set: { a: 1 } }], { _id: 7, a: 1 }),
   upserts('with $push', { _id: 7 }, { $push: { a: 1 } }, { _id: 7, a: [1] }),
   {
@@ -212,12 +264,15 @@ export const inserting: Behaviour[] = [
     answer: { n: 1, nModified: 1 },
     after: [{ _id: 1, a: 1, b: 1 }],
   },
-  {
-    name: 'upsert refused: the filter gives one path two values',
-    command: {
-      update: 'things',
-      updates: [{ q: { $and: [{ a: 1 }, { a: 2 }] }, u: { $set: { b: 1 } }, upsert: true }],
-    },
-    answer: { n: 0, writeErrors: [{ index: 0, code: 54 }] },
-  },
+  refusesUpsert('another _id by $set', { _id: 7 }, { $set: { _id: 8 } }, 66),
+  refusesUpsert('another _id by $setOnInsert', { _id: 7 }, { $setOnInsert: { _id: 8 } }, 66),
+  refusesUpsert('another _id by $inc', { _id: 7 }, { $inc: { _id: 1 } }, 66),
+  refusesUpsert('another field of _id', { '_id.a': 1 }, { $set: { '_id.b': 2 } }, 66),
+  refusesUpsert('without its _id', { _id: 7 }, { $unset: { _id: '' } }, 66),
+  refusesUpsert('another _id by replacement', { _id: 7 }, { _id: 8 }, 66),
+  refusesUpsert('another _id by pipeline', { _id: 7 }, [{ $set: { _id: 8 } }], 66),
+  refusesUpsert('the filter gives one path two values', { $and: [{ a: 1 }, { a: 2 }] }, { $set: { b: 1 } }, 54),
+  refusesUpsert('the filter gives one path two values by $all', { a: { $all: [1, 2] } }, { $set: { b: 1 } }, 54),
+  refusesUpsert('the filter gives a path and one inside it', { a: { c: 1 }, 'a.b': 1 }, { $set: { b: 1 } }, 54),
+  refusesUpsert('the filter gives a path and one that holds it', { 'a.b': 1, a: { c: 1 } }, { $set: { b: 1 } }, 54),
 ]

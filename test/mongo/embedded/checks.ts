@@ -38,6 +38,12 @@ export function checkOperand(name: string, key: string, operand: unknown): void 
       throw new ServerError(2, `The 'to' field for $rename must be a string: ${key}: ${show(operand)}`)
     if (/\$/.test(key) || /\$/.test(operand))
       throw new ServerError(2, 'The source and target field for $rename may not be dynamic')
+    if (`${key}.`.startsWith(`${operand}.`) || `${operand}.`.startsWith(`${key}.`)) {
+      throw new ServerError(
+        2,
+        `The source and target field for $rename must differ and not be on the same path: ${key}`,
+      )
+    }
     checkPath(operand, operand.split('.'))
   }
   if (name === '$push' || name === '$addToSet') modifiers(name, operand)

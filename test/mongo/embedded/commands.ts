@@ -1,3 +1,4 @@
+import { Double } from 'bson'
 import { bulkWrite } from './bulk'
 import * as catalogue from './catalogue'
 import { Context } from './context'
@@ -120,7 +121,7 @@ export class Executor {
   /** The answer to a command, errors included. */
   async execute(command: Doc): Promise<Doc> {
     try {
-      return { ...(await this.#dispatch(command)), ok: 1 }
+      return { ...(await this.#dispatch(command)), ok: new Double(1) }
     } catch (error) {
       if (!(error instanceof ServerError))
         return errorReply(new ServerError(8, String((error as Error).stack)), command)
@@ -211,7 +212,7 @@ function errorReply(error: ServerError, command: Doc): Doc {
   const inTransaction = command.autocommit === false
   const transient = inTransaction && [112, 251].includes(error.code)
   return {
-    ok: 0,
+    ok: new Double(0),
     errmsg: error.message,
     code: error.code,
     codeName: codeName(error.code),

@@ -1,15 +1,17 @@
 import { BSONRegExp } from 'bson'
 import { compare } from './compare'
 import { type Doc, notImplemented, ServerError } from './errors'
-import { isDoc, isNumeric, isTypeName, rankOf, TYPE_NUMBERS, toNumber, typeOf } from './values'
+import { isDoc, isNumeric, rankOf, TYPE_NUMBERS, toInt64, toNumber, typeOf } from './values'
 
-export type Test = (value: unknown) => boolean
+/** A test of one value. `match` is for `$elemMatch`, to note which element it found. */
+export type Test = (value: unknown, match?: Match) => boolean
+
+/** Filled while a filter matches: the array position that `$` in an update stands for. */
+export type Match = { index?: number }
 
 /** Whether a value is `{ $gt: … }` and the like; `{ $ref, $id }` is a value. */
 export function isOperators(value: unknown): value is Doc {
-  if (!isDoc(value)) return false
-  const first = Object.keys(value)[0]
-  return first?.startsWith('$') === true && !['$ref', '$id', '$db'].includes(first)
+  return isDoc(value) && Object.keys(value)[0]?.startsWith('$') === true && !('$ref' in value && '$id' in value)
 }
 
 export function equals(operand: unknown): Test {
@@ -43,34 +45,77 @@ export function range(name: '$gt' | '$gte' | '$lt' | '$lte', operand: unknown): 
   }
 }
 
-export function regexTest(operand: unknown, options?: unknown): Test {
-  if (!(operand instanceof BSONRegExp) && typeof operand !== 'string')
-    throw new ServerError(2, '$regex has to be a string')
-  const source = operand instanceof BSONRegExp ? operand.pattern : operand
-  const flags = options === undefined ? (operand instanceof BSONRegExp ? operand.options : '') : String(options)
-  if (!/^[imsu]*$/.test(flags)) throw notImplemented(`regular expression options ${flags}`)
-  const regex = new RegExp(source, flags)
+export function regexTest(operand: unknown): Test {
+  if (!(operand instanceof BSONRegExp)) throw new ServerError(2, '$regex has to be a string')
+  const { pattern, options } = operand
+  if (!/^[imsu]*$/.test(options)) throw notImplemented(`regular expression options ${options}`)
+  const regex = compileRegex(pattern, options)
   return (value) => {
     if (typeof value === 'string') return regex.test(value)
-    return value instanceof BSONRegExp && value.pattern === source && value.options === flags
+    return value instanceof BSONRegExp && value.pattern === pattern && value.options === options
   }
 }
 
+function compileRegex(pattern: string, options: string): RegExp {
+  try {
+    return new RegExp(pattern, options)
+  } catch {
+    throw notImplemented(`the regular expression ${pattern}`)
+  }
+}
+
+/** The regular expression of `$regex` and `$options`. */
+export function regexOf(condition: Doc): BSONRegExp {
+  const { $regex, $options } = condition
+  if ($options !== undefined && typeof $options !== 'string') throw new ServerError(2, '$options has to be a string')
+  if (!/^[imsux]*$/.test($options ?? '')) throw new ServerError(51108, `invalid flag in regex options: ${$options}`)
+  if (typeof $regex === 'string') return new BSONRegExp($regex, $options)
+  if (!($regex instanceof BSONRegExp)) throw new ServerError(2, '$regex has to be a string')
+  if (!$regex.options) return new BSONRegExp($regex.pattern, $options)
+  if (!$options) return $regex
+  const names = Object.keys(condition)
+  throw new ServerError(
+    names.indexOf('$regex') < names.indexOf('$options') ? 51075 : 51074,
+    'options set in both $regex and $options',
+  )
+}
+
 export function typeTest(operand: unknown): Test {
-  const names = (Array.isArray(operand) ? operand : [operand]).map((item) => {
-    const name = isNumeric(item) ? TYPE_NUMBERS[toNumber(item)] : item
-    if (typeof name !== 'string' || (name !== 'number' && !isTypeName(name))) {
-      throw new ServerError(2, `Unknown type name alias: ${item}`)
-    }
-    return name
-  })
+  const names = (Array.isArray(operand) ? operand : [operand]).map(typeNamed)
+  if (names.length === 0) throw new ServerError(9, '$type must match at least one type')
   return (value) => names.includes(typeOf(value)) || (names.includes('number') && isNumeric(value))
+}
+
+function typeNamed(type: unknown): string {
+  if (isNumeric(type)) {
+    const name = TYPE_NUMBERS[toNumber(type)]
+    if (name === undefined) throw new ServerError(2, `Invalid numerical type code: ${toNumber(type)}`)
+    return name
+  }
+  if (typeof type !== 'string') throw new ServerError(14, 'type must be represented as a number or a string')
+  if (type !== 'number' && !Object.values(TYPE_NUMBERS).includes(type))
+    throw new ServerError(2, `Unknown type name alias: ${type}`)
+  return type
+}
+
+export function sizeTest(operand: unknown): Test {
+  const size = isNumeric(operand) ? toNumber(operand) : Number.NaN
+  if (!Number.isInteger(size) || size < 0)
+    throw new ServerError(2, `Failed to parse $size. Expected a non-negative integer in: $size: ${operand}`)
+  return (value) => Array.isArray(value) && value.length === size
 }
 
 export function modulo(operand: unknown): Test {
   if (!Array.isArray(operand) || operand.length !== 2)
     throw new ServerError(2, 'malformed mod, needs to be an array of two')
-  const [divisor, remainder] = operand.map((item) => Math.trunc(toNumber(item))) as [number, number]
-  if (divisor === 0) throw new ServerError(2, 'divisor cannot be 0')
-  return (value) => isNumeric(value) && Math.trunc(toNumber(value)) % divisor === remainder
+  const [divisor, remainder] = operand.map((item) => {
+    const integer = isNumeric(item) ? toInt64(item) : undefined
+    if (integer === undefined) throw new ServerError(2, 'malformed mod, divisor and remainder must be 64-bit integers')
+    return integer
+  }) as [bigint, bigint]
+  if (divisor === 0n) throw new ServerError(2, 'divisor cannot be 0')
+  return (value) => {
+    const dividend = isNumeric(value) ? toInt64(value) : undefined
+    return dividend !== undefined && dividend % divisor === remainder
+  }
 }

@@ -4,7 +4,7 @@ import { identical } from './compare'
 import type { Context } from './context'
 import { type Doc, ServerError } from './errors'
 import { compileFilter, type Match } from './match'
-import { sortBy } from './sort'
+import { naturalOrder, sortBy } from './sort'
 import { whenFree } from './transaction'
 import { compileUpdate, isReplacement, type Update } from './update'
 import { upsertBase } from './upsert'
@@ -87,14 +87,16 @@ function insertNew(
 
 export function first(context: Context, namespace: string, q: Doc, sort?: Doc): { doc: Doc; match: Match } | undefined {
   const filter = compileFilter(q)
+  const natural = naturalOrder(sort)
   const found: { doc: Doc; match: Match }[] = []
-  for (const [, doc] of context.store.candidates(namespace, q, context.transaction)) {
+  for (const [, doc] of context.store.candidates(namespace, natural === undefined ? q : {}, context.transaction)) {
     const match: Match = {}
     if (!filter(doc, match)) continue
-    if (sort === undefined) return { doc, match }
+    if (sort === undefined || natural === 1) return { doc, match }
     found.push({ doc, match })
   }
-  return sort === undefined ? undefined : sortBy(sort, found, ({ doc }) => doc)[0]
+  if (sort === undefined || natural !== undefined) return found.at(-1)
+  return sortBy(sort, found, ({ doc }) => doc)[0]
 }
 
 export async function deleteDocs(context: Context, namespace: string, q: Doc, single: boolean): Promise<number> {

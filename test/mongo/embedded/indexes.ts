@@ -1,9 +1,9 @@
 import { keyOf } from './compare'
 import { isOperators } from './conditions'
 import { type Doc, notImplemented, ServerError } from './errors'
+import { keysOf } from './keys'
 import { compileFilter, type Predicate } from './match'
 import { show } from './show'
-import { indexValues } from './sort'
 import { field, isDoc, isNumeric, isTrue, typeOf } from './values'
 
 /** One entry of an index: its key as text, and the values it was made of (for `keyValue` in errors). */
@@ -33,18 +33,12 @@ export class Index {
       if (!isNumeric(order)) throw notImplemented(`indexes of kind ${show(order)}`)
       if (path.includes('$')) throw notImplemented(`the index key ${path}`)
     }
-    const present = { $or: Object.keys(this.key).map((path) => ({ [path]: { $exists: true } })) }
-    this.#covers = compileFilter((spec.partialFilterExpression as Doc) ?? (isTrue(spec.sparse) ? present : {}))
+    this.#covers = compileFilter((spec.partialFilterExpression as Doc) ?? {})
   }
 
   keysOf(doc: Doc | undefined): IndexKey[] {
     if (doc === undefined || !this.#covers(doc)) return []
-    let rows: unknown[][] = [[]]
-    for (const path of this.#paths) {
-      const values = indexValues(doc, path, 0)
-      if (values.length > 1 && rows.length > 1) throw new ServerError(171, 'cannot index parallel arrays')
-      rows = rows.flatMap((row) => values.map((value) => [...row, value]))
-    }
+    const rows = keysOf(doc, this.#paths, isTrue(this.spec.sparse))
     return [...new Map(rows.map((values) => [textOf(values), values]))].map(([text, values]) => ({ text, values }))
   }
 
@@ -111,7 +105,9 @@ export function plan(filter: Doc, indexes: Iterable<Index>): Plan {
     const paths = Object.keys(index.key)
     if (!index.serves(conditions)) continue
     const keys = paths.map((path) => equalKeys(conditions.get(path)))
-    if (keys.every((key) => key !== undefined)) {
+    // Two fields of one array of documents may match by two documents, of which the index has no common key.
+    const apart = new Set(paths.map((path) => path.split('.')[0])).size === paths.length
+    if (apart && keys.every((key) => key !== undefined)) {
       const texts = (keys as string[][]).reduce((rows, next) =>
         rows.flatMap((row) => next.map((key) => `${row},${key}`)),
       )

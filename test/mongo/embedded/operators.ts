@@ -1,8 +1,8 @@
 import { Int32, Timestamp } from 'bson'
-import { arithmetic } from './arithmetic'
+import { combine } from './arithmetic'
 import { compare } from './compare'
 import { type Doc, ServerError } from './errors'
-import { elementTest } from './match'
+import { compileFilter, isCondition } from './match'
 import { show } from './show'
 import { sortBy } from './sort'
 import { field, isDoc, isNumeric, toNumber, typeOf } from './values'
@@ -37,8 +37,13 @@ export function showId(doc: Doc): string {
 }
 
 function calculate(operator: '$inc' | '$mul', current: unknown, operand: unknown, { doc, name }: Place): unknown {
-  if (current === undefined) return operator === '$inc' ? operand : arithmetic('$mul', operand, new Int32(0))
-  if (isNumeric(current)) return arithmetic(operator, current, operand)
+  const operation = operator === '$inc' ? 'add' : 'multiply'
+  if (current === undefined) return operator === '$inc' ? operand : combine(operation, [operand, new Int32(0)])
+  if (isNumeric(current)) {
+    const result = combine(operation, [current, operand])
+    if (result !== undefined) return result
+    throw new ServerError(2, `Failed to apply ${operator} operations to current value: overflow of a 64-bit integer`)
+  }
   throw new ServerError(
     14,
     `Cannot apply ${operator} to a value of non-numeric type. {${showId(doc)}} has the field '${name}' of non-numeric type ${typeOf(current)}`,
@@ -97,9 +102,16 @@ function remove(current: unknown, test: (item: unknown) => boolean, operator: st
   return current.filter((item) => !test(item))
 }
 
+/** A document without operators is a filter of documents; conditions see an element as the value of a field. */
 function pullTest(operand: unknown): (item: unknown) => boolean {
-  if (isDoc(operand)) return elementTest(operand)
-  if (typeOf(operand) === 'regex') return elementTest({ $in: [operand] })
+  if (isDoc(operand) && !isCondition(operand)) {
+    const predicate = compileFilter(operand, true)
+    return (item) => isDoc(item) && predicate(item)
+  }
+  if (isDoc(operand) || typeOf(operand) === 'regex') {
+    const predicate = compileFilter({ element: operand })
+    return (element) => predicate({ element })
+  }
   return (item) => compare(item, operand) === 0
 }
 

@@ -3,24 +3,28 @@ import { compileFilter, type Match, type Predicate } from './match'
 import { show } from './show'
 import { field, isDoc } from './values'
 
-/** The paths one update may touch: none twice, and none inside another. */
+/** The paths one update may touch: none twice, none inside another, and no element by name beside all that match. */
 export class Paths {
   readonly #root = new Map<string, unknown>()
 
   add(path: string[]): void {
     let node = this.#root as Map<string, unknown>
     for (const [i, part] of path.entries()) {
+      const [sibling] = node.keys()
+      if (sibling !== undefined && sibling.startsWith('$[') !== part.startsWith('$[')) throw conflict(path, i)
       const next = node.get(part)
       const last = i === path.length - 1
-      if (next === null || (last && next !== undefined)) {
-        const at = path.slice(0, i + 1).join('.')
-        throw new ServerError(40, `Updating the path '${path.join('.')}' would create a conflict at '${at}'`)
-      }
+      if (next === null || (last && next !== undefined)) throw conflict(path, i + 1)
       if (last) node.set(part, null)
       else if (next === undefined) node.set(part, new Map())
       node = node.get(part) as Map<string, unknown>
     }
   }
+}
+
+function conflict(path: string[], length: number): ServerError {
+  const at = path.slice(0, length).join('.')
+  return new ServerError(40, `Updating the path '${path.join('.')}' would create a conflict at '${at}'`)
 }
 
 /** New fields appear in the order of their names, numbers by value, as since MongoDB 5.0. */

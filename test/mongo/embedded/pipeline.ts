@@ -1,4 +1,5 @@
-import { arithmetic } from './arithmetic'
+import { Double } from 'bson'
+import { sum } from './arithmetic'
 import { compare, keyOf } from './compare'
 import { type Doc, notImplemented, ServerError } from './errors'
 import { compileExpression, type Expression } from './expressions'
@@ -13,24 +14,48 @@ type Foreign = (collection: string) => Iterable<Doc>
 
 const STAGES: Record<string, (operand: unknown, foreign: Foreign) => Stage> = {
   $match: (operand) => {
-    const predicate = compileFilter(operand as Doc)
+    const predicate = compileFilter(specification('$match', 15959, operand))
     return (docs) => docs.filter((doc) => predicate(doc))
   },
-  $sort: (operand) => (docs) => sortBy(operand as Doc, docs, (doc) => doc),
-  $skip: (operand) => (docs) => docs.slice(toNumber(operand)),
-  $limit: (operand) => {
-    if (toNumber(operand) <= 0) throw new ServerError(15958, 'the limit must be positive')
-    return (docs) => docs.slice(0, toNumber(operand))
+  $sort: (operand) => {
+    const pattern = specification('$sort', 15973, operand)
+    if (Object.keys(pattern).length === 0) throw new ServerError(15976, '$sort stage must have at least one sort key')
+    // A malformed pattern is an error without documents too.
+    sortBy(pattern, [], (doc: Doc) => doc)
+    return (docs) => sortBy(pattern, docs, (doc) => doc)
   },
-  $count: (operand) => (docs) => (docs.length > 0 ? [{ [String(operand)]: fromNumber(docs.length) }] : []),
-  $project: (operand) => each(compileProjection(operand as Doc)),
-  $unset: (operand) => each(compileProjection(Object.fromEntries([operand].flat().map((path) => [path, false])))),
-  $addFields: (operand) => each(addFields(operand as Doc)),
-  $set: (operand) => each(addFields(operand as Doc)),
+  $skip: (operand) => {
+    const skip = count('$skip', 5107200, operand)
+    return (docs) => docs.slice(skip)
+  },
+  $limit: (operand) => {
+    const limit = count('$limit', 5107201, operand)
+    if (limit === 0) throw new ServerError(15958, 'the limit must be positive')
+    return (docs) => docs.slice(0, limit)
+  },
+  $count: (operand) => {
+    if (typeof operand !== 'string' || operand === '')
+      throw new ServerError(40156, 'the count field must be a non-empty string')
+    if (operand.startsWith('$')) throw new ServerError(40158, 'the count field cannot be a $-prefixed path')
+    if (operand.includes('.')) throw new ServerError(40160, "the count field cannot contain '.'")
+    return (docs) => (docs.length > 0 ? [{ [operand]: fromNumber(docs.length) }] : [])
+  },
+  $project: (operand) => {
+    const spec = specification('$project', 15969, operand)
+    if (Object.keys(spec).length === 0)
+      throw new ServerError(
+        51272,
+        'Invalid $project :: caused by :: projection specification must have at least one field',
+      )
+    return each(compileProjection(spec, { stage: true }))
+  },
+  $unset: (operand) => each(compileProjection(unsetFields(operand), { stage: true })),
+  $addFields: (operand) => each(addFields(operand)),
+  $set: (operand) => each(addFields(operand)),
   $replaceRoot: (operand) => each(replaceRoot((operand as Doc).newRoot)),
   $replaceWith: (operand) => each(replaceRoot(operand)),
   $unwind: unwind,
-  $group: (operand) => group(operand as Doc),
+  $group: (operand) => group(specification('$group', 15947, operand)),
   $sortByCount: (operand) => (docs) =>
     sortBy({ count: -1 }, group({ _id: operand, count: { $sum: 1 } })(docs), (doc) => doc),
   $lookup: (operand, foreign) => lookup(operand as Doc, foreign),
@@ -43,7 +68,7 @@ const STAGES: Record<string, (operand: unknown, foreign: Foreign) => Stage> = {
 
 const UPDATE_STAGES = ['$addFields', '$set', '$project', '$unset', '$replaceRoot', '$replaceWith']
 
-/** Compiles an aggregation pipeline: the stages are ours, their expressions are evaluated by mingo. */
+/** Compiles an aggregation pipeline. */
 export function compilePipeline(stages: Doc[], foreign: Foreign): Stage {
   const compiled = stages.map((stage) => {
     const [name, ...more] = Object.keys(stage)
@@ -67,14 +92,39 @@ export function compileUpdatePipeline(stages: Doc[]): (doc: Doc) => Doc {
   return (doc) => run([doc])[0]!
 }
 
+function specification(name: string, code: number, operand: unknown): Doc {
+  if (!isDoc(operand)) throw new ServerError(code, `the ${name} specification must be an object`)
+  return operand
+}
+
+function count(name: string, code: number, operand: unknown): number {
+  const number = isNumeric(operand) ? toNumber(operand) : Number.NaN
+  if (Number.isInteger(number) && number >= 0) return number
+  throw new ServerError(code, `invalid argument to ${name} stage: Expected a non-negative integer: ${operand}`)
+}
+
+function unsetFields(operand: unknown): Doc {
+  const paths = [operand].flat()
+  if (paths.length === 0) throw new ServerError(31119, '$unset specification must have at least one field')
+  if (paths.some((path) => typeof path !== 'string'))
+    throw new ServerError(
+      Array.isArray(operand) ? 31120 : 31002,
+      '$unset specification must be a string or an array of strings',
+    )
+  return Object.fromEntries(paths.map((path) => [path, false]))
+}
+
 function each(change: (doc: Doc) => Doc): Stage {
   return (docs) => docs.map(change)
 }
 
-function addFields(spec: Doc): (doc: Doc) => Doc {
+function addFields(operand: unknown): (doc: Doc) => Doc {
+  const spec = specification('$addFields', 40272, operand)
+  if (Object.keys(spec).length === 0)
+    throw new ServerError(40177, 'Invalid $addFields :: caused by :: specification must have at least one field')
   const fields = flatten(spec, []).map(({ path, value }) => ({
     path,
-    expression: compileExpression(value, { storesResult: true }),
+    expression: compileExpression(value),
   }))
   return (doc) => {
     const result = clone(doc)
@@ -87,7 +137,9 @@ function addFields(spec: Doc): (doc: Doc) => Doc {
 function flatten(spec: Doc, prefix: string[]): { path: string[]; value: unknown }[] {
   return Object.entries(spec).flatMap(([key, value]) => {
     const path = [...prefix, ...key.split('.')]
-    const nested = isDoc(value) && Object.keys(value).length > 0 && !Object.keys(value)[0]!.startsWith('$')
+    if (isDoc(value) && Object.keys(value).length === 0)
+      throw new ServerError(40180, `an empty object is not a valid value. Found empty object at path ${path.join('.')}`)
+    const nested = isDoc(value) && !Object.keys(value)[0]!.startsWith('$')
     return nested ? flatten(value as Doc, path) : [{ path, value }]
   })
 }
@@ -113,9 +165,7 @@ function inside(node: unknown, path: string[], value: unknown): unknown {
 }
 
 function replaceRoot(operand: unknown): (doc: Doc) => Doc {
-  const expression = compileExpression(operand === '$$ROOT' ? { $mergeObjects: ['$$ROOT'] } : operand, {
-    storesResult: true,
-  })
+  const expression = compileExpression(operand)
   return (doc) => {
     const root = expression(doc)
     if (!isDoc(root))
@@ -147,10 +197,10 @@ function unwind(operand: unknown): Stage {
 
 /** The accumulators of `$group`, each over the values its expression has in the documents of a group. */
 const ACCUMULATORS: Record<string, (values: unknown[]) => unknown> = {
-  $sum: (values) => values.filter(isNumeric).reduce((sum, value) => arithmetic('$inc', sum, value), fromNumber(0)),
+  $sum: (values) => sum(values.filter(isNumeric)),
   $avg: (values) => {
-    const numbers = values.filter(isNumeric).map(toNumber)
-    return numbers.length === 0 ? null : fromNumber(numbers.reduce((a, b) => a + b) / numbers.length)
+    const numbers = values.filter(isNumeric)
+    return numbers.length === 0 ? null : new Double(toNumber(sum(numbers)) / numbers.length)
   },
   $min: (values) => best(values, (result) => result < 0),
   $max: (values) => best(values, (result) => result > 0),
@@ -170,14 +220,14 @@ function best(values: unknown[], better: (result: number) => boolean): unknown {
 
 function group(spec: Doc): Stage {
   if (spec._id === undefined) throw new ServerError(15955, 'a group specification must include an _id')
-  const id = compileExpression(spec._id, { storesResult: true })
+  const id = compileExpression(spec._id)
   const fields = Object.entries(spec)
     .filter(([name]) => name !== '_id')
     .map(([name, accumulator]) => {
       const [operator, operand] = Object.entries(accumulator as Doc)[0] ?? ['', null]
       const accumulate = ACCUMULATORS[operator]
       if (accumulate === undefined) throw notImplemented(`the accumulator ${operator}`)
-      const expression: Expression = compileExpression(operand, { storesResult: true })
+      const expression: Expression = compileExpression(operand)
       return [name, (docs: Doc[]) => accumulate(docs.map(expression))] as const
     })
   return (docs) => {
@@ -204,7 +254,7 @@ function lookup({ from, localField, foreignField, as, ...unknown }: Doc, foreign
   if ([from, localField, foreignField, as].some((name) => typeof name !== 'string') || String(as).includes('.')) {
     throw notImplemented('$lookup other than by from, localField, foreignField and a top-level as')
   }
-  const local = compileExpression(`$${localField}`, { storesResult: true })
+  const local = compileExpression(`$${localField}`)
   return each((doc) => {
     const value = local(doc) ?? null
     const predicate = compileFilter({ [foreignField as string]: { $in: Array.isArray(value) ? value : [value] } })

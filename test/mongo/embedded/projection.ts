@@ -14,14 +14,14 @@ type Leaf =
   | { kind: 'compute'; expression: Expression }
 
 /**
- * Compiles the projection of `find`, or the specification of `$project` (where `$elemMatch` and `$slice` of a number
- * do not exist).
+ * Compiles the projection of `find`, or the specification of a `stage` (where `$elemMatch` does not exist, and `$slice`
+ * is the expression).
  *
  * @throws {ServerError} 31253 or 31254 when inclusion and exclusion are mixed, 31249 for colliding paths
  */
-export function compileProjection(spec: Doc): Projection {
+export function compileProjection(spec: Doc, { stage = false } = {}): Projection {
   const tree: Tree = new Map()
-  addFields(tree, [], spec)
+  addFields(tree, [], spec, stage)
   const leaves = [...leavesOf(tree, [])]
   const decisive = leaves.filter(([path, leaf]) => path !== '_id' && leaf.kind !== 'change')
   const idLeaf = tree.get('_id')
@@ -46,7 +46,7 @@ function* leavesOf(tree: Tree, path: string[]): Iterable<[string, Leaf]> {
   }
 }
 
-function addFields(tree: Tree, prefix: string[], spec: Doc): void {
+function addFields(tree: Tree, prefix: string[], spec: Doc, stage: boolean): void {
   for (const [key, value] of Object.entries(spec)) {
     const path = [...prefix, ...key.split('.')]
     if (path.some((part) => part === '$')) throw notImplemented('the positional projection')
@@ -54,26 +54,31 @@ function addFields(tree: Tree, prefix: string[], spec: Doc): void {
       throw new ServerError(16410, `Invalid $project field '${key}'`)
     if (isDoc(value) && !Object.keys(value)[0]?.startsWith('$')) {
       if (Object.keys(value).length === 0) throw new ServerError(51270, 'An empty sub-projection is not a valid value.')
-      addFields(tree, path, value)
-    } else addLeaf(tree, path, leafOf(value))
+      addFields(tree, path, value, stage)
+    } else addLeaf(tree, path, (stage ? undefined : findLeaf(value)) ?? leafOf(value))
   }
 }
 
 function leafOf(value: unknown): Leaf {
   if (typeof value === 'boolean' || isNumeric(value)) return { kind: isTrue(value) ? 'include' : 'exclude' }
-  if (isDoc(value) && value.$meta !== undefined) throw notImplemented('$meta in a projection')
-  if (isDoc(value) && value.$elemMatch !== undefined) {
+  return { kind: 'compute', expression: compileExpression(value) }
+}
+
+/** What only the projection of `find` knows. */
+function findLeaf(value: unknown): Leaf | undefined {
+  if (!isDoc(value)) return undefined
+  if (value.$elemMatch !== undefined) {
     const test = elementTest(value.$elemMatch)
     const change = (items: unknown) => {
-      const item = Array.isArray(items) ? items.find(test) : undefined
+      const item = Array.isArray(items) ? items.find((element) => test(element)) : undefined
       return item === undefined ? undefined : [item]
     }
     return { kind: 'change', change, including: true }
   }
-  if (isDoc(value) && (isNumeric(value.$slice) || (Array.isArray(value.$slice) && value.$slice.every(isNumeric)))) {
+  if (isNumeric(value.$slice) || (Array.isArray(value.$slice) && value.$slice.every(isNumeric))) {
     return { kind: 'change', change: (items) => (Array.isArray(items) ? slice(items, value.$slice) : items) }
   }
-  return { kind: 'compute', expression: compileExpression(value, { storesResult: true }) }
+  return undefined
 }
 
 function slice(items: unknown[], operand: unknown): unknown[] {

@@ -7,24 +7,25 @@ import { compileFilter } from './match'
 import { compilePipeline } from './pipeline'
 import { compileProjection } from './projection'
 import { show } from './show'
-import { indexValues, sortBy } from './sort'
+import { naturalOrder, sortBy } from './sort'
 import { ChangeStream } from './stream'
-import { fromNumber, isDoc, isTrue, toNumber } from './values'
+import { field, fromNumber, isDoc, isNumeric, isTrue, toNumber } from './values'
 
 export function find(context: Context, command: Doc): Doc {
   const namespace = context.namespace(command.find)
+  notNegative(command, 'skip', 'limit', 'batchSize')
   const limit = toNumber(command.limit ?? 0)
   const docs = search(context, namespace, {
     filter: (command.filter as Doc) ?? {},
     sort: command.sort as Doc | undefined,
     skip: toNumber(command.skip ?? 0),
-    limit: Math.abs(limit),
+    limit,
   })
   const projection = command.projection as Doc | undefined
   const projected = projection && Object.keys(projection).length > 0 ? docs.map(compileProjection(projection)) : docs
   return context.cursors.start(namespace, projected, {
     batchSize: command.batchSize,
-    single: isTrue(command.singleBatch) || limit < 0,
+    single: isTrue(command.singleBatch),
   })
 }
 
@@ -34,19 +35,38 @@ function search(
   { filter, sort, skip, limit }: { filter: Doc; sort?: Doc; skip: number; limit: number },
 ): Doc[] {
   const predicate = compileFilter(filter)
+  const natural = naturalOrder(sort)
   const sorts = sort !== undefined && Object.keys(sort).length > 0
   const enough = sorts || limit === 0 ? Number.POSITIVE_INFINITY : skip + limit
   const docs: Doc[] = []
-  for (const [, doc] of store.candidates(namespace, filter, transaction)) {
+  // An index would give the documents in its own order.
+  for (const [, doc] of store.candidates(namespace, natural === undefined ? filter : {}, transaction)) {
     if (!predicate(doc)) continue
     docs.push(doc)
     if (docs.length === enough) break
   }
-  const sorted = sorts ? sortBy(sort, docs, (doc) => doc) : docs
+  const sorted = !sorts
+    ? docs
+    : natural === undefined
+      ? sortBy(sort, docs, (doc) => doc)
+      : natural < 0
+        ? docs.reverse()
+        : docs
   return limit === 0 ? sorted.slice(skip) : sorted.slice(skip, skip + limit)
 }
 
+/** @throws {ServerError} 51024 when one of these fields of a command is negative */
+function notNegative(command: Doc, ...names: string[]): void {
+  for (const name of names) {
+    const value = command[name]
+    if (isNumeric(value) && toNumber(value) < 0) {
+      throw new ServerError(51024, `BSON field '${name}' value must be >= 0, actual value '${toNumber(value)}'`)
+    }
+  }
+}
+
 export function getMore(context: Context, command: Doc): Doc | Promise<Doc> {
+  notNegative(command, 'batchSize')
   return context.cursors.more(command.getMore as Long, context.namespace(command.collection), command)
 }
 
@@ -61,6 +81,7 @@ export function aggregate(context: Context, command: Doc): Doc {
   if (isTrue(command.explain)) throw notImplemented('explain of an aggregation')
   if (!isDoc(command.cursor))
     throw new ServerError(9, "The 'cursor' option is required, except for aggregate with the explain argument")
+  notNegative(command.cursor, 'batchSize')
   const stages = command.pipeline as Doc[]
   if (stages[0]?.$changeStream !== undefined) {
     const stream = new ChangeStream(context, namespace, stages)
@@ -79,6 +100,7 @@ function* docsOf({ store, transaction }: Context, namespace: string, filter: Doc
 }
 
 export function count(context: Context, command: Doc): Doc {
+  notNegative(command, 'skip')
   const docs = search(context, context.namespace(command.count), {
     filter: (command.query as Doc) ?? {},
     skip: toNumber(command.skip ?? 0),
@@ -93,12 +115,20 @@ export function distinct(context: Context, command: Doc): Doc {
     skip: 0,
     limit: 0,
   })
-  const path = String(command.key)
-  const present = compileFilter({ [path]: { $exists: true } })
-  const values = docs.filter((doc) => present(doc)).flatMap((doc) => indexValues(doc, path.split('.'), 0))
-  return {
-    values: [...new Map(values.filter((value) => value !== undefined).map((value) => [keyOf(value), value])).values()],
+  const values = docs.flatMap((doc) => valuesAt(doc, String(command.key).split('.')))
+  return { values: [...new Map(values.map((value) => [keyOf(value), value])).values()] }
+}
+
+/** The values of a path that exist, those of an array at its end one by one. */
+function valuesAt(node: unknown, path: string[]): unknown[] {
+  const [name, ...rest] = path
+  if (name === undefined) return Array.isArray(node) ? node : [node]
+  if (Array.isArray(node)) {
+    if (/^\d+$/.test(name)) return Number(name) < node.length ? valuesAt(node[Number(name)], rest) : []
+    return node.filter(isDoc).flatMap((item) => valuesAt(item, path))
   }
+  const value = isDoc(node) ? field(node, name) : undefined
+  return value === undefined ? [] : valuesAt(value, rest)
 }
 
 /** The plan of a `find` or `count`: by `_id`, by an index, or by a scan of the collection. */

@@ -52,7 +52,7 @@ export function compileUpdate(update: unknown, arrayFilters: unknown): Update {
         else applyAt(after, path, change)
       }
     }
-    return inserting ? after : keepId(before, after)
+    return keepId(before, after)
   }
 }
 
@@ -130,24 +130,42 @@ function applyAt(doc: Doc, path: string[], { operator, operand, name }: Change):
   else if (name === '$unset') delete parent[last]
 }
 
+/** As a `$set` of the target and an `$unset` of the source, neither of which may lie in an array. */
 function rename(doc: Doc, path: string[], target: string): void {
-  for (const [role, parts] of [
-    ['source', path],
-    ['destination', target.split('.')],
-  ] as const) {
-    let node: unknown = doc
-    for (const part of parts) {
-      if (Array.isArray(node))
-        throw new ServerError(
-          2,
-          `The ${role} field cannot be an array element, '${parts.join('.')}' in doc with ${showId(doc)}`,
-        )
-      node = child(node, part)
+  const value = sourceOf(doc, path)
+  if (value === undefined) return
+  const parts = target.split('.')
+  notInArray('destination', doc, parts)
+  put(parentOf(doc, parts, true)!, parts.at(-1)!, value)
+  delete (parentOf(doc, path, false) as Doc)[path.at(-1)!]
+}
+
+/** The value to rename; `undefined` when there is none. @throws {ServerError} 28 for a path that cannot exist here */
+function sourceOf(doc: Doc, path: string[]): unknown {
+  let node: unknown = doc
+  for (const [i, part] of path.entries()) {
+    if (!isDoc(node) && !(Array.isArray(node) && /^\d+$/.test(part))) {
+      throw new ServerError(
+        28,
+        `cannot use the part (${path[i - 1]} of ${path.join('.')}) to traverse the element ({${path[i - 1]}: ${show(node)}})`,
+      )
     }
+    node = child(node, part)
+    if (node === undefined) return undefined
   }
-  const parent = parentOf(doc, path, false) as Doc | undefined
-  const value = parent && child(parent, path.at(-1)!)
-  if (parent === undefined || value === undefined) return
-  delete parent[path.at(-1)!]
-  put(parentOf(doc, target.split('.'), true)!, target.split('.').at(-1)!, value)
+  notInArray('source', doc, path)
+  return node
+}
+
+function notInArray(role: string, doc: Doc, path: string[]): void {
+  let node: unknown = doc
+  for (const part of path) {
+    if (Array.isArray(node)) {
+      throw new ServerError(
+        2,
+        `The ${role} field cannot be an array element, '${path.join('.')}' in doc with ${showId(doc)}`,
+      )
+    }
+    node = child(node, part)
+  }
 }

@@ -44,30 +44,29 @@ const TYPE_OF_TAG: Record<string, TypeName> = {
   MaxKey: 'maxKey',
 }
 
-/** The numbers by which `$type` also knows the types. */
-export const TYPE_NUMBERS: Record<number, TypeName> = {
+/** The numbers by which `$type` also knows the types. No value here has the types that are deprecated. */
+export const TYPE_NUMBERS: Record<number, string> = {
   1: 'double',
   2: 'string',
   3: 'object',
   4: 'array',
   5: 'binData',
+  6: 'undefined',
   7: 'objectId',
   8: 'bool',
   9: 'date',
   10: 'null',
   11: 'regex',
+  12: 'dbPointer',
   13: 'javascript',
   14: 'symbol',
+  15: 'javascriptWithScope',
   16: 'int',
   17: 'timestamp',
   18: 'long',
   19: 'decimal',
   [-1]: 'minKey',
   127: 'maxKey',
-}
-
-export function isTypeName(name: string): name is TypeName {
-  return name !== 'missing' && Object.hasOwn(RANKS, name)
 }
 
 export function typeOf(value: unknown): TypeName {
@@ -131,6 +130,16 @@ export function numeric(value: unknown): number | bigint {
     throw notImplemented('comparing Decimal128 values that are not plain integers')
   }
   throw new ServerError(14, `expected a number, got ${typeOf(value)}`)
+}
+
+const INT64 = 2n ** 63n
+
+/** A number without its fraction; `undefined` when that is none of 64 bits. */
+export function toInt64(value: unknown): bigint | undefined {
+  const exact = numeric(value)
+  if (typeof exact === 'number' && !Number.isFinite(exact)) return undefined
+  const integer = typeof exact === 'bigint' ? exact : BigInt(Math.trunc(exact))
+  return integer >= -INT64 && integer < INT64 ? integer : undefined
 }
 
 /** A JavaScript number as the driver would send it. */

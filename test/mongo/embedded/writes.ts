@@ -26,9 +26,19 @@ export async function update(context: Context, command: Doc): Promise<Doc> {
 
 export async function remove(context: Context, command: Doc): Promise<Doc> {
   const namespace = context.namespace(command.delete)
+  for (const { limit } of command.deletes as Doc[]) checkDeleteLimit(limit)
   return statements(context, command, command.deletes as Doc[], async (statement) => ({
     n: await deleteDocs(context, namespace, statement.q as Doc, toNumber(statement.limit) === 1),
   }))
+}
+
+/** How many documents a statement deletes: one, or with 0 all. */
+function checkDeleteLimit(limit: unknown): void {
+  if (limit === undefined)
+    throw new ServerError(40414, "BSON field 'delete.deletes.limit' is missing but a required field")
+  if (![0, 1].includes(toNumber(limit))) {
+    throw new ServerError(9, `The limit field in delete objects must be 0 or 1. Got ${toNumber(limit)}`)
+  }
 }
 
 /**

@@ -4,6 +4,7 @@ import {
   type AnyModel,
   type AnySchema,
   type Doc,
+  type Host,
   isDocument,
   isStoredAlike,
   modelOf,
@@ -13,7 +14,7 @@ import {
 import { recordOf } from '../mongoose/model'
 import { isPlainObject, valueAt } from '../mongoose/plain'
 import { defaultOf } from '../mongoose/schema'
-import { identify, identityOf, idOf, modelNameOf, nameOf } from '../record/identity'
+import { idAsRead, identify, identityOf, idOf, modelNameOf, nameOf } from '../record/identity'
 import { KeyRing } from '../record/ring'
 import { currentTarget, type Target } from '../record/rings'
 import { type Job, prepare, seal } from '../record/sealing'
@@ -142,13 +143,13 @@ function rawTarget(slot: Slot, reached: Reached, raw: RawRings, owner: Doc | und
   const { host } = box.field
   const { model, schema, record } = slotSchema(place, box)
   const name = modelNameFor(box, model)
-  const id = castId(model.schema, reached.id)
+  const id = castId(host, model.schema, reached.id)
   const path = slot.path.slice(0, -1)
   const isWithin = path.length > 0
   const stored = slot.isWhole && isWithin ? slot.holder : valueAt(reached.stored ?? reached.content, path)
   if (slot.isWhole && isWithin) giveId(schema, slot.holder)
   const within = isWithin
-    ? { path: names.slice(0, -1).join('.'), id: castId(schema, (stored as Plain | undefined)?._id) }
+    ? { path: names.slice(0, -1).join('.'), id: castId(host, schema, (stored as Plain | undefined)?._id) }
     : undefined
   const identity = identify(host, name, id, within)
   if (!use.byOwner) {
@@ -178,13 +179,13 @@ export function slotSchema(place: Place, box: Box): Pick<FieldHere, 'model' | 's
 }
 
 /** An `_id` as documents have it: the driver may give another type for what is stored than the schema says. */
-function castId(schema: AnySchema, id: unknown): unknown {
+function castId(host: Host, schema: AnySchema, id: unknown): unknown {
   const type = schema.path('_id') as unknown as
     | { cast(value: unknown, doc: undefined, init: true): unknown }
     | undefined
   if (id === undefined || id === null || !type) return id
   try {
-    return type.cast(id, undefined, true)
+    return idAsRead(host, schema, type.cast(id, undefined, true))
   } catch {
     return id
   }

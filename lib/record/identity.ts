@@ -1,6 +1,6 @@
 import { bytesOf } from '../format/entry'
 import { fullPathOf } from '../mongoose/document'
-import { type Doc, type Host, modelOf, ownerOf } from '../mongoose/host'
+import { type AnySchema, type Doc, type Host, modelOf, ownerOf, schemaOf } from '../mongoose/host'
 
 /** Which record it is: what key and ciphertext are bound to. */
 export interface Identity {
@@ -37,8 +37,15 @@ function nameFor(model: string, id: unknown, within?: Within): string {
 export function identityOf(host: Host, doc: Doc, loadedId: unknown = idOf(doc)): Identity {
   const owner = ownerOf(doc)
   const model = modelNameOf(owner)
-  if (owner === doc) return identify(host, model, loadedId)
-  return identify(host, model, idOf(owner), { path: fullPathOf(doc), id: loadedId })
+  const id = idAsRead(host, schemaOf(doc), loadedId)
+  if (owner === doc) return identify(host, model, id)
+  return identify(host, model, idAsRead(host, schemaOf(owner), idOf(owner)), { path: fullPathOf(doc), id })
+}
+
+/** An `_id` as it will be read again: Mixed takes whatever is given, of which the driver gives some as something else. */
+export function idAsRead(host: Host, schema: AnySchema, id: unknown): unknown {
+  if (id === null || (typeof id !== 'object' && typeof id !== 'bigint')) return id
+  return schema.path('_id')?.instance === 'Mixed' ? host.deserialize(host.serialize({ v: id })).v : id
 }
 
 /** The name of a record's model: of the base model where there are discriminators, so that both read the same records. */
@@ -71,7 +78,8 @@ function idText(id: unknown): string {
   if (bytes) return bytesText(bytes, id as { sub_type?: number; _subtype?: number })
   const text = String(id)
   // An object `_id` has no text of its own; its keys keep the order in which they are stored.
-  return text === '[object Object]' ? JSON.stringify(id) : text
+  if (text !== '[object Object]') return text
+  return JSON.stringify(id, (_key, value) => (typeof value === 'bigint' ? String(value) : value))
 }
 
 /** UUIDs with dashes, whatever class the version of Mongoose has for them; other bytes in hexadecimal. */

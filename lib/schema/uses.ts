@@ -1,6 +1,14 @@
 import { ConfigurationError } from '../errors'
 import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
-import { discriminatorOf, discriminatorsOf, isArrayType, levelsOf, perSchema, subschemaOf } from '../mongoose/schema'
+import {
+  discriminatorOf,
+  discriminatorsOf,
+  isArrayType,
+  levelsOf,
+  perSchema,
+  subschemaOf,
+  valueTypeOf,
+} from '../mongoose/schema'
 import type { Field } from './fields'
 import { fieldAt, fieldsBelow, layoutOf } from './layout'
 import { encryptedFieldOf, keysUseOf } from './type'
@@ -100,6 +108,7 @@ function checkSchema(schema: AnySchema, modelName: string, seen: Set<AnySchema>)
   if (seen.has(schema)) return
   seen.add(schema)
   checkPaths(schema, modelName)
+  checkId(schema, modelName)
   for (const own of discriminatorsOf(schema)) {
     checkDiscriminator(schema, own, modelName)
     checkSchema(own, modelName, seen)
@@ -112,6 +121,17 @@ function checkSchema(schema: AnySchema, modelName: string, seen: Set<AnySchema>)
       checkSchema(held, modelName, seen)
     }
   })
+}
+
+/** The `_id` goes into the encryption context as text, which these types have none of that names the record. */
+function checkId(schema: AnySchema, modelName: string): void {
+  const type = schema.path('_id')
+  if (!type || usesOf(schema).length === 0 || !(subschemaOf(type) || valueTypeOf(type))) return
+  throw new ConfigurationError(
+    'FIELD_INVALID',
+    `${modelName}: its _id is a ${type.instance}, of which there is no text to name the record by. Declare it as a nested object, ` +
+      '_id: { … }, or as Mixed.',
+  )
 }
 
 function checkPaths(schema: AnySchema, modelName: string): void {

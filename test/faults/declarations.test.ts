@@ -22,6 +22,18 @@ const encrypted = (definition: object = { name: String }) =>
   new Schema<any>(definition as never).plugin(plugin, { provider, fields })
 const model = (schema: Schema<any>, name = 'User') => connection.model<any>(named(name), schema) as any
 
+describe('an _id that has no text to name the record by', () => {
+  test.each<[string, () => unknown]>([
+    ['a subdocument', () => new Schema({ a: Number }, { _id: false })],
+    ['a map', () => ({ type: Map, of: Number })],
+    ['a map that is required', () => ({ type: Map, of: String, required: true })],
+  ])('is refused when the model is made: %s', async (_name, id) => {
+    await misconfigured(() => model(encrypted({ _id: id(), name: String })), /there is no text to name the record by/)
+    const part = encrypted({ _id: id() })
+    await misconfigured(() => connection.model<any>(named('Owner'), new Schema({ parts: [part] })), /no text/)
+  })
+})
+
 describe('fault 1: a field that is declared again in the clear', () => {
   test.each<[string, (schema: Schema<any>) => unknown]>([
     ['schema.add({ email: String })', (schema) => schema.add({ email: String })],

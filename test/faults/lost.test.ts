@@ -1,4 +1,4 @@
-import { Schema } from 'mongoose'
+import mongoose, { Schema } from 'mongoose'
 import {
   at,
   contactSchema,
@@ -212,4 +212,43 @@ describe('fault 28: a positional operator beside an encrypted field', () => {
       for (const n of others) expect(await loaded.contacts[n].phone).toBe(phones[n])
     },
   )
+})
+
+describe('an _id: Mixed, which the driver gives as something else than was given', () => {
+  const { Double, Int32, Long, Binary } = mongoose.mongo
+  const ids: [string, unknown][] = [
+    ['a double', new Double(5)],
+    ['a double with a fraction', new Double(5.5)],
+    ['an int32', new Int32(5)],
+    ['an int64', Long.fromNumber(5)],
+    ['a big integer', 5n],
+    ['a big integer beyond 2 ** 53', 2n ** 60n],
+    ['bytes', Buffer.from('0102', 'hex')],
+    ['a date', new Date(0)],
+    ['an ObjectId', new mongoose.Types.ObjectId()],
+    ['text', 'five'],
+    ['an object of numbers', { a: new Double(5), b: Long.fromNumber(5) }],
+    ['an object of bytes', { a: Buffer.from('0102', 'hex') }],
+    ['an object with a big integer', { a: 5n }],
+    ['an object with a UUID', { a: new Binary(Buffer.alloc(16, 1), 4) }],
+  ]
+
+  test.each(ids)('%s', async (_name, id) => {
+    const part = new Schema({ _id: Schema.Types.Mixed }).plugin(plugin, { provider, fields: ['phone'] })
+    const definition = { _id: Schema.Types.Mixed, name: String, contacts: [part] }
+    const User = userModel(connection, definition, { fields: { email: String } })
+    const phone = secret('+44 20 7946 0958')
+    await User.create({ _id: id, email: secret('ada@ids.example'), contacts: [{ _id: id, phone }] })
+    const expected = { email: 'ada@ids.example' }
+    const found = await User.findOne()
+    expect(await found.decrypt()).toEqual(expected)
+    expect(await found.contacts[0].decrypt()).toEqual({ phone })
+    await User.updateOne({ _id: found._id }, { email: secret('eve@ids.example') })
+    expect(await (await User.findOne()).email).toBe('eve@ids.example')
+    found.contacts[0].phone = secret('+44 20 7946 0959')
+    await found.save()
+    await (await User.findOne()).rotateKmsKey()
+    const again = await User.decrypt(await User.findOne().lean())
+    expect(again).toMatchObject({ email: 'eve@ids.example', contacts: [{ phone: '+44 20 7946 0959' }] })
+  })
 })

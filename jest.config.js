@@ -1,6 +1,9 @@
 // MONGOOSE=8 runs the suite against the other supported major version, MONGOOSE=8.17 against the earliest supported one.
 const mongoose = process.env.MONGOOSE ? `mongoose-${process.env.MONGOOSE}` : 'mongoose'
 
+// The SDK says in every process that it will end its support of Node 20 some day.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
+
 /** @type {import('jest').Config} */
 module.exports = {
   testEnvironment: 'node',

@@ -44,7 +44,11 @@ test('an upsert inserts a record with a key of its own', async () => {
   const eve = await User.findOne({ name: 'Eve' })
   expect(eve._id).toEqual(result.upsertedId)
   expect(await eve.decrypt()).toMatchObject({ email: 'eve@example.org' })
-  const again = await User.findOneAndUpdate({ name: 'Zoe' }, { email: 'zoe@example.org' }, { upsert: true, new: true })
+  const again = await User.findOneAndUpdate(
+    { name: 'Zoe' },
+    { email: 'zoe@example.org' },
+    { upsert: true, returnDocument: 'after' },
+  )
   expect(await again.email).toBe('zoe@example.org')
 })
 

@@ -291,11 +291,12 @@ describe('fault 15: a toJSON of the application', () => {
   test.each(orders)('in the name of toObject runs as well, declared %s the plugin', async (order) => {
     const Model = model(
       schemaWith(order, (schema) => {
-        schema.methods.toObject = function own(this: any, settings: object) {
+        function own(this: any, settings: object) {
           const object = (mongoose.Document.prototype as any).toObject.call(this, settings)
           delete object.passwordHash
           return object
-        } as never
+        }
+        schema.method('toObject', own as never, { suppressWarning: true })
       }),
     )
     const doc = new Model({ name: 'Ada', passwordHash: '$2b$10$abc', email: secret('ada@example.org') })

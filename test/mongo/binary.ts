@@ -2,7 +2,7 @@ import { request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { DryMongoBinary } from 'mongodb-memory-server-core'
+import { DryMongoBinary } from 'mongodb-memory-server'
 import { MongoBinaryDownloadUrl } from 'mongodb-memory-server-core/lib/util/MongoBinaryDownloadUrl'
 import { envToBool, ResolveConfigVariables, resolveConfig } from 'mongodb-memory-server-core/lib/util/resolveConfig'
 

@@ -1,4 +1,4 @@
-import { MongoMemoryReplSet } from 'mongodb-memory-server-core'
+import { MongoMemoryReplSet } from 'mongodb-memory-server'
 import { isDownloadable, locateBinary } from './binary'
 import { startEmbedded } from './embedded'
 

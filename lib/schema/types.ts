@@ -1,11 +1,14 @@
 import type {
   BufferToBinary,
   Default__v,
+  DiscriminatorOptions,
   Document,
   FlattenMaps,
   HydratedDocument,
+  InferSchemaType,
   mongo,
   ObtainDocumentType,
+  ObtainSchemaGeneric,
   QueryWithHelpers,
   Require_id,
   TreatAsPrimitives,
@@ -308,6 +311,26 @@ declare module 'mongoose' {
       Raw,
       Operation
     >
+  }
+
+  // Names the first six of the interface's type parameters, which Mongoose 8 and 9 share.
+  interface Model<TRawDocType, TQueryHelpers, TInstanceMethods, TVirtuals, THydratedDocumentType, TSchema> {
+    /** Adds a discriminator type. */
+    // As Mongoose has it since 8.18.1: before, the type of a discriminator had no statics of its base, so no decrypt().
+    // Where nothing is encrypted it does not apply, and Mongoose's own does.
+    discriminator<Own extends Schema<any, any>>(
+      this: { hydrate(stored: any): EncryptedValues<unknown> },
+      name: string | number,
+      schema: Own,
+      value?: string | number | Types.ObjectId | DiscriminatorOptions,
+    ): Model<
+      TRawDocType & InferSchemaType<Own>,
+      TQueryHelpers & ObtainSchemaGeneric<Own, 'TQueryHelpers'>,
+      TInstanceMethods & ObtainSchemaGeneric<Own, 'TInstanceMethods'>,
+      TVirtuals & ObtainSchemaGeneric<Own, 'TVirtuals'>
+    > &
+      ObtainSchemaGeneric<TSchema, 'TStaticMethods'> &
+      ObtainSchemaGeneric<Own, 'TStaticMethods'>
   }
 
   // Names the first nine of the class's type parameters, which Mongoose 8 and 9 share.

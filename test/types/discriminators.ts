@@ -15,6 +15,13 @@ const Child = Base.discriminator(
   }),
 )
 const Clear = Base.discriminator('Clear', new Schema({ level: { type: Number, required: true } }))
+const Renamed = model(
+  'Renamed',
+  new Schema({}).plugin(kmsEncrypted, {
+    methods: { decrypt: 'open' },
+    fields: { email: { type: String, required: true } },
+  }),
+).discriminator('RenamedClear', new Schema({ level: Number }))
 interface Plain {
   email: string
   pin: number
@@ -61,5 +68,6 @@ export async function find() {
   const ofClear: { email: string } = await Clear.decrypt(clear)
   // @ts-expect-error
   clear.pin
-  return [opened, byModel, all, ofLean, ofClear]
+  const ofRenamed: { email: string } = await Renamed.open(await Renamed.findOne().orFail())
+  return [opened, byModel, all, ofLean, ofClear, ofRenamed]
 }

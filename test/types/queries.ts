@@ -1,5 +1,5 @@
-// Filters, sorts and updates. Mongoose's types take any value that a field reads as, and any key to sort by: what
-// cannot work is refused when the program runs.
+// Filters, sorts and updates. Mongoose's types take in filters any value that a field reads as or is created with, and any
+// name to sort by: what cannot work is refused when the program runs.
 import { model, Schema } from 'mongoose'
 import { kmsEncrypted } from 'mongoose-kms-encrypted'
 
@@ -14,14 +14,20 @@ export async function filtersThatWork() {
   await User.find({ email: null, dob: { $exists: true } })
   await User.find({ email: { $ne: null }, $or: [{ dob: null }, { tags: { $exists: false } }] })
   await User.countDocuments({ email: { $type: 'binData' } })
+  await User.countDocuments({ email: { $in: [null] } })
+  await User.find({ email: { $not: { $eq: null } } })
   await User.find().where('email').exists(true)
   await User.exists({ email: null })
 }
 
 export async function filtersRefusedWhenTheProgramRuns() {
   await User.find({ email: 'ada@example.org' })
+  await User.find({ email: { $gt: 'a' }, $or: [{ dob: new Date() }, { tags: 'a' }] })
+  await User.countDocuments({ email: { $type: 'string' } })
+  await User.find().where('email').equals('ada@example.org')
   await User.find().sort({ email: 1 })
   await User.find().sort('email')
+  await User.distinct('email')
 }
 
 export async function writesThatWork() {

@@ -39,7 +39,7 @@ export class Project {
           paths: {
             'mongoose-kms-encrypted': [join(root, 'lib/index.ts')],
             mongoose: [join(root, 'node_modules', mongooseName)],
-            'mongodb-memory-server': [join(root, 'node_modules/mongodb-memory-server')],
+            'mongodb-memory-server': [join(root, 'node_modules/mongodb-memory-server/index.d.ts')],
           },
         },
         include: ['*.mts'],

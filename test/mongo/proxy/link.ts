@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Doc } from '../embedded/errors'
-import { encodeReply, Framer, parseRequest, responseTo } from '../wire'
+import { encodeReply, Framer, parseRequest, type Request, responseTo } from '../wire'
 import type { Action, ReceivedCommand } from './faults'
 
 /** By these a connection is made, kept and allowed: no faults for them, or nothing would ever connect. */
@@ -50,14 +50,16 @@ export class Link {
     for (const { before } of actions) await before?.()
     const drop = actions.find((action) => action.drop !== undefined)?.drop
     const fail = actions.find((action) => action.fail !== undefined)?.fail
-    if (drop === 'before') return this.close()
-    const answerFailed = () => void (request.silent || this.#client.write(encodeReply(request, fail!.reply).bytes))
-    if (fail && !fail.applied) return answerFailed()
-    // Nobody answers what is sent so: it is applied when the server has read all.
-    if (drop === 'after' && request.silent) return void this.#server.end(message, () => this.close())
-    if (drop === 'after') this.#instead.set(request.requestId, () => this.close())
-    else if (fail) this.#instead.set(request.requestId, answerFailed)
+    const instead = drop ? () => this.close() : fail && (() => this.#reply(request, fail.reply))
+    if (drop === 'before' || fail?.applied === false) return instead?.()
+    // What is sent so has no answer to wait for: it is applied when the server has read it.
+    if (drop && request.silent) return void this.#server.end(message, instead)
+    if (instead) this.#instead.set(request.requestId, instead)
     this.#server.write(message)
+  }
+
+  #reply(request: Request, reply: Doc): void {
+    if (!request.silent) this.#client.write(encodeReply(request, reply).bytes)
   }
 
   #answer(message: Buffer): void {

@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import mongoose, { model, Schema } from 'mongoose'
 import { kmsEncrypted } from 'mongoose-kms-encrypted'
+import { databaseName } from '../test/mongo/run'
 import { sizedLikeAws } from './provider'
 import { startServer } from './server'
 
@@ -135,7 +136,7 @@ async function main(): Promise<void> {
   const server = await startServer()
   try {
     console.log(`Node ${process.version}, Mongoose ${mongoose.version}, MongoDB: ${server.kind}, KMS: none (localKms)`)
-    await mongoose.connect(server.uri, { dbName: 'kms_encrypted_bench' })
+    await mongoose.connect(server.uri, { dbName: databaseName('bench') })
     await measureSpeed()
     await measureSize()
     await mongoose.connection.dropDatabase()

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto'
 import mongoose from 'mongoose'
 import { awsKms, localKms } from 'mongoose-kms-encrypted'
 import { startMongo } from '../test/mongo'
+import { databaseName } from '../test/mongo/run'
 
 /** The key that examples use: that of `KMS_KEY_ID` in AWS KMS, or one in memory, which is not for production. */
 export const keyId = process.env.KMS_KEY_ID || undefined
@@ -18,8 +18,7 @@ export async function run(example: () => Promise<void>, key = ownKey): Promise<v
   const mongo = await startMongo()
   console.log(`Key: ${key}`)
   try {
-    const dbName = `kms_encrypted_example_${randomBytes(4).toString('hex')}`
-    await mongoose.connect(mongo.uri, { dbName, serverSelectionTimeoutMS: 10_000 })
+    await mongoose.connect(mongo.uri, { dbName: databaseName('example'), serverSelectionTimeoutMS: 10_000 })
     await example().finally(() => mongoose.connection.dropDatabase())
   } finally {
     await mongoose.disconnect()

@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import mongoose, { type Connection, Schema } from 'mongoose'
+import { databaseName } from './mongo/run'
 import { modelOf, rawCollection, secret, sweep, useDatabase } from './support'
 
 /** A model that is given another connection: `Model.useConnection()`. */
@@ -12,7 +12,7 @@ beforeAll(async () => {
   // The plugin has been used before: nothing has told it of this connection.
   userModel()
   other = mongoose.createConnection()
-  await other.openUri(process.env.TEST_MONGO_URI as string, { dbName: `test_${randomUUID().slice(0, 8)}` })
+  await other.openUri(process.env.TEST_MONGO_URI as string, { dbName: databaseName() })
 })
 afterEach(async () => {
   await sweep(other)

@@ -1,18 +1,14 @@
 import mongoose, { Schema } from 'mongoose'
 import { type CountingKms, countingKms } from './counting'
-import { type EmbeddedServer, startEmbedded } from './mongo/embedded'
+import { useProxy } from './proxied'
 import { modelOf, secret, sweep } from './support'
 
 const connection = mongoose.createConnection()
+const server = useProxy([connection])
 const bound = 4
-let server: EmbeddedServer
 let kms: CountingKms
 let User: any
 
-beforeAll(async () => {
-  server = await startEmbedded()
-  await connection.openUri(server.uri, { dbName: 'cost' })
-})
 beforeEach(() => {
   // Stands in every value of these tests.
   secret('@cost.example')
@@ -25,10 +21,6 @@ beforeEach(() => {
 afterEach(async () => {
   await sweep(connection)
   await User.collection.deleteMany({})
-})
-afterAll(async () => {
-  await connection.close()
-  await server.stop()
 })
 
 /** What an operation sends to the database and to the KMS, as names in their order. */

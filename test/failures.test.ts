@@ -1,30 +1,21 @@
 import mongoose, { Schema } from 'mongoose'
 import { countingKms } from './counting'
-import { type EmbeddedServer, startEmbedded } from './mongo/embedded'
+import { useProxy } from './proxied'
 import { modelOf, serialised } from './support'
 
-let server: EmbeddedServer
 const connection = mongoose.createConnection()
+// Without the driver's own second attempt, a connection that is dropped is an error to the application.
+const server = useProxy([connection], { retryWrites: false })
 const kms = countingKms()
 const User = modelOf(connection, new Schema({ name: { type: String, unique: true } }), {
   provider: kms,
   fields: { email: String, tags: [String], dob: Date },
 })
 
-beforeAll(async () => {
-  server = await startEmbedded()
-  // Without the driver's own second attempt, a connection that is dropped is an error to the application.
-  await connection.openUri(`${server.uri}&retryWrites=false`, { dbName: 'failures' })
-  await User.init()
-})
+beforeAll(() => User.init())
 afterEach(async () => {
-  server.faults.clear()
   await User.collection.deleteMany({})
   kms.clear()
-})
-afterAll(async () => {
-  await connection.close()
-  await server.stop()
 })
 
 const command = ['insert', 'update']

@@ -10,7 +10,7 @@ describe.each([
   ['the driver tries again', true],
   ['the user tries again', false],
 ])('where %s', (_who, retryWrites) => {
-  const track = useRaceTrack({ retryWrites, retryReads: true, heartbeatFrequencyMS: 500 })
+  const track = useRaceTrack({ retryWrites, retryReads: true })
   const { model, raw, wrote } = track
 
   async function start(Racer: any, state: (typeof starts)[number]) {

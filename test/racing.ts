@@ -1,17 +1,17 @@
 import mongoose, { type Connection, Schema } from 'mongoose'
 import { type KmsEncryptedOptions, kmsEncrypted, localKms } from '../lib'
-import { type EmbeddedServer, startEmbedded } from './mongo/embedded'
-import type { FaultMatch } from './mongo/embedded/faults'
+import type { FaultMatch, MongoProxy } from './mongo/proxy'
+import { useProxy } from './proxied'
 import { rawCollection, secret, sweep } from './support'
 
 /** The encrypted fields of the records that are raced for, all strings. */
 export const fields = ['email', 'phone', 'note'] as const
 export type FieldName = (typeof fields)[number]
 
-/** What the tests of races share: an embedded server of their own, whose commands can be held. */
+/** What the tests of races share: a way of their own to the server, on which commands can be held. */
 export interface RaceTrack {
   readonly connection: Connection
-  readonly server: EmbeddedServer
+  readonly server: MongoProxy
   /** A model of a collection of its own; `like` gives it the collection of another, as in a second process. */
   model(options?: ModelOptions): any
   /** Notes a value as one that may be found afterwards. It must not be found in the clear. */
@@ -29,7 +29,7 @@ interface ModelOptions extends Partial<KmsEncryptedOptions> {
 let models = 0
 
 /**
- * Starts a server for a test file. After each test every stored field must decrypt, through a record loaded anew, to a
+ * Opens a database for a test file. After each test every stored field must decrypt, through a record loaded anew, to a
  * value that was written, under a key that is on the record; and nothing may stand in the clear.
  */
 export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): RaceTrack {
@@ -38,15 +38,9 @@ export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): R
   const other = mongoose.createConnection()
   const written = new Set<string>()
   const raced = new Set<any>()
-  let server: EmbeddedServer
+  const server = useProxy([connection, other], connectionOptions)
 
-  beforeAll(async () => {
-    server = await startEmbedded()
-    await connection.openUri(server.uri, { dbName: 'races', ...connectionOptions })
-    await other.openUri(server.uri, { dbName: 'races', ...connectionOptions })
-  })
   afterEach(async () => {
-    server.faults.clear()
     try {
       await sweep(connection)
       for (const model of raced) {
@@ -60,17 +54,10 @@ export function useRaceTrack(connectionOptions: mongoose.ConnectOptions = {}): R
       server.clearCommands()
     }
   })
-  afterAll(async () => {
-    await connection.close()
-    await other.close()
-    await server.stop()
-  })
 
   return {
     connection,
-    get server() {
-      return server
-    },
+    server,
     model({ like, schema, ...options }: ModelOptions = {}) {
       const definition = schema ?? new Schema({ name: String, count: Number })
       if (like) definition.set('collection', like.collection.name)
@@ -136,7 +123,7 @@ function hex(binary: { buffer: Uint8Array; position: number }): string {
 /** One way to write a field of a record. */
 export interface Writer {
   readonly name: string
-  /** The command that makes the write, for the server to hold it. */
+  /** The command that makes the write, to hold it at. */
   readonly command: string
   /** Reads what the write begins with. What it gives makes the write, and can be called again when that is refused. */
   begin(model: any, id: unknown, field: FieldName, value: string): Promise<() => Promise<unknown>>

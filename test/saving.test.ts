@@ -1,12 +1,12 @@
 import mongoose, { Schema } from 'mongoose'
 import { countingKms } from './counting'
 import { everyShape, valueOfEveryShape } from './everyshape'
-import { type EmbeddedServer, startEmbedded } from './mongo/embedded'
+import { useProxy } from './proxied'
 import { modelOf } from './support'
 import { twinsOf } from './twins'
 
-let server: EmbeddedServer
 const connection = mongoose.createConnection()
+const server = useProxy([connection])
 const kms = countingKms()
 
 const User = modelOf(connection, new Schema({ name: String }, { timestamps: true }), {
@@ -15,16 +15,7 @@ const User = modelOf(connection, new Schema({ name: String }, { timestamps: true
 })
 const values = { name: 'Ada', ...valueOfEveryShape() }
 
-beforeAll(async () => {
-  server = await startEmbedded()
-  await connection.openUri(`${server.uri}&dbName=saving`, { dbName: 'saving' })
-  await User.init()
-})
-afterEach(() => server.faults.clear())
-afterAll(async () => {
-  await connection.close()
-  await server.stop()
-})
+beforeAll(() => User.init())
 
 /** A record of these values, loaded anew; the calls up to now are forgotten. */
 async function loaded({ open = false } = {}) {

@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto'
 import mongoose, { type Connection, type Schema } from 'mongoose'
 import { type KmsEncryptedOptions, kmsEncrypted, localKms } from '../lib'
+import { databaseName } from './mongo/run'
 
 const { BSON } = mongoose.mongo
 /** The plaintexts of a test, each with the bytes that are looked for. */
@@ -64,14 +64,14 @@ export function rawCollection(model: any) {
 
 /** Connects before the tests of a file, drops the database after them, and sweeps it after each. */
 export function useDatabase(): TestDatabase {
-  const database = `test_${randomUUID().slice(0, 8)}`
+  const dbName = databaseName()
   const connection = mongoose.createConnection()
   const commands: string[] = []
   const sent: Sent[] = []
   const raw = (collection: string) => connection.collection(collection).find({}).sort({ _id: 1 }).toArray()
 
   beforeAll(async () => {
-    await connection.openUri(process.env.TEST_MONGO_URI as string, { dbName: database, monitorCommands: true })
+    await connection.openUri(process.env.TEST_MONGO_URI as string, { dbName, monitorCommands: true })
     connection.getClient().on('commandStarted', ({ commandName, command }) => {
       commands.push(commandName)
       sent.push({ commandName, bytes: BSON.serialize(command, { ignoreUndefined: true }) })

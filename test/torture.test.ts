@@ -9,7 +9,8 @@ test(
   `nothing is lost in ${seconds} seconds of killed writers and a failing KMS`,
   async () => {
     const argv = ['--import', 'tsx', 'test/torture.ts', '--seconds', String(seconds), '--seed', seed]
-    const program = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const env = { ...process.env, TEST_MONGO: 'uri', MONGODB_URI: process.env.TEST_MONGO_URI }
+    const program = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'], env })
     const output = await text(program.stdout)
     console.info(output)
     expect(output).not.toContain('PROBLEM')

@@ -2,9 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { startMongo } from './mongo'
+import { databaseName, dropDatabases } from './mongo/run'
 import { connect, ids, pick, type Random, randomOf, type Shared, sign } from './torture/record'
 import { verify } from './torture/verify'
 import type { Message } from './torture/writer'
@@ -28,17 +29,18 @@ async function main(): Promise<void> {
   })
   const [seconds, seed, writers] = [Number(values.seconds), Number(values.seed), Number(values.writers)]
   console.log(`torture: ${seconds} s, seed ${seed}, ${writers} writers, ${ids.length} records`)
-  const server = run('mongo/embedded/main.ts', [], ['ignore', 'pipe', 'inherit'])
+  const mongo = await startMongo()
+  const database = databaseName('torture')
   try {
-    const [uri] = (await once(createInterface(server.stdout!), 'line')) as [string]
     const secret = createHash('sha256').update(`torture ${seed}`).digest('hex')
-    const shared: Shared = { uri, seed, secret }
+    const shared: Shared = { uri: mongo.uri, database, seed, secret }
     await populate(shared)
     const run = new Run(shared, writers)
     await run.forSeconds(seconds)
     report(run, await verify(shared))
   } finally {
-    server.kill('SIGTERM')
+    await dropDatabases(mongo.uri, database)
+    await mongo.stop()
   }
 }
 
@@ -83,7 +85,10 @@ class Run {
     const number = ++this.#started
     const seed = this.#shared.seed + number
     const argv = [JSON.stringify(this.#shared), `writer${number}`, String(seed)]
-    const writer = run('torture/writer.ts', argv, ['ignore', 'inherit', 'inherit', 'ipc'])
+    const program = join(__dirname, 'torture/writer.ts')
+    const writer = spawn(process.execPath, ['--import', 'tsx', program, ...argv], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
     writer.on('message', ({ counts, failure }: Message) => {
       for (const [what, count] of Object.entries(counts)) this.#count(what, count)
       if (failure !== undefined) this.failures.push(failure)
@@ -113,10 +118,6 @@ class Run {
   #count(what: string, count: number): void {
     this.counts.set(what, (this.counts.get(what) ?? 0) + count)
   }
-}
-
-function run(script: string, argv: readonly string[], stdio: ('ignore' | 'pipe' | 'inherit' | 'ipc')[]): ChildProcess {
-  return spawn(process.execPath, ['--import', 'tsx', join(__dirname, script), ...argv], { stdio })
 }
 
 function report({ counts, failures }: Run, verdict: Awaited<ReturnType<typeof verify>>): void {

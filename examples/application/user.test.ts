@@ -5,9 +5,10 @@ import mongoose from 'mongoose'
 import { addressOf, register, User } from './user'
 
 beforeAll(async () => {
-  // Jest's `globalSetup` starts the server, see jest.config.js. With mongodb-memory-server in its place:
+  // Jest's `globalSetup` starts the server and names the run, see jest.config.js. With mongodb-memory-server in its place:
   // `const mongo = await MongoMemoryServer.create()`, `mongo.getUri()` here, and `mongo.stop()` in the end.
-  await mongoose.connect(process.env.TEST_MONGO_URI as string, { dbName: 'example_application' })
+  const dbName = `${process.env.TEST_MONGO_RUN}_application`
+  await mongoose.connect(process.env.TEST_MONGO_URI as string, { dbName })
 })
 
 afterAll(async () => {

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import mongoose from 'mongoose'
 import type { KmsStandIn } from '../kms'
+import { run } from '../mongo/run'
 import { startKmsForPrograms } from './kms'
 import { readPage, root } from './page'
 import { Project } from './program'
@@ -77,5 +78,5 @@ test('examples leave no database behind', async () => {
   const connection = await mongoose.createConnection(onThisServer.MONGODB_URI).asPromise()
   const { databases } = await connection.listDatabases()
   await connection.close()
-  expect(databases.map(({ name }) => name).filter((name) => name.startsWith('kms_encrypted_example_'))).toEqual([])
+  expect(databases.map(({ name }) => name).filter((name) => name.startsWith(`${run}_example_`))).toEqual([])
 })

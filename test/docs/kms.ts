@@ -18,7 +18,6 @@ export async function startKmsForPrograms(): Promise<{ kms: KmsStandIn; env: Rec
 
 /** The URI of the test run's server, with a database in it. */
 export function mongoUri(database: string): string {
-  const uri = new URL(process.env.TEST_MONGO_URI as string)
-  uri.pathname = `/${database}`
-  return uri.href
+  // No URL where it names several servers.
+  return (process.env.TEST_MONGO_URI as string).replace(/(?<=:\/\/[^/?]+)(\/[^?]*)?(?=\?|$)/, `/${database}`)
 }

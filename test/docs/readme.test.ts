@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import mongoose from 'mongoose'
 import type { KmsStandIn } from '../kms'
+import { databaseName } from '../mongo/run'
 import { mongoUri, startKmsForPrograms } from './kms'
 import { blocksOf, readPage, root, sectionOf } from './page'
 import { Project } from './program'
@@ -53,12 +54,13 @@ describe('the code blocks', () => {
   const audit = alone.find((text) => text.includes('channels')) as string
   const end = '\nawait mongoose.disconnect()\n'
 
+  const uri = mongoUri(databaseName('readme'))
   let kms: KmsStandIn
   let env: Record<string, string>
   beforeAll(async () => {
     const started = await startKmsForPrograms()
     kms = started.kms
-    env = { ...started.env, MONGODB_URI: mongoUri('readme') }
+    env = { ...started.env, MONGODB_URI: uri }
     project.write('first.mts', first + end)
     project.write('continued.mts', [first, ...continued.map((text) => `{\n${text}\n}`), end].join('\n'))
     project.write('audited.mts', [audit, first, end].join('\n'))
@@ -69,7 +71,7 @@ describe('the code blocks', () => {
   })
   afterEach(async () => {
     kms.clearCalls()
-    const connection = await mongoose.createConnection(mongoUri('readme')).asPromise()
+    const connection = await mongoose.createConnection(uri).asPromise()
     await connection.dropDatabase()
     await connection.close()
   })

@@ -7,6 +7,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import mongoose, { type Model } from 'mongoose'
 import { startMongo } from '../mongo'
+import { databaseName } from '../mongo/run'
 import { frozenModels, valuesOf } from './models'
 
 const { EJSON, Binary, Decimal128, ObjectId, UUID } = mongoose.mongo.BSON
@@ -67,7 +68,7 @@ const tenants = options.map(({ phone: _phone, ...record }) => record)
 
 async function main(format: string): Promise<void> {
   const mongo = await startMongo()
-  const connection = await mongoose.createConnection(mongo.uri, { dbName: 'frozen' }).asPromise()
+  const connection = await mongoose.createConnection(mongo.uri, { dbName: databaseName('frozen') }).asPromise()
   await freeze(`types.${format}`, frozenModels.types(connection) as Model<any>, types)
   await freeze(`options.${format}.version1`, frozenModels.options(connection, 1) as Model<any>, options)
   await freeze(`options.${format}.version2`, frozenModels.options(connection, 2) as Model<any>, options)

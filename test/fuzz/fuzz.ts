@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { databaseName, dropDatabases } from '../mongo/run'
 import type { Orders, Told } from './child'
 import type { Target } from './lab'
 import { drawSequence, logOf } from './sequence'
@@ -58,7 +58,7 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
   }
   let next = from
   while ((Date.now() < end || next < from + minSequences) && next < from + maxSequences) {
-    const database = `fuzz_${randomUUID().slice(0, 8)}`
+    const database = databaseName('fuzz')
     const orders = {
       uri: options.uri,
       database,
@@ -82,6 +82,7 @@ export async function fuzz(options: FuzzOptions): Promise<Report> {
     })
     if (options.stopsAtFirst && findings.size > 0) break
     if (code === 0) continue
+    await dropDatabases(options.uri, database)
     const sequence = drawSequence(seed, at.index)
     const failure: Failure = {
       oracle: 'ended',

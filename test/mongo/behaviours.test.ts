@@ -1,10 +1,11 @@
 import mongoose from 'mongoose'
 import { behaviours } from './behaviours'
 import type { Behaviour, Doc } from './behaviours/table'
+import { databaseName } from './run'
 
 const { MongoClient, BSON, MongoServerError } = mongoose.mongo
 const client = new MongoClient(process.env.TEST_MONGO_URI!)
-const db = client.db('behaviours')
+const db = client.db(databaseName('behaviours'))
 
 /** An answer as plain JSON; without the types of its numbers where they are not documented. */
 function plain(value: unknown, { exact = false }: Behaviour): object {

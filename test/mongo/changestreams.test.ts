@@ -1,12 +1,13 @@
 import { once } from 'node:events'
 import mongoose from 'mongoose'
+import { databaseName } from './run'
 
 type Thing = { _id: number; a?: number; b?: { c: number; d?: number }; list?: number[] }
 type Stream = mongoose.mongo.ChangeStream
 
 const { MongoClient, Timestamp } = mongoose.mongo
 const client = new MongoClient(process.env.TEST_MONGO_URI!)
-const db = client.db('changestreams')
+const db = client.db(databaseName('changestreams'))
 const things = db.collection<Thing>('things')
 const streams: Stream[] = []
 
@@ -34,7 +35,7 @@ async function failureOf(options: mongoose.mongo.ChangeStreamOptions, pipeline?:
   return error
 }
 
-const ns = { db: 'changestreams', coll: 'things' }
+const ns = { db: db.databaseName, coll: 'things' }
 
 beforeEach(async () => {
   await things.drop()

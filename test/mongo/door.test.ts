@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isDownloadable } from './binary'
 import { startMongo } from './index'
+import { encodeReply, Framer, parseRequest } from './wire'
 
 const open: (Server | HttpServer)[] = []
 const sockets = new Set<Socket>()
@@ -20,6 +21,21 @@ async function listen(server: Server | HttpServer): Promise<string> {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** A server that answers everything as if it were asked who it is. */
+async function listenAsMongo(hello: object): Promise<string> {
+  const server = createTcpServer((socket) => {
+    const framer = new Framer()
+    socket.on('data', (chunk) => {
+      for (const message of framer.push(chunk)) {
+        const hosts = [`127.0.0.1:${socket.localPort}`]
+        const answer = { isWritablePrimary: true, hosts, minWireVersion: 0, maxWireVersion: 25, ...hello, ok: 1 }
+        socket.write(encodeReply(parseRequest(message), answer).bytes)
+      }
+    })
+  })
+  return new URL(await listen(server)).host
 }
 
 /** `mongodb-memory-server` reads the environment itself; no proxy and no cache of this machine may matter. */
@@ -37,18 +53,35 @@ afterEach(async () => {
 })
 
 describe('the choice of the database', () => {
-  it('is the server of MONGODB_URI, given as it is', async () => {
-    process.env.MONGODB_URI = 'mongodb://me:secret@example.test/?a=b'
-    const mongo = await startMongo()
-    expect(mongo).toMatchObject({ kind: 'uri', uri: 'mongodb://me:secret@example.test/?a=b' })
-    await mongo.stop()
-  })
+  it.each([{ setName: 'rs0' }, { msg: 'isdbgrid' }])(
+    'is the server of MONGODB_URI, given as it is: %j',
+    async (hello) => {
+      const uri = `mongodb://${await listenAsMongo(hello)}/?appName=a`
+      process.env.MONGODB_URI = uri
+      const mongo = await startMongo()
+      expect(mongo).toMatchObject({ kind: 'uri', uri })
+      await mongo.stop()
+    },
+  )
 
   it('is told in one line, without the password', async () => {
-    process.env.MONGODB_URI = 'mongodb://me:secret@example.test/'
+    const address = await listenAsMongo({ setName: 'rs0' })
+    process.env.MONGODB_URI = `mongodb://me:secret@${address}/?authMechanism=PLAIN`
     await startMongo()
     expect(line).toHaveBeenCalledTimes(1)
-    expect(line).toHaveBeenCalledWith('MongoDB for tests: uri (by MONGODB_URI), mongodb://…@example.test/')
+    expect(line).toHaveBeenCalledWith(
+      `MongoDB for tests: uri (by MONGODB_URI), mongodb://…@${address}/?authMechanism=PLAIN`,
+    )
+  })
+
+  it('is no server without transactions: what to do is said, without the password', async () => {
+    const address = await listenAsMongo({})
+    process.env.MONGODB_URI = `mongodb://me:secret@${address}/?authMechanism=PLAIN`
+    const error = (await startMongo().catch((reason) => reason)) as Error
+    expect(error).toBeInstanceOf(Error)
+    expect(error.message).toMatch(/^mongodb:\/\/…@.* `mongod --replSet rs0`, .* `rs\.initiate\(\)`/)
+    expect(error.message).not.toContain('\n')
+    expect(error.message).not.toContain('secret')
   })
 
   it('is the embedded server at once where the download is refused', async () => {

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline'
 import mongoose from 'mongoose'
 import { type EmbeddedServer, startEmbedded } from './embedded'
 
-const { MongoClient, BSON, MongoServerError } = mongoose.mongo
+const { MongoClient, BSON } = mongoose.mongo
 
 let server: EmbeddedServer
 let connection: mongoose.Connection
@@ -19,7 +19,6 @@ beforeEach(async () => {
   server = await startEmbedded()
   connection = await mongoose.createConnection(server.uri, { dbName: 'embedded' }).asPromise()
   await thing().init()
-  server.clearCommands()
 })
 
 afterEach(async () => {
@@ -134,158 +133,6 @@ describe('the driver', () => {
   })
 })
 
-describe('the record of commands', () => {
-  it('has what was sent, in order', async () => {
-    const doc = await thing().create({ n: 1 })
-    await thing().updateOne({ _id: doc._id }, { $inc: { n: 1 } })
-    expect(server.commands.map(({ name, database, collection }) => [name, database, collection])).toEqual([
-      ['insert', 'embedded', 'things'],
-      ['update', 'embedded', 'things'],
-    ])
-    const [{ q, u }] = server.commands[1]!.command.updates as [{ q: { _id: unknown }; u: unknown }]
-    expect(String(q._id)).toBe(doc.id)
-    expect(u).toEqual({ $inc: { n: 1 } })
-  })
-
-  it('is empty after it was cleared', async () => {
-    await thing().create({ n: 1 })
-    server.clearCommands()
-    expect(server.commands).toEqual([])
-  })
-})
-
-describe('faults', () => {
-  const update = { command: 'update', collection: 'things' }
-
-  it('drop the connection before a write, which the driver then sends again', async () => {
-    server.faults.dropBefore({ command: 'insert' })
-    await thing().create({ n: 1 })
-    expect(await stored()).toEqual([1])
-    expect(server.commands.filter(({ name }) => name === 'insert')).toHaveLength(2)
-  })
-
-  it('drop the connection after a write: the driver sends it again, and it is applied once', async () => {
-    const { _id } = await thing().create({ n: 1 })
-    server.faults.dropAfter(update)
-    const result = await thing().updateOne({ _id }, { $inc: { n: 1 } })
-    expect(result).toMatchObject({ matchedCount: 1, modifiedCount: 1 })
-    expect(await stored()).toEqual([2])
-    const [first, second] = server.commands.filter(({ name }) => name === 'update')
-    expect(second!.command.txnNumber).toEqual(first!.command.txnNumber)
-  })
-
-  it('drop the connection after findAndModify: the retry has the first answer', async () => {
-    const { _id } = await thing().create({ n: 1 })
-    server.faults.dropAfter({ command: 'findAndModify' })
-    const before = await thing()
-      .findOneAndUpdate({ _id }, { $inc: { n: 1 } })
-      .lean()
-    expect(before!.n).toBe(1)
-    expect(await stored()).toEqual([2])
-  })
-
-  it('reach the caller when the driver may not retry', async () => {
-    const { _id } = await thing().create({ n: 1 })
-    server.faults.dropAfter(update)
-    const write = connection.db!.collection('things').updateMany({ _id }, { $inc: { n: 1 } })
-    await expect(write).rejects.toThrow(/connection .* closed/)
-    expect(await stored()).toEqual([2])
-  })
-
-  it('answer with a code and labels instead of applying', async () => {
-    server.faults.fail({ command: 'insert' }, { code: 11602, message: 'not now', errorLabels: ['SomeLabel'] })
-    const error: unknown = await thing()
-      .create({ n: 1 })
-      .catch((reason) => reason)
-    expect(error).toBeInstanceOf(MongoServerError)
-    expect(error).toMatchObject({ code: 11602, message: 'not now', errorLabels: ['SomeLabel'] })
-    expect(await stored()).toEqual([])
-  })
-
-  it('answer with an error after applying, as a commit of unknown result', async () => {
-    server.faults.fail(
-      { command: 'commitTransaction' },
-      { code: 91, errorLabels: ['UnknownTransactionCommitResult'], applied: true },
-    )
-    await connection.transaction((session) => thing().create([{ n: 1 }], { session }))
-    expect(await stored()).toEqual([1])
-    expect(server.commands.filter(({ name }) => name === 'commitTransaction')).toHaveLength(2)
-  })
-
-  it('make a transaction run again on a transient error', async () => {
-    server.faults.fail({ command: 'insert' }, { code: 112, errorLabels: ['TransientTransactionError'] })
-    const run = jest.fn(async (session: mongoose.ClientSession) => {
-      await thing().create([{ n: 1 }], { session })
-    })
-    await connection.transaction(run)
-    expect(run).toHaveBeenCalledTimes(2)
-    expect(await stored()).toEqual([1])
-  })
-
-  it('hit the nth command that matches, and as many times as asked', async () => {
-    server.faults.fail(
-      { command: 'insert', where: ({ documents }) => (documents as { n: number }[])[0]!.n > 1, nth: 2, times: 2 },
-      { code: 2 },
-    )
-    const outcomes = await Promise.all(
-      [1, 2, 3, 4, 5].map(async (n) => {
-        return thing()
-          .create({ n })
-          .then(
-            () => 'stored',
-            () => 'failed',
-          )
-      }),
-    )
-    expect(outcomes.filter((outcome) => outcome === 'failed')).toHaveLength(2)
-    expect(outcomes[0]).toBe('stored')
-  })
-
-  it('delay a command', async () => {
-    server.faults.delay({ command: 'find' }, 50)
-    const start = performance.now()
-    await stored()
-    expect(performance.now() - start).toBeGreaterThanOrEqual(49)
-  })
-
-  it('hold a command until it is released: a race step by step', async () => {
-    const { _id } = await thing().create({ n: 1 })
-    const held = server.faults.hold(update)
-    const late = thing().updateOne({ _id, n: 1 }, { $set: { n: 2 } })
-    const sent = late.exec()
-    await held.reached
-    await thing().updateOne({ _id }, { $set: { n: 5 } })
-    held.release()
-    expect((await sent).matchedCount).toBe(0)
-    expect(await stored()).toEqual([5])
-  })
-
-  it('retried while the first try is held are still applied once', async () => {
-    const held = server.faults.hold({ command: 'insert', where: ({ ordered }) => ordered === true })
-    const client = new MongoClient(server.uri)
-    const session = client.startSession()
-    const command = { insert: 'raw', documents: [{ _id: 1 }], ordered: true, txnNumber: BSON.Long.fromNumber(1) }
-    const db = client.db('embedded')
-    const first = db.command(command, { session })
-    await held.reached
-    const second = db.command(command, { session })
-    held.release()
-    expect(await Promise.all([first, second])).toMatchObject([{ n: 1 }, { n: 1 }])
-    await session.endSession()
-    await client.close()
-  })
-
-  it('are forgotten and released by clear', async () => {
-    const held = server.faults.hold({ command: 'insert' })
-    server.faults.fail({ command: 'find' }, { code: 2 })
-    const created = thing().create({ n: 1 })
-    await held.reached
-    server.faults.clear()
-    await created
-    expect(await stored()).toEqual([1])
-  })
-})
-
 describe('the server', () => {
   it('takes the port it is given', async () => {
     const first = await startEmbedded()
@@ -293,18 +140,6 @@ describe('the server', () => {
     const second = await startEmbedded({ port: first.port })
     expect(second.port).toBe(first.port)
     await second.stop()
-  })
-
-  it('stops at once while commands are held and clients are connected', async () => {
-    const other = await startEmbedded()
-    const client = await new MongoClient(other.uri, { serverSelectionTimeoutMS: 200 }).connect()
-    const held = other.faults.hold({ command: 'find' })
-    const found = client.db('x').collection('y').findOne({})
-    const outcome = expect(found).rejects.toThrow()
-    await held.reached
-    await other.stop()
-    await outcome
-    await client.close()
   })
 
   it('survives bytes that are no message', async () => {

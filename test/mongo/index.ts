@@ -1,5 +1,6 @@
 import { MongoMemoryReplSet } from 'mongodb-memory-server'
 import { isDownloadable, locateBinary } from './binary'
+import { helloOf } from './client'
 import { startEmbedded } from './embedded'
 
 export type MongoKind = 'uri' | 'memory-server' | 'embedded'
@@ -49,6 +50,7 @@ async function chooseKind(env: NodeJS.ProcessEnv): Promise<{ kind: MongoKind; re
 const STARTERS: Record<MongoKind, (env: NodeJS.ProcessEnv) => Promise<Omit<RunningMongo, 'kind'>>> = {
   async uri(env) {
     if (!env.MONGODB_URI) throw new Error('TEST_MONGO=uri needs MONGODB_URI')
+    await expectReplicaSet(env.MONGODB_URI)
     return { uri: env.MONGODB_URI, stop: async () => {} }
   },
   async 'memory-server'() {
@@ -61,6 +63,15 @@ const STARTERS: Record<MongoKind, (env: NodeJS.ProcessEnv) => Promise<Omit<Runni
     }
   },
   embedded: () => startEmbedded(),
+}
+
+/** A `mongod` by itself does all but transactions, and would fail far from the cause. */
+async function expectReplicaSet(uri: string): Promise<void> {
+  const { setName, msg } = await helloOf(uri)
+  if (setName !== undefined || msg === 'isdbgrid') return
+  throw new Error(
+    `${withoutPassword(uri)} is a server by itself, and transactions need a replica set: start it by \`mongod --replSet rs0\`, and once call \`rs.initiate()\` in mongosh`,
+  )
 }
 
 function withoutPassword(uri: string): string {

@@ -1,8 +1,10 @@
 import mongoose from 'mongoose'
+import { databaseName } from './run'
 
 const { MongoClient, MongoServerError } = mongoose.mongo
 const client = new MongoClient(process.env.TEST_MONGO_URI!)
-const things = client.db('sessions').collection<{ _id: number; a?: number; name?: string }>('things')
+const db = client.db(databaseName('sessions'))
+const things = db.collection<{ _id: number; a?: number; name?: string }>('things')
 
 async function all(session?: mongoose.mongo.ClientSession) {
   return things.find({}, { session, sort: { _id: 1 } }).toArray()
@@ -27,7 +29,7 @@ beforeEach(async () => {
 })
 
 afterAll(async () => {
-  await client.db('sessions').dropDatabase()
+  await db.dropDatabase()
   await client.close()
 })
 
@@ -189,16 +191,21 @@ describe('bulk writes', () => {
   it('of several collections answer for each operation', async () => {
     const result = await client.bulkWrite(
       [
-        { name: 'insertOne', namespace: 'sessions.others', document: { _id: 1 } as never },
-        { name: 'updateOne', namespace: 'sessions.things', filter: { _id: 1 } as never, update: { $inc: { a: 1 } } },
+        { name: 'insertOne', namespace: `${db.databaseName}.others`, document: { _id: 1 } as never },
         {
           name: 'updateOne',
-          namespace: 'sessions.things',
+          namespace: things.namespace,
+          filter: { _id: 1 } as never,
+          update: { $inc: { a: 1 } },
+        },
+        {
+          name: 'updateOne',
+          namespace: things.namespace,
           filter: { _id: 9 } as never,
           update: { $inc: { a: 1 } },
           upsert: true,
         },
-        { name: 'deleteMany', namespace: 'sessions.things', filter: { a: 2 } },
+        { name: 'deleteMany', namespace: things.namespace, filter: { a: 2 } },
       ],
       { verboseResults: true },
     )
@@ -216,9 +223,9 @@ describe('bulk writes', () => {
   it('of several collections report their errors', async () => {
     const error: unknown = await client
       .bulkWrite([
-        { name: 'insertOne', namespace: 'sessions.things', document: { _id: 3 } as never },
-        { name: 'insertOne', namespace: 'sessions.things', document: { _id: 1 } as never },
-        { name: 'insertOne', namespace: 'sessions.things', document: { _id: 4 } as never },
+        { name: 'insertOne', namespace: things.namespace, document: { _id: 3 } as never },
+        { name: 'insertOne', namespace: things.namespace, document: { _id: 1 } as never },
+        { name: 'insertOne', namespace: things.namespace, document: { _id: 4 } as never },
       ])
       .catch((reason) => reason)
     expect(error).toBeInstanceOf(mongoose.mongo.MongoClientBulkWriteError)

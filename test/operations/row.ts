@@ -115,7 +115,7 @@ export interface Row {
   readonly replaces?: boolean
   /** How often it asks the KMS besides once for each record that it writes encrypted fields of. */
   readonly opens?: number
-  /** Whether the embedded server cannot do it, so that without a `mongod` only a refusal can be tested. */
+  /** Whether a server that is no `mongod` may not have it: then only a refusal can be tested. */
   readonly needsMongod?: true
   /** What it returns. */
   readonly gives?: (names: Names) => unknown

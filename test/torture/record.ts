@@ -24,6 +24,7 @@ export const marker = 'torture-plaintext'
 /** What all processes of a run share. */
 export interface Shared {
   readonly uri: string
+  readonly database: string
   readonly seed: number
   /** Of `localKms`: 64 hexadecimal digits. */
   readonly secret: string
@@ -72,7 +73,7 @@ function signatureOf({ secret }: Shared, id: number, field: SignedName, writer: 
 /** Connects, and gives the model of the tortured records. `failing` is the share of calls to the KMS that fail. */
 export async function connect(shared: Shared, failing: number, random: Random, onFailure: () => void = () => {}) {
   const connection = await mongoose
-    .createConnection(shared.uri, { dbName: 'torture', maxPoolSize: 5, serverSelectionTimeoutMS: 20_000 })
+    .createConnection(shared.uri, { dbName: shared.database, maxPoolSize: 5, serverSelectionTimeoutMS: 20_000 })
     .asPromise()
   const provider = failingKms(shared.secret, failing, random, onFailure)
   const note = new mongoose.Schema<any>({ label: String })

@@ -1,28 +1,22 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { Long, ObjectId } from 'bson'
+import { encodeReply, Framer, parseRequest, type Request } from '../wire'
 import { Executor } from './commands'
 import type { Doc } from './errors'
-import { Faults, type ReceivedCommand } from './faults'
 import { toNumber } from './values'
-import { encodeReply, Framer, parseRequest, promote, type Request } from './wire'
 
 export type EmbeddedServer = {
   /** For `mongoose.connect()`, without a database name. */
   readonly uri: string
   readonly port: number
-  readonly faults: Faults
-  /** The commands received, oldest first, without the driver's own `hello`, `ping` and `endSessions`. */
-  readonly commands: readonly ReceivedCommand[]
-  clearCommands(): void
   /** Closes all connections and the port. All data is gone. */
   stop(): Promise<void>
 }
 
 const HELLO = ['hello', 'isMaster', 'ismaster']
-const UNRECORDED = ['ping', 'endSessions', 'buildInfo']
-/** The record of commands is for assertions; a server that runs long must not fill the memory with it. */
-const MAX_RECORDED = 10_000
+/** Leaves stay `bson` class instances, so that every number keeps its type through storage. */
+const EXACT = { promoteValues: false, bsonRegExp: true } as const
 
 /** On loopback a server is found at once or not at all; driver 6 leaves a timer of this length behind after a retry. */
 const SERVER_SELECTION_TIMEOUT_MS = 2000
@@ -30,15 +24,9 @@ const SERVER_SELECTION_TIMEOUT_MS = 2000
 /** Starts the embedded server on a port of 127.0.0.1, any free one by default. */
 export async function startEmbedded({ port = 0 }: { port?: number } = {}): Promise<EmbeddedServer> {
   const executor = new Executor()
-  const faults = new Faults()
-  let commands: ReceivedCommand[] = []
   const connections = new Set<Connection>()
-  const record = (received: ReceivedCommand) => {
-    if (commands.length >= MAX_RECORDED) commands = commands.slice(MAX_RECORDED / 2)
-    commands.push(received)
-  }
   const server = createServer({ noDelay: true }, (socket) => {
-    const connection = new Connection(socket, { executor, faults, record, address, processId })
+    const connection = new Connection(socket, { executor, address, processId })
     connections.add(connection)
     socket.once('close', () => connections.delete(connection))
   })
@@ -50,15 +38,7 @@ export async function startEmbedded({ port = 0 }: { port?: number } = {}): Promi
   return {
     uri: `mongodb://${address}/?replicaSet=rs0&serverSelectionTimeoutMS=${SERVER_SELECTION_TIMEOUT_MS}`,
     port: actualPort,
-    faults,
-    get commands() {
-      return commands
-    },
-    clearCommands() {
-      commands = []
-    },
     async stop() {
-      faults.clear()
       executor.stop()
       const closed = once(server, 'close')
       server.close()
@@ -70,8 +50,6 @@ export async function startEmbedded({ port = 0 }: { port?: number } = {}): Promi
 
 type Shared = {
   executor: Executor
-  faults: Faults
-  record: (received: ReceivedCommand) => void
   address: string
   processId: ObjectId
 }
@@ -101,22 +79,15 @@ class Connection {
   }
 
   #receive(message: Buffer): void {
-    this.#queue = this.#queue.then(() => this.#answer(parseRequest(message))).catch(() => this.close())
+    this.#queue = this.#queue.then(() => this.#answer(parseRequest(message, EXACT))).catch(() => this.close())
   }
 
   async #answer(request: Request): Promise<void> {
     const { command } = request
     const name = Object.keys(command)[0] ?? ''
     if (HELLO.includes(name)) return this.#hello(request)
-    const received = describe(name, command)
-    if (!UNRECORDED.includes(name)) this.#shared.record(received)
-    const actions = this.#shared.faults.take(received)
-    for (const { before } of actions) await before?.()
-    if (actions.some(({ drop }) => drop === 'before')) return this.close()
-    const fail = actions.find((action) => action.fail !== undefined)?.fail
-    const reply = fail === undefined || fail.applied ? await this.#shared.executor.execute(command) : fail.reply
-    if (actions.some(({ drop }) => drop === 'after')) return this.close()
-    if (!request.silent) this.#send(request, fail?.reply ?? reply)
+    const reply = await this.#shared.executor.execute(command)
+    if (!request.silent) this.#send(request, reply)
   }
 
   #send(request: Request, reply: Doc, more = false): number {
@@ -164,17 +135,5 @@ class Connection {
       readOnly: false,
       ok: 1,
     }
-  }
-}
-
-function describe(name: string, command: Doc): ReceivedCommand {
-  const collection = name === 'getMore' ? command.collection : command[name]
-  return {
-    name,
-    database: String(command.$db),
-    collection: typeof collection === 'string' ? collection : '',
-    get command() {
-      return promote(command)
-    },
   }
 }

@@ -1,4 +1,4 @@
-import { codeName, type Doc } from './errors'
+import type { Doc } from '../embedded/errors'
 
 /** Which command a fault is for: the `nth` one (from 1, the default) since the fault was set that has all of these. */
 export type FaultMatch = {
@@ -22,7 +22,7 @@ export type FailAnswer = {
 export type Hold = { readonly reached: Promise<void>; release(): void }
 
 /** What happens to one received command, in the order of its life. */
-type Action = {
+export type Action = {
   before?: () => Promise<void>
   drop?: 'before' | 'after'
   fail?: { reply: Doc; applied: boolean }
@@ -34,7 +34,7 @@ export type ReceivedCommand = {
   readonly database: string
   /** The collection it names, or '' (also for `bulkWrite`, which names several in `nsInfo`). */
   readonly collection: string
-  /** The whole command, with numbers as JavaScript numbers. */
+  /** The whole command, with numbers as JavaScript numbers, and the documents that were sent apart in their list. */
   readonly command: Doc
 }
 
@@ -59,7 +59,6 @@ export class Faults {
     const reply = {
       ok: 0,
       code,
-      codeName: codeName(code),
       errmsg: message ?? 'failed by a test',
       ...(errorLabels === undefined ? {} : { errorLabels }),
     }

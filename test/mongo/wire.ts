@@ -1,5 +1,5 @@
-import { deserialize, serialize } from 'bson'
-import type { Doc } from './errors'
+import { type DeserializeOptions, deserialize, serialize } from 'bson'
+import type { Doc } from './embedded/errors'
 
 /** The wire protocol: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/ */
 const OP_REPLY = 1
@@ -9,9 +9,6 @@ const OP_MSG = 2013
 const CHECKSUM_PRESENT = 1 << 0
 const MORE_TO_COME = 1 << 1
 const EXHAUST_ALLOWED = 1 << 16
-
-/** Leaves stay `bson` class instances, so that every number keeps its type through storage. */
-const EXACT = { promoteValues: false, bsonRegExp: true } as const
 
 export type Request = {
   requestId: number
@@ -48,13 +45,14 @@ export class Framer {
   }
 }
 
-export function parseRequest(message: Buffer): Request {
+/** Takes a message of a client apart; `options` tell what becomes of its values. */
+export function parseRequest(message: Buffer, options: DeserializeOptions = {}): Request {
   const requestId = message.readInt32LE(4)
   const opCode = message.readInt32LE(12)
   if (opCode === OP_QUERY) {
     const database = message.toString('utf8', 20, message.indexOf(0, 20)).split('.')[0]
     const start = message.indexOf(0, 20) + 1 + 8
-    const command = { ...readDoc(message, start).doc, $db: database }
+    const command = { ...readDoc(message, start, options).doc, $db: database }
     return { requestId, command, legacy: true, silent: false, exhaust: false }
   }
   if (opCode !== OP_MSG) throw new Error(`unsupported wire protocol message ${opCode}`)
@@ -62,7 +60,7 @@ export function parseRequest(message: Buffer): Request {
   const end = message.length - (flags & CHECKSUM_PRESENT ? 4 : 0)
   return {
     requestId,
-    command: readSections(message, 20, end),
+    command: readSections(message, 20, end, options),
     legacy: false,
     silent: (flags & MORE_TO_COME) !== 0,
     exhaust: (flags & EXHAUST_ALLOWED) !== 0,
@@ -70,14 +68,14 @@ export function parseRequest(message: Buffer): Request {
 }
 
 /** Kind 0 is the command itself, kind 1 an array of its documents, sent apart. */
-function readSections(message: Buffer, start: number, end: number): Doc {
+function readSections(message: Buffer, start: number, end: number, options: DeserializeOptions): Doc {
   let command: Doc = {}
   const sequences: Doc = {}
   for (let at = start; at < end; ) {
     const kind = message.readUInt8(at)
     at += 1
     if (kind === 0) {
-      const { doc, next } = readDoc(message, at)
+      const { doc, next } = readDoc(message, at, options)
       command = doc
       at = next
     } else {
@@ -85,7 +83,7 @@ function readSections(message: Buffer, start: number, end: number): Doc {
       const nameEnd = message.indexOf(0, at + 4)
       const docs: Doc[] = []
       for (let from = nameEnd + 1; from < sectionEnd; ) {
-        const { doc, next } = readDoc(message, from)
+        const { doc, next } = readDoc(message, from, options)
         docs.push(doc)
         from = next
       }
@@ -96,9 +94,9 @@ function readSections(message: Buffer, start: number, end: number): Doc {
   return Object.assign(command, sequences)
 }
 
-function readDoc(message: Buffer, at: number): { doc: Doc; next: number } {
+function readDoc(message: Buffer, at: number, options: DeserializeOptions): { doc: Doc; next: number } {
   const next = at + message.readInt32LE(at)
-  return { doc: deserialize(message.subarray(at, next), EXACT), next }
+  return { doc: deserialize(message.subarray(at, next), options), next }
 }
 
 let lastRequestId = 0
@@ -117,7 +115,7 @@ export function encodeReply(request: Request, doc: Doc, more = false): { bytes: 
   return { bytes: Buffer.concat([prefix, body]), requestId: lastRequestId }
 }
 
-/** The command as the driver's user would see it: JavaScript numbers instead of `Int32` and the like. */
-export function promote(command: Doc): Doc {
-  return deserialize(serialize(command, { ignoreUndefined: true }))
+/** The request that an answer is for. */
+export function responseTo(message: Buffer): number {
+  return message.readInt32LE(8)
 }

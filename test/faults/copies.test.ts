@@ -292,6 +292,37 @@ describe('fault 46: an old Mongoose, or a second one', () => {
     },
   )
 
+  test.each<[string, (old: typeof mongoose) => unknown]>([
+    [
+      'a schema',
+      (old) => (new old.Schema({ name: String }) as any).plugin(library.kmsEncrypted, { provider, fields: ['email'] }),
+    ],
+    [
+      'every schema of it',
+      (old) => {
+        const own = new old.Mongoose()
+        own.plugin(library.kmsEncrypted as any, { provider, fields: ['email'] })
+        own.model('User', new own.Schema({ name: String }))
+      },
+    ],
+    [
+      'a subdocument that the first is to hold',
+      (old) => {
+        const contact = new old.Schema({ label: String }) as any
+        const contacts = [contact.plugin(library.kmsEncrypted, { provider, fields: ['phone'] })]
+        connection.model<any>(named('Owner'), new Schema<any>({ contacts }))
+      },
+    ],
+  ])(
+    'a Mongoose of years ago, installed beside this one, is told which version is needed: %s',
+    async (_name, encrypt) => {
+      const old = require('mongoose-7') as typeof mongoose
+      const error = await misconfigured(() => encrypt(old), /needs Mongoose 8\.17\.0 or later, got 7\.8\.8\. /)
+      expect(error.code).toBe('OPTION_INVALID')
+      expect(error.message).toMatch(/Update Mongoose, and look for a second copy of it\.$/)
+    },
+  )
+
   test('a Mongoose of which the version cannot be told is told so, or works', async () => {
     const odd = { instanceOfSchema: true, paths: {}, options: {}, plugin: () => {} }
     const act = () => (library.kmsEncrypted as any)(odd, { provider, fields: ['email'] })

@@ -1,10 +1,10 @@
 import { sameBytes } from '../format/bytes'
-import { bytesOf } from '../format/entry'
+import { envelopeOf } from '../format/envelope'
 import { type Doc, isDocument, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
+import { load } from '../schema/type'
 import { usesOf } from '../schema/uses'
 import { storedPart } from './fetching'
-import { idOf } from './identity'
 import { currentTarget } from './rings'
 import { encryptedPartsOf, isChanged } from './staging'
 
@@ -35,9 +35,10 @@ function refreshPart(part: Doc, stored: Plain): void {
       const { name } = field
       const box = values[name]
       if (isChanged(part, name) || !part.isSelected(name) || (box instanceof Box && box.isUnsaved)) continue
-      const envelope = bytesOf(stored[name])
-      if (envelope === undefined) values[name] = stored[name]
-      else if (!(box instanceof Box)) values[name] = Box.locked(field, use, part, idOf(part), envelope)
+      const found = stored[name]
+      const envelope = envelopeOf(found)
+      if (found === undefined || found === null) values[name] = found
+      else if (!envelope || !(box instanceof Box)) values[name] = load({ field, use }, part, found)
       else if (!sameBytes(box.lastEnvelope, envelope)) box.relock(envelope, target)
     }
   }

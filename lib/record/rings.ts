@@ -129,7 +129,8 @@ function requireOwnerUse(doc: Doc, use: Use): Use {
   )
 }
 
-function requireId(doc: Doc): void {
+/** @throws {RecordError} ID_NOT_SELECTED where a record or subdocument was loaded without */
+export function requireId(doc: Doc): void {
   const owner = ownerOf(doc)
   if (owner === undefined || idOf(owner) === undefined || idOf(owner) === null) throw idMissing(doc)
   if (owner === doc || idOf(doc) !== undefined || !schemaOf(doc).path('_id')) return

@@ -5,7 +5,7 @@ import { Box } from '../schema/box'
 import { load } from '../schema/type'
 import { usesOf } from '../schema/uses'
 import { storedPart } from './fetching'
-import { currentTarget } from './rings'
+import { loadedTarget } from './rings'
 import { encryptedPartsOf, isChanged } from './staging'
 
 /** Takes over what is stored now into the documents of these boxes, so that the same write can be tried again. */
@@ -28,7 +28,7 @@ export function refresh(doc: Doc, stored: Plain): void {
 function refreshPart(part: Doc, stored: Plain): void {
   const values = valuesOf(part)
   for (const use of usesOf(schemaOf(part))) {
-    const target = currentTarget(part, use)
+    const target = loadedTarget(part, use)
     const keys = stored[use.keyPath]
     if (!use.byOwner) target.ring.takeOver(Array.isArray(keys) ? keys : [])
     for (const field of use.fields.values()) {

@@ -11,7 +11,7 @@ import { idOf, modelNameOf, recordName } from './identity'
 import { decryptFor, plaintextFound } from './opening'
 import { refresh } from './refreshing'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
-import { currentTarget, requireId, type Target } from './rings'
+import { currentTarget, loadedTarget, requireId, type Target } from './rings'
 import { encryptFor } from './sealing'
 import { encryptedPartsOf } from './staging'
 
@@ -200,7 +200,7 @@ function learn(owner: Doc, fresh: Doc, ring: KeyRing, key: OpenKey): void {
     part === fresh
       ? owner
       : encryptedPartsOf(owner).find((each) => each !== owner && indexedPathOf(each) === indexedPathOf(part))
-  if (own && String(idOf(own)) === String(idOf(part))) currentTarget(own, ring.use).ring.learn(key)
+  if (own && String(idOf(own)) === String(idOf(part))) loadedTarget(own, ring.use).ring.learn(key)
 }
 
 /** What is stored after the write. */

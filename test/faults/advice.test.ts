@@ -270,6 +270,23 @@ describe('fault 30: what rotateKmsKey() advises when it refuses is what works', 
     await expectReads(model, {}, { email })
   })
 
+  test('a change of the context that is not saved yet is none: the record is rotated, and saved when it is open', async () => {
+    const context = (record: any) => ({ Tenant: `${record.tenant}` })
+    const model = userModel(connection, { name: String, tenant: String }, { context })
+    await model.create({ name: 'Ada', tenant: 'one', email: secret(email) })
+    for (const [index, open] of [false, true].entries()) {
+      const doc = await model.findOne()
+      if (open) await doc.decrypt()
+      doc.tenant = `another ${index}`
+      await doc.rotateKmsKey()
+      await expectReads(model, { tenant: index === 0 ? 'one' : 'another 0' }, { email })
+      await refused(() => doc.save(), 'CONTEXT_CHANGED', /Open the whole record first/)
+      await doc.decrypt()
+      await doc.save()
+      await expectReads(model, { tenant: `another ${index}` }, { email })
+    }
+  })
+
   /** All wrapped keys of a stored record, wherever they are. */
   function keysOf(record: any): unknown[] {
     const own = [record, record.one, ...(record.contacts ?? [])]

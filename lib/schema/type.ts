@@ -9,7 +9,7 @@ import { isPlainObject } from '../mongoose/plain'
 import { applySettersOf, castNullish, type Inner, unmerged } from '../mongoose/schema'
 import { Box } from './box'
 import type { Field } from './fields'
-import { cleanMarks, hold, storedValue } from './holder'
+import { cleanMarks, hold, storedValue, validateInTurn } from './holder'
 import type { Use } from './use'
 
 /** What a schema type stands for, told to whoever finds it in a schema. */
@@ -220,7 +220,7 @@ function defineFieldType(host: Host): TypeClass {
         return validateInner(field.inner as Inner, value instanceof Box ? value.value() : value, scope, options)
       const paths = use.access.pathsToValidate(scope, field.name)
       try {
-        await holder.validate(paths as never)
+        await validateInTurn(holder, paths)
       } catch (error) {
         const own = report(field, error, scope)
         if (own) throw own

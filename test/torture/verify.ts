@@ -70,6 +70,7 @@ export async function verify(shared: Shared): Promise<Verdict> {
   return { records: stored.length, fields: count, notes, mostKeys, problems }
 }
 
-function hex(binary: { buffer: Uint8Array; position: number }): string {
-  return Buffer.from(binary.buffer.subarray(0, binary.position)).toString('hex')
+/** Of what is no binary value, nothing: it is found to be in the clear, or to have no key. */
+function hex(binary: { buffer?: Uint8Array; position: number }): string {
+  return Buffer.from(binary.buffer?.subarray(0, binary.position) ?? []).toString('hex')
 }

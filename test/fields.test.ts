@@ -102,7 +102,7 @@ describe('fields that the plugin refuses when the schema is built', () => {
     ['the version key', '__v', () => new Schema({}), /a property of this name\. Choose another/],
     ['a version key of a name of its own', 'rev', () => new Schema({}, { versionKey: 'rev' }), /Choose another/],
     ['the discriminator key', '__t', () => new Schema({}), /a property of this name\. Choose another/],
-    ...['save', 'isNew', 'get', 'errors', 'decrypt', 'rotateKmsKey', 'id', 'schema', 'collection', 'model'].map(
+    ...['save', 'isNew', 'get', 'errors', 'decrypt', 'rotateKmsKey', 'id', 'schema', 'collection', 'model', '_doc'].map(
       (field): [string, string, () => Schema<any>, RegExp] => [
         `the property ${field} of documents`,
         field,

@@ -5,15 +5,21 @@ import { dirname, join, normalize } from 'node:path'
 const root = join(__dirname, '..')
 const rooms = ['gate', 'queries', 'record', 'schema', 'mongoose', 'kms', 'format']
 
-/** The sources by their paths from lib/, without comments. */
-const sources = new Map(
-  readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.ts'))
-    .map((path) => [path.replaceAll('\\', '/'), readFileSync(join(root, 'lib', path), 'utf8')] as const)
-    .map(([path, text]) => [path, withoutComments(text)] as const),
-)
+/** The files of a folder by their paths in it. */
+function textsOf(folder: string): Map<string, string> {
+  const paths = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+  return new Map(
+    paths
+      .filter((path) => path.endsWith('.ts'))
+      .map((path) => [path.replaceAll('\\', '/'), readFileSync(join(root, folder, path), 'utf8')] as const),
+  )
+}
 
-/** Blank in place of comments, so that lines keep their numbers. */
+const commented = textsOf('lib')
+/** The sources by their paths from lib/, without comments. */
+const sources = new Map([...commented].map(([path, text]) => [path, withoutComments(text)] as const))
+
+/** Blank in place of comments, so that lines keep their numbers, and characters their places. */
 function withoutComments(text: string): string {
   const blank = (comment: string) => comment.replaceAll(/[^\n]/g, ' ')
   return text.replaceAll(/\/\*.*?\*\//gs, blank).replaceAll(/(?<=^|\s)\/\/ .*$/gm, blank)
@@ -121,6 +127,7 @@ describe('what is private to Mongoose', () => {
   const marked = inRoom.flatMap((text) => text.match(/\$__\w*|(?<![\w$])_[a-z]\w*/g) ?? [])
   /** Names that tell nothing of being private: Mongoose neither documents nor declares them, or calls them internal. */
   const unmarked = [
+    '$basePath',
     '$embeddedSchemaType',
     '$getAllSubdocs',
     '$immutable',
@@ -187,6 +194,45 @@ describe('what is private to Mongoose', () => {
     )
     expect([...new Set(named)]).toEqual([])
   })
+
+  test('stands in lib/mongoose with a comment of its own, which names it and tests that would notice its change', () => {
+    const tests = new Set([...textsOf('test').keys()].map((path) => path.replace(/\.ts$/, '')))
+    const isTest = (name: string) => tests.has(name.replace(/^test\//, '').replace(/\.ts$/, ''))
+    const wanting: string[] = []
+    let count = 0
+    for (const { path, name, comment, lines } of [...sources.keys()]
+      .filter((each) => each.startsWith('mongoose/'))
+      .flatMap(declarationsOf)) {
+      const own = [...names].filter((member) => lines.some((line) => isNamed(member, line) && !isRenamed(member, line)))
+      count += own.length
+      for (const member of own) if (!isNamed(member, comment)) wanting.push(`lib/${path} ${name}: ${member}`)
+      const named = [...comment.matchAll(/`([\w/.-]+\.test(?:\.ts)?)`/g)].map(([, each]) => each as string)
+      if (own.length > 0 && named.length === 0) wanting.push(`lib/${path} ${name}: a test`)
+      for (const each of named) if (!isTest(each)) wanting.push(`lib/${path} ${name}: ${each}`)
+    }
+    expect(count).toBeGreaterThan(30)
+    expect(wanting).toEqual([])
+  })
+
+  /** What a file declares, with the comment that stands before each. */
+  function declarationsOf(path: string) {
+    const [text, code] = [commented.get(path) as string, sources.get(path) as string]
+    const starts = [...code.matchAll(/^(?:export )?(?:function\*?|const|class|interface|type) ([\w$]+)/gm)]
+    return starts.map(({ index, 1: name }, position) => {
+      const before = code.slice(0, index).trimEnd().length
+      return {
+        path,
+        name,
+        comment: text.slice(before, index).split('/**').at(-1) as string,
+        lines: code.slice(index, starts[position + 1]?.index).split('\n'),
+      }
+    })
+  }
+
+  /** A variable that is not used has an underscore, and is no member. */
+  function isRenamed(name: string, line: string): boolean {
+    return line.includes(`${name.slice(1)}: ${name}`)
+  }
 
   test('is not reached by a cast elsewhere: what casts name is declared by Mongoose, the driver or another package', () => {
     const declarations = ['mongoose/types', 'mongodb', 'bson'].flatMap((folder) => {

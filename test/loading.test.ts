@@ -211,3 +211,10 @@ describe("decrypt: 'onLoad'", () => {
     expect(user.email).toBe(email)
   })
 })
+
+test('a find that skips the hooks of the application opens fields that are opened on load', async () => {
+  const Open = modelOf(connection, new Schema({ name: String }), { provider: kms, fields, decrypt: 'onLoad' })
+  await createAda(Open)
+  const user = await Open.findOne().setOptions({ middleware: false })
+  expect(user.email).toBe(email)
+})

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
 import { operations } from './torture/operations'
+import { placeNames } from './torture/record'
 
 const seconds = Number(process.env.TORTURE_SECONDS ?? 60)
 const seed = process.env.TORTURE_SEED ?? '1'
@@ -16,7 +17,9 @@ test(
     expect(output).not.toContain('PROBLEM')
     expect(output).toContain('nothing was lost')
     // Each was done, and often enough to get into the way of the others.
-    for (const kind of [...Object.keys(operations), 'conflicts', 'kills', 'KMS calls refused'])
+    const others = ['conflicts', 'kills', 'KMS calls refused', 'commands searched']
+    const ends = placeNames.map((place) => `at the end: ${place}`)
+    for (const kind of [...Object.keys(operations), ...others, ...ends])
       expect(output).toMatch(new RegExp(`^ *[1-9]\\d*  ${kind}$`, 'm'))
   },
   (seconds + 90) * 1000,

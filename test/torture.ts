@@ -6,7 +6,18 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { startMongo } from './mongo'
 import { databaseName, dropDatabases } from './mongo/run'
-import { connect, ids, pick, type Random, randomOf, type Shared, sign } from './torture/record'
+import {
+  connect,
+  ids,
+  pick,
+  placeNames,
+  type Random,
+  randomOf,
+  type Shared,
+  type SignedName,
+  sign,
+  whole,
+} from './torture/record'
 import { verify } from './torture/verify'
 import type { Message } from './torture/writer'
 
@@ -46,12 +57,17 @@ async function main(): Promise<void> {
 
 /** Two thirds of the records are there at the start, half of them without a data key. */
 async function populate(shared: Shared): Promise<void> {
-  const { connection, Tortured } = await connect(shared, 0, Math.random)
+  const { connection, Tortured, sent } = await connect(shared, 0, Math.random)
   for (const id of ids.filter((each) => each % 3 !== 0)) {
     if (id % 3 === 1) await Tortured.collection.insertOne({ _id: id, name: 'clear' })
-    else await Tortured.create({ _id: id, name: 'first', note: sign(shared, id, 'note', 'populate') })
+    else {
+      const signed = (name: SignedName) => sign(shared, id, name, 'populate')
+      const subdocuments = placeNames.map((place) => [place, whole(place, 'first', signed(place))])
+      await Tortured.create({ _id: id, name: 'first', note: signed('note'), ...Object.fromEntries(subdocuments) })
+    }
   }
   await connection.close()
+  if (sent.inTheClear.length > 0) throw new Error(sent.inTheClear.join(', '))
 }
 
 /** The writers of a run: started, killed, replaced, and stopped. */
@@ -124,9 +140,8 @@ function report({ counts, failures }: Run, verdict: Awaited<ReturnType<typeof ve
   for (const [what, count] of [...counts].sort(([one], [other]) => one.localeCompare(other)))
     console.log(`${String(count).padStart(8)}  ${what}`)
   const { records, fields, notes, mostKeys, problems } = verdict
-  console.log(
-    `at the end: ${records} records, ${fields} fields, ${notes} notes, at most ${mostKeys} data keys on a record`,
-  )
+  console.log(`at the end: ${records} records, ${fields} fields, at most ${mostKeys} data keys on a record`)
+  for (const [place, count] of Object.entries(notes)) console.log(`${String(count).padStart(8)}  at the end: ${place}`)
   for (const problem of [...failures, ...problems]) console.log(`PROBLEM ${problem}`)
   console.log(failures.length + problems.length === 0 ? 'nothing was lost' : 'the records are DAMAGED')
   if (failures.length + problems.length > 0) process.exitCode = 1

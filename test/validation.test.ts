@@ -250,3 +250,49 @@ describe.each(['before', 'after'])("the user's own hooks, registered %s the plug
     expect(await (await User.findById(user._id)).email).toBe('a@b')
   })
 })
+
+test('a function that says whether a part of a field is required sees the record', async () => {
+  const seen: unknown[] = []
+  const required = function isRequired(this: any) {
+    seen.push(this)
+    return this.name === 'Ada'
+  }
+  const User = modelOf(connection, new Schema({ name: String }), {
+    fields: { address: { city: { type: String, required } } },
+  })
+  const user = new User({ name: 'Ada', address: {} })
+  await expect(user.validate()).rejects.toMatchObject({ errors: { 'address.city': { kind: 'required' } } })
+  expect(new Set(seen)).toEqual(new Set([user]))
+  user.name = 'Bob'
+  await user.validate()
+})
+
+test('a type makes of null what Mongoose has been told to make of it', async () => {
+  const { Boolean: Type } = Schema.Types
+  const User = modelOf(connection, new Schema({ name: String }), { fields: { isMember: Boolean } })
+  Type.convertToFalse.add(null)
+  try {
+    expect(new User({ isMember: null }).isMember).toBe(false)
+  } finally {
+    Type.convertToFalse.delete(null)
+  }
+  expect(new User({ isMember: null }).isMember).toBeNull()
+})
+
+test('a part of a field that is immutable stays as it was', async () => {
+  const address = {
+    city: { type: String, immutable: true },
+    zip: String,
+    when: { type: String, immutable: () => true },
+  }
+  const User = modelOf(connection, new Schema({ name: String }), { fields: { address } })
+  const given = { city: 'Ockham', zip: '1', when: 'then' }
+  const { _id } = await User.create({ address: given })
+  for (const zip of ['2', '3']) {
+    const user = await User.findById(_id)
+    await user.decrypt()
+    user.set({ 'address.city': 'London', 'address.zip': zip, 'address.when': 'now' })
+    await user.save()
+    expect(await (await User.findById(_id)).decrypt()).toEqual({ address: { ...given, zip } })
+  }
+})

@@ -3,6 +3,7 @@ import { DecryptionError } from '../errors'
 import { lengthPrefixed } from './bytes'
 import { decrypt, encrypt, nonceLength, tagLength } from './cipher'
 import { type DataKey, referenceLength } from './datakey'
+import { bytesOf } from './entry'
 
 /** AES-256-GCM with a key from HKDF-SHA-256, the one suite of format version 1. */
 const suite = 1
@@ -13,6 +14,14 @@ const envelopeOverhead = headerLength + tagLength
 
 /** BSON's first user-defined binary subtype: tells an envelope from other binary data in the raw document. */
 export const envelopeSubtype = 0x80
+
+/** The bytes of an envelope as the driver gives it; `undefined` for whatever else is stored in its place. */
+export function envelopeOf(stored: unknown): Uint8Array | undefined {
+  const bytes = bytesOf(stored)
+  // Where the driver gives buffers, the subtype is not to be seen.
+  const { sub_type: subtype = envelopeSubtype } = (stored ?? {}) as { sub_type?: number }
+  return bytes && subtype === envelopeSubtype ? bytes : undefined
+}
 
 const label = Buffer.from('mongoose-kms-encrypted/1')
 const suiteBytes = Buffer.of(suite)

@@ -7,7 +7,7 @@ import { elementOf, isArrayType, levelsOf, perSchema, subschemaOf, valueTypeOf }
  * changed. Line numbers would age.
  */
 
-/** The errors that a document has collected, by their paths. `$__` in all versions; `casting.test` would miss cast errors. */
+/** The errors that a document has collected, by their paths. `$__.validationError`; `casting.test` would miss cast errors. */
 export function invalidationsOf(doc: Doc): Record<string, Error> {
   const { validationError } = (doc as unknown as { $__: { validationError?: { errors: Record<string, Error> } } }).$__
   return validationError?.errors ?? {}
@@ -34,7 +34,7 @@ export function isImmutableSetting(options: unknown): boolean {
 
 /**
  * The path of a subdocument in its owner, without positions in arrays and with keys of maps. Mongoose's own leaves out the last position
- * alone, so it is taken off the schema; `subdocuments.test` and `test/faults/subdocuments` pin the names.
+ * alone, so it is taken off the schema; `subdocuments.test` and `test/faults/subdocuments.test` pin the names.
  */
 export function fullPathOf(subdocument: Doc): string {
   const parent = parentOf(subdocument)
@@ -63,7 +63,10 @@ function parentOf(subdocument: Doc): Doc {
   return (subdocument as unknown as { $parent(): Doc }).$parent()
 }
 
-/** `$__pathRelativeToParent`, with the position; Mongoose's path from the top leaves out positions on the way. */
+/**
+ * The path of a subdocument in what holds it, with the position; Mongoose's path from the top leaves out positions on the way.
+ * `$__pathRelativeToParent`; `subdocuments.test`.
+ */
 function relativePathOf(subdocument: Doc): string {
   return (subdocument as unknown as { $__pathRelativeToParent(): string }).$__pathRelativeToParent()
 }
@@ -96,11 +99,12 @@ function collect(value: unknown, parts: Doc[]): void {
   else if (value instanceof Map) for (const item of value.values()) collect(item, parts)
 }
 
-/** Tells the subdocuments in the maps of a copy under which key they stand: Mongoose's copy has `$*`. `$basePath`; `test/clones.test.ts`. */
+/** Tells the subdocuments in the maps of a copy under which key they stand. */
 export function nameCopied(copy: Doc): void {
   for (const part of partsOf(copy)) for (const path of holdingPaths(schemaOf(part))) nameByKey(rawValueAt(part, path))
 }
 
+/** Mongoose's copy has `$*` in place of the key. `$basePath`; `test/clones.test.ts`. */
 function nameByKey(value: unknown): void {
   if (Array.isArray(value)) for (const item of value) nameByKey(item)
   if (!(value instanceof Map)) return
@@ -119,7 +123,10 @@ const holdingPaths = perSchema((schema) => {
   return paths
 })
 
-/** Whether something at or below a path of a loaded document was made up by a default, so that it is not stored; `test/faults/contexts`. */
+/**
+ * Whether something at or below a path of a loaded document was made up by a default, so that it is not stored. `defaultValue`;
+ * `test/faults/contexts.test`.
+ */
 export function hasFunctionDefault(doc: Doc, path: string): boolean {
   if (!doc.$isDefault()) return false
   const schema = schemaOf(doc)
@@ -129,21 +136,24 @@ export function hasFunctionDefault(doc: Doc, path: string): boolean {
   })
 }
 
-/** Whether a document's own `save()` is under way. `$__.saving`; a `bulkSave()` of what is not valid would ask the KMS. */
+/** Whether a document's own `save()` is under way. `$__.saving`; a `bulkSave()` of what is not valid would ask the KMS, in `writes.test`. */
 export function isSaving(doc: Doc): boolean {
   return Boolean((doc as unknown as { $__: { saving?: unknown } }).$__.saving)
 }
 
-/** Notes that a document is stored as it is now. `$__reset`, `$isNew`; a `bulkSave()` that failed would insert it twice. */
+/** Notes that a document is stored as it is now. `$__reset`, `$isNew`; a `bulkSave()` that failed would insert it twice, and `changes.test` find it changed. */
 export function markSaved(doc: Doc): void {
   doc.$isNew = false
   ;(doc as unknown as { $__reset(): void }).$__reset()
 }
 
-/** The method that `toObject()`, `toJSON()`, `inspect()` and what Mongoose sends come from; `access.test`. */
+/** The method that `toObject()`, `toJSON()`, `inspect()` and what Mongoose sends come from. `$toObject`; `access.test`. */
 export const serialiser = '$toObject'
 
-/** Whether an option of `$toObject()` says that Mongoose itself asks, for what it sends to the database or copies. */
+/**
+ * Whether an option of `$toObject()` says that Mongoose itself asks, for what it sends to the database or copies.
+ * `_calledWithOptions`, `_skipDepopulateTopLevel`, `_isNested`; `saving.test` and `test/faults/shown.test`.
+ */
 export function isInternalShape(options: unknown): boolean {
   const { _calledWithOptions: called, ...given } = (options ?? {}) as Plain
   const asked = (called ?? given) as Plain
@@ -161,14 +171,14 @@ function hasOwnOptions(options: Plain): boolean {
   return Object.keys(own).some((key) => !key.startsWith('_'))
 }
 
-/** What a save takes for changed, with its path. `$__dirty`; `changes.test` would find a part of an encrypted value sent. */
+/** What a save takes for changed, with its path. */
 export interface Dirty {
   readonly path: string
   readonly value: unknown
   readonly schema: unknown
 }
 
-/** A method `$__dirty` that has `revise` look over what Mongoose's own gives. */
+/** A method `$__dirty` that has `revise` look over what Mongoose's own gives; `changes.test` would find a part of an encrypted value sent. */
 export function revisedDirty(
   prototype: Record<string, Method>,
   revise: (doc: Doc, dirty: Dirty[]) => Dirty[],
@@ -182,19 +192,19 @@ export function revisedDirty(
   }
 }
 
-/** The value at a path, without getters, through subdocuments and arrays. `$__getValue`; `changes.test`. */
+/** The value at a path, without getters, through subdocuments and arrays. `$__getValue`; `subdocuments.test`. */
 export function rawValueAt(doc: Doc, path: string): unknown {
   return (doc as unknown as { $__getValue(path: string): unknown }).$__getValue(path)
 }
 
-/** Has a document whose constructor left out its defaults give defaults to what is put into it. `$__.defaults`; `casting.test`. */
+/** Has a document whose constructor left out its defaults give defaults to what is put into it. `$__.defaults`; `roundtrip.test`. */
 export function restoreDefaults(doc: Doc): void {
   delete (doc as unknown as { $__: { defaults?: boolean } }).$__.defaults
 }
 
 /**
  * Options of `$toObject()` with another transform, which subdocuments inherit. `_calledWithOptions` holds what the user called with, and
- * `_defaultToObjectOptions` what the schema says; `access.test` would find fields in what is serialised.
+ * `_defaultToObjectOptions` what the schema says; `test/faults/shown.test` would find fields in what is serialised.
  *
  * @param transformBy is given the transform that the user's options or the schema ask for, for the document at hand
  */
@@ -214,6 +224,7 @@ export function withTransform(
   return { inherited: inline, options: nested }
 }
 
+/** The transform that a schema has for its documents. `_defaultToObjectOptions`; `test/faults/shown.test`. */
 function schemaTransform(doc: Doc, json: boolean | undefined): Method | undefined {
   const schema = schemaOf(doc) as unknown as { _defaultToObjectOptions(json?: boolean): Plain | undefined }
   const { transform } = schema._defaultToObjectOptions(json) ?? {}

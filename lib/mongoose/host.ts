@@ -76,7 +76,7 @@ function makeHost(mongoose: Mongoose): Host {
   } satisfies Host)
 }
 
-/** Whether a value is a document or subdocument of any Mongoose. */
+/** Whether a value is a document or subdocument of any Mongoose. `$__`; no document would be encrypted, in `saving.test`. */
 export function isDocument(value: unknown): value is Doc {
   if (typeof value !== 'object' || value === null) return false
   // A spread document has the properties of one, and none of its methods.
@@ -106,7 +106,7 @@ export function modelOf(doc: Doc): AnyModel {
   return doc.constructor as unknown as AnyModel
 }
 
-/** What a document holds at its top-level paths, without getters: Mongoose's own store of values. */
+/** What a document holds at its top-level paths, without getters: Mongoose's own store of values. `_doc`; `saving.test`. */
 export function valuesOf(doc: Doc): Plain {
   return (doc as unknown as { _doc: Plain })._doc
 }

@@ -9,7 +9,7 @@ import { discriminatorOf } from './schema'
 
 /**
  * A document of what is stored, for which no hook of anybody's is called. `$__init` of documents itself, not the one of the model, that
- * runs the hooks; `test/faults/mongoose` counts them.
+ * runs the hooks; `test/faults/mongoose.test` counts them.
  */
 export function recordOf(model: AnyModel, stored: Plain): Doc {
   const { discriminatorKey } = model.schema.options as { discriminatorKey?: string }
@@ -23,7 +23,10 @@ export function recordOf(model: AnyModel, stored: Plain): Doc {
   return doc
 }
 
-/** The session of `mongoose.transaction()`, where it is passed on by the asynchronous context; `races.transactions.test`. */
+/**
+ * The session of `mongoose.transaction()`, where it is passed on by the asynchronous context. `transactionAsyncLocalStorage`;
+ * `races.transactions.test`.
+ */
 export function ambientSession(model: AnyModel): unknown {
   const { transactionAsyncLocalStorage } = model.base as unknown as {
     transactionAsyncLocalStorage?: { getStore(): { session?: unknown } | undefined }

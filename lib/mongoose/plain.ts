@@ -1,4 +1,7 @@
-/** A copy of an open value without Mongoose's containers: what `decrypt()` returns, apart from the record. */
+/**
+ * A copy of an open value without Mongoose's containers: what `decrypt()` returns, apart from the record. `_subtype` of Mongoose's buffers;
+ * `values.test`.
+ */
 export function toPlain(value: unknown): unknown {
   if (value === null || typeof value !== 'object') return value
   if (Buffer.isBuffer(value)) {

@@ -107,7 +107,7 @@ export function shapeOf(schema: AnySchema, seen: Set<AnySchema> = new Set()): st
   return `${Object.keys(schema.paths).length}:${own.length}(${parts.join(',')})`
 }
 
-/** What is used of a wrapped schema type, beside its public members. */
+/** What is used of a wrapped schema type, beside its public members. `getDefault`, `doValidate`, `doValidateSync`; `validation.test`. */
 export interface Inner extends SchemaType {
   cast(value: unknown, doc?: unknown, init?: boolean, prior?: unknown, options?: unknown): any
   applySetters(value: unknown, scope: unknown, init?: boolean, prior?: unknown, options?: unknown): any
@@ -127,7 +127,7 @@ type AnyFunction = (...args: any[]) => unknown
 
 /**
  * Puts other functions in the place of those of a type: setters, getters, defaults and validators, which Mongoose calls for the document
- * at hand. `$immutableSetter`, `defaultValue`, `originalRequiredValue`; `casting.test` and `validation.test` look at each.
+ * at hand. `$immutableSetter`, `defaultValue`, `originalRequiredValue`; `validation.test`, and `test/faults/mongoose.test` for defaults.
  *
  * @param bound makes the other function of one
  * @param ownerOf gives the document that the functions are to see
@@ -174,12 +174,13 @@ export function isNestedPath(schema: AnySchema, path: string): boolean {
   return Object.hasOwn((schema as unknown as { nested: object }).nested, path)
 }
 
-/** Names of properties that documents have from Mongoose, and that are not on the prototype of models. */
+/** Names of properties that documents have from Mongoose, and that are not on the prototype of models. `_doc`; `fields.test`. */
 export const documentProperties = ['_id', '_doc', 'db', 'schema', 'collection', 'discriminators'] as const
 
+/** The mark of Mongoose's own hooks. `mongoose:built-in-middleware`; `loading.test`. */
 const builtIn = Symbol.for('mongoose:built-in-middleware')
 
-/** Marks a hook as Mongoose marks its own, so that it runs even where a call says `{ middleware: false }`. `refusals.test`. */
+/** Marks a hook as Mongoose marks its own, so that it runs even where a call says `{ middleware: false }`. */
 export function always<F extends (...args: any[]) => unknown>(hook: F): F {
   return Object.assign(hook, { [builtIn]: true })
 }
@@ -190,7 +191,7 @@ export function applySettersOf(type: Inner, value: unknown, scope: unknown, prio
   return _applySetters.call(type, value, scope, false, prior, options)
 }
 
-/** What a type makes of null and undefined. `_castNullish`, which Mongoose 8 does not have on every type; `casting.test`. */
+/** What a type makes of null and undefined. `_castNullish`, which Mongoose 8 does not have on every type; `validation.test`. */
 export function castNullish(type: Inner, value: unknown): unknown {
   const { _castNullish } = type as Inner & { _castNullish?(value: unknown): unknown }
   return _castNullish ? _castNullish.call(type, value) : value

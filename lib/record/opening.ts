@@ -122,14 +122,15 @@ function decryptBox(box: Box, envelope: Uint8Array, target: Target, key: OpenKey
 
 function sealOf(box: Box): { envelope: Uint8Array; target: Target } {
   const envelope = box.lastEnvelope
-  if (!envelope) throw box.failure ?? plaintextFound(box)
+  if (!envelope) throw box.failure ?? plaintextFound(placeOf(box))
   return { envelope, target: targetOf(box) }
 }
 
-function plaintextFound(box: Box): DecryptionError {
+/** The error for a stored value that is no envelope. */
+export function plaintextFound(place: string): DecryptionError {
   return new DecryptionError(
     'PLAINTEXT_FOUND',
-    `${placeOf(box)}: what is stored there is not encrypted. It is neither shown nor written back: set the field anew, or encrypt what ` +
+    `${place}: what is stored there is not encrypted. It is neither shown nor written back: set the field anew, or encrypt what ` +
       'is stored.',
   )
 }

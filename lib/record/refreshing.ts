@@ -1,11 +1,11 @@
 import { sameBytes } from '../format/bytes'
-import { bytesOf } from '../format/entry'
+import { envelopeOf } from '../format/envelope'
 import { type Doc, isDocument, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
+import { load } from '../schema/type'
 import { usesOf } from '../schema/uses'
 import { storedPart } from './fetching'
-import { idOf } from './identity'
-import { currentTarget } from './rings'
+import { loadedTarget } from './rings'
 import { encryptedPartsOf, isChanged } from './staging'
 
 /** Takes over what is stored now into the documents of these boxes, so that the same write can be tried again. */
@@ -28,16 +28,17 @@ export function refresh(doc: Doc, stored: Plain): void {
 function refreshPart(part: Doc, stored: Plain): void {
   const values = valuesOf(part)
   for (const use of usesOf(schemaOf(part))) {
-    const target = currentTarget(part, use)
+    const target = loadedTarget(part, use)
     const keys = stored[use.keyPath]
     if (!use.byOwner) target.ring.takeOver(Array.isArray(keys) ? keys : [])
     for (const field of use.fields.values()) {
       const { name } = field
       const box = values[name]
       if (isChanged(part, name) || !part.isSelected(name) || (box instanceof Box && box.isUnsaved)) continue
-      const envelope = bytesOf(stored[name])
-      if (envelope === undefined) values[name] = stored[name]
-      else if (!(box instanceof Box)) values[name] = Box.locked(field, use, part, idOf(part), envelope)
+      const found = stored[name]
+      const envelope = envelopeOf(found)
+      if (found === undefined || found === null) values[name] = found
+      else if (!envelope || !(box instanceof Box)) values[name] = load({ field, use }, part, found)
       else if (!sameBytes(box.lastEnvelope, envelope)) box.relock(envelope, target)
     }
   }

@@ -45,10 +45,8 @@ export function currentTarget(doc: Doc, use: Use): Target {
   return { ring: known.current, place: known.current.identity.place }
 }
 
-/** What the envelope of a box was encrypted for when it was loaded. */
-export function loadedTarget(box: Box): Target {
-  const doc = box.owner as Doc
-  const { use } = box
+/** What the stored envelopes of a document were encrypted for: it may have been changed since it was loaded. */
+export function loadedTarget(doc: Doc, use: Use): Target {
   requireId(doc)
   if (use.byOwner) {
     const { loaded } = ringsOf(ownerOf(doc), requireOwnerUse(doc, use))
@@ -60,7 +58,7 @@ export function loadedTarget(box: Box): Target {
 
 /** The target that made the envelope of a box, or that it was loaded with. */
 export function targetOf(box: Box): Target {
-  return (box.sealedBy as Target | undefined) ?? loadedTarget(box)
+  return (box.sealedBy as Target | undefined) ?? loadedTarget(box.owner as Doc, box.use)
 }
 
 /** Notes that the current ring of a document is what is stored now. */
@@ -129,7 +127,8 @@ function requireOwnerUse(doc: Doc, use: Use): Use {
   )
 }
 
-function requireId(doc: Doc): void {
+/** @throws {RecordError} ID_NOT_SELECTED where a record or subdocument was loaded without */
+export function requireId(doc: Doc): void {
   const owner = ownerOf(doc)
   if (owner === undefined || idOf(owner) === undefined || idOf(owner) === null) throw idMissing(doc)
   if (owner === doc || idOf(doc) !== undefined || !schemaOf(doc).path('_id')) return

@@ -1,6 +1,6 @@
 import { OperationError, RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
-import { envelopeSubtype, parseReference } from '../format/envelope'
+import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { isPlainObject, withValueAt } from '../mongoose/plain'
@@ -8,10 +8,10 @@ import { fieldsBelow, layoutOf } from '../schema/layout'
 import { ownerUseOf, usesOf } from '../schema/uses'
 import { fetchStored, filterOf, sessionOf, storedOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
-import { decryptFor } from './opening'
+import { decryptFor, plaintextFound } from './opening'
 import { refresh } from './refreshing'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
-import { currentTarget, type Target } from './rings'
+import { currentTarget, loadedTarget, requireId, type Target } from './rings'
 import { encryptFor } from './sealing'
 import { encryptedPartsOf } from './staging'
 
@@ -23,11 +23,13 @@ const maxAttempts = 5
  * one write that is made only if nothing encrypted has changed since it was read. So no field can be left behind under a key that is
  * gone. Unsaved changes of the document stay as they are. Of a subdocument it rotates the key of that alone.
  *
- * @throws {RecordError} RECORD_CHANGED when other writes came between every time
+ * @throws {RecordError} RECORD_CHANGED when other writes came between every time, and for a subdocument that is not stored where it
+ *   stands in the document; ID_NOT_SELECTED
  * @throws {DocumentNotFoundError} Mongoose's own, when the record is not stored
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored field does not verify
  */
 export async function rotate(doc: Doc, send: Send): Promise<void> {
+  requireId(doc)
   const owner = ownerOf(doc)
   for (let attempt = 1; attempt <= maxAttempts; attempt++) {
     // The whole record: another version of the schema may have put fields of its own under the same keys.
@@ -143,7 +145,7 @@ function partsToRotate(doc: Doc, owner: Doc, fresh: Doc): Doc[] {
   if (own.length > 0) return own
   throw new RecordError(
     'RECORD_CHANGED',
-    `${recordName(doc)}: the subdocument is stored no more, or at another place. Load the record.`,
+    `${recordName(doc)}: the subdocument is not stored, or at another place. If it is new, save the record first, else load the record.`,
   )
 }
 
@@ -154,12 +156,11 @@ function envelopesOf(part: Doc, raw: unknown): Found[] {
     const names = [...use.fields.keys()].filter((name) => stored[name] !== undefined && stored[name] !== null)
     if (names.length === 0) return []
     const target = currentTarget(part, use)
-    return names.map((name) => ({
-      path: `${prefix}${name}`,
-      field: name,
-      envelope: bytesOf(stored[name]) ?? new Uint8Array(0),
-      target,
-    }))
+    return names.map((name) => {
+      const envelope = envelopeOf(stored[name])
+      if (!envelope) throw plaintextFound(`${recordName(part)} ${name}`)
+      return { path: `${prefix}${name}`, field: name, envelope, target }
+    })
   })
 }
 
@@ -199,7 +200,7 @@ function learn(owner: Doc, fresh: Doc, ring: KeyRing, key: OpenKey): void {
     part === fresh
       ? owner
       : encryptedPartsOf(owner).find((each) => each !== owner && indexedPathOf(each) === indexedPathOf(part))
-  if (own && String(idOf(own)) === String(idOf(part))) currentTarget(own, ring.use).ring.learn(key)
+  if (own && String(idOf(own)) === String(idOf(part))) loadedTarget(own, ring.use).ring.learn(key)
 }
 
 /** What is stored after the write. */

@@ -17,7 +17,8 @@ export interface Job {
 function isSealedFor({ box, target }: Job): boolean {
   const { envelope } = box
   if (!envelope) return false
-  const by = (box.sealedBy as Target | undefined) ?? (isDocument(box.owner) ? loadedTarget(box) : undefined)
+  const by =
+    (box.sealedBy as Target | undefined) ?? (isDocument(box.owner) ? loadedTarget(box.owner, box.use) : undefined)
   if (by === undefined || !isSameTarget(by, target)) return false
   if (box.sealedBy === undefined) box.belongsTo(by)
   return target.ring.has(parseReference(envelope, placeOf(box)))

@@ -59,6 +59,20 @@ export function heldValue({ name, inner }: Field, holder: Doc): unknown {
   return inner ? holder.get(name) : holder[name]
 }
 
+const validations = new WeakMap<Doc, Promise<unknown>>()
+
+/**
+ * Validates a holder. Where a subdocument is new below a path that was set, Mongoose validates a field of it twice side by side, by itself
+ * and by its owner. Two of a subdocument may run side by side, but of a document that has no owner, as a holder, they may not.
+ */
+export function validateInTurn(holder: Doc, paths: readonly string[] | undefined): Promise<unknown> {
+  const validate = () => holder.validate(paths as never)
+  const running = validations.get(holder)
+  const validation = running ? running.then(validate, validate) : validate()
+  validations.set(holder, validation)
+  return validation
+}
+
 /** Takes marks off a record that are gone from the holder: Mongoose cleans up below what is set as a whole. */
 export function cleanMarks({ name }: Field, holder: Doc, record: Doc): void {
   const marks = new Set(holder.directModifiedPaths())

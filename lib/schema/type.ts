@@ -2,14 +2,14 @@ import type { SchemaType } from 'mongoose'
 import { RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
-import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
+import { envelopeOf, looksLikeEnvelope } from '../format/envelope'
 import { invalidationsOf, isImmutableSetting, strictModeOf, validateNow } from '../mongoose/document'
 import { type Doc, type Host, isDocument, valuesOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { applySettersOf, castNullish, type Inner, unmerged } from '../mongoose/schema'
 import { Box } from './box'
 import type { Field } from './fields'
-import { cleanMarks, hold, storedValue } from './holder'
+import { cleanMarks, hold, storedValue, validateInTurn } from './holder'
 import type { Use } from './use'
 
 /** What a schema type stands for, told to whoever finds it in a schema. */
@@ -220,7 +220,7 @@ function defineFieldType(host: Host): TypeClass {
         return validateInner(field.inner as Inner, value instanceof Box ? value.value() : value, scope, options)
       const paths = use.access.pathsToValidate(scope, field.name)
       try {
-        await holder.validate(paths as never)
+        await validateInTurn(holder, paths)
       } catch (error) {
         const own = report(field, error, scope)
         if (own) throw own
@@ -373,12 +373,10 @@ function castPlain(field: Field, value: unknown): unknown {
   return storedValue(field, holder)
 }
 
-function load(encrypted: Encrypted, doc: Doc, value: unknown): Box {
-  const { field, use } = encrypted
-  const bytes = bytesOf(value)
-  const { sub_type: subtype = envelopeSubtype } = value as { sub_type?: number }
-  // Where the driver gives buffers, the subtype is not to be seen.
-  if (bytes && subtype === envelopeSubtype) return Box.locked(field, use, doc, valuesOf(doc)._id, bytes)
+/** The box of what is stored at the path of a field. */
+export function load({ field, use }: Encrypted, doc: Doc, value: unknown): Box {
+  const envelope = envelopeOf(value)
+  if (envelope) return Box.locked(field, use, doc, valuesOf(doc)._id, envelope)
   return Box.spoilt(field, use, doc, undefined)
 }
 

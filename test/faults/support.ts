@@ -158,12 +158,6 @@ export function refusalIn(error: any, depth = 0): KmsEncryptedError | undefined 
   return undefined
 }
 
-/** Whether Mongoose itself says that a value has the wrong type, which it does for paths in the clear as well. */
-function isOfWrongType(error: any): boolean {
-  if (error?.name === 'ValidationError') return Object.values<any>(error.errors).every(isOfWrongType)
-  return (error?.name === 'CastError' || error?.name === 'StrictModeError') && !/KmsEncrypted/.test(error.message)
-}
-
 /** What an act throws or rejects with, which must be an error of this library with one of these codes. */
 export async function refused(act: () => unknown, code: string | RegExp, message?: RegExp): Promise<any> {
   let error: unknown
@@ -187,46 +181,31 @@ export async function misconfigured(act: () => unknown, message: RegExp): Promis
 }
 
 /**
- * For what may work, and may as well be refused: either it does, and `worked` holds, or there is an error of this library,
- * or of Mongoose about the type of a value, and nothing at all was written. Gives the error. `also` names the errors that
- * Mongoose throws where nothing is encrypted, too.
+ * An act works, and `worked` holds; or it is refused with this code, or this name where the error is not of this library, and
+ * nothing at all was written.
  */
-export async function safely<T>(
-  act: () => Promise<T>,
-  worked: (result: Awaited<T>) => unknown,
-  also?: RegExp,
-): Promise<KmsEncryptedError | undefined> {
-  const before = await everything()
-  let result: Awaited<T>
-  try {
-    result = await act()
-  } catch (error) {
-    const refusal =
-      refusalIn(error) ??
-      (isOfWrongType(error) || also?.test((error as Error).name) ? (error as KmsEncryptedError) : undefined)
-    if (!refusal)
-      throw new Error(`It did not work, and the error is not one of this library: ${error}`, { cause: error })
-    expect(refusal.message.length).toBeGreaterThan(20)
-    const said = String(refusal)
-    expect({ said, stored: await everything() }).toEqual({ said, stored: before })
-    return refusal
-  }
-  await worked(result)
-  return undefined
-}
-
-/** The same where it is known which of the two it is: the code of the error, or `undefined` for what has to work. */
 export async function settles<T>(
   code: string | undefined,
   act: () => Promise<T>,
   worked: (result: Awaited<T>) => unknown,
-  also?: RegExp,
 ): Promise<void> {
-  const refusal = await safely(act, worked, also)
-  expect(refusal && (refusal.code ?? refusal.name)).toBe(code)
+  const before = await everything()
+  let result: Awaited<T>
+  try {
+    result = await act()
+  } catch (error: any) {
+    const said = String(error)
+    expect({ code: refusalIn(error)?.code ?? error.name, said }).toEqual({ code, said })
+    // Where Mongoose says that a value has the wrong type, it names the type of the user's.
+    expect(said).not.toMatch(/KmsEncrypted\b/)
+    expect({ said, stored: await everything() }).toEqual({ said, stored: before })
+    return
+  }
+  expect('it worked').toBe(code ?? 'it worked')
+  await worked(result)
 }
 
-/** The same for what is built: a model, or else a `ConfigurationError` that names what it is about. */
+/** What is built: a model, or else a `ConfigurationError` that names what it is about. */
 export function built<T>(make: () => T, message: RegExp): T | undefined {
   try {
     return make()

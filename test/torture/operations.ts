@@ -1,4 +1,19 @@
-import { type FieldName, fields, pick, pickId, type Random, type SignedName, text } from './record'
+import {
+  anyRecord,
+  type FieldName,
+  fields,
+  ids,
+  mapKeys,
+  type Place,
+  pick,
+  pickId,
+  placeNames,
+  places,
+  type Random,
+  type SignedName,
+  subdocumentsAt,
+  whole,
+} from './record'
 
 /** What a writer works with. */
 export interface Work {
@@ -21,8 +36,18 @@ export const operations: Readonly<Record<string, (work: Work) => Promise<void>>>
     await work.insist(() => record.save())
   },
   async create({ Tortured, random, value }) {
-    const id = pickId(random)
-    await Tortured.create({ _id: id, name: 'created', email: value(id, 'email'), note: value(id, 'note') })
+    // Any: those that writers meet at are there, mostly.
+    const id = pick(random, ids)
+    const subdocuments = Object.fromEntries(
+      placeNames.map((place) => [place, whole(place, 'created', value(id, place))]),
+    )
+    await Tortured.create({
+      _id: id,
+      name: 'created',
+      email: value(id, 'email'),
+      note: value(id, 'note'),
+      ...subdocuments,
+    })
   },
   async updateOne(work) {
     const id = pickId(work.random)
@@ -33,6 +58,17 @@ export const operations: Readonly<Record<string, (work: Work) => Promise<void>>>
     const id = pickId(work.random)
     const update = { ...someValues(work, id), $inc: { count: 1 } }
     await work.insist(async () => work.Tortured.findOneAndUpdate({ _id: id }, update))
+  },
+  /** One value for several records, or values for one, its subdocuments included. */
+  async updateMany(work) {
+    const [many, id] = [work.random() < 0.7, pickId(work.random)]
+    const of = many ? anyRecord : id
+    const filter = { _id: many ? { $in: someIds(work.random) } : id, ownedOne: { $exists: true } }
+    const update = {
+      $set: { ...someValues(work, of), 'ownedOne.text': work.value(of, 'ownedOne') },
+      $inc: { count: 1 },
+    }
+    await work.insist(async () => work.Tortured.updateMany(filter, update))
   },
   async upsert(work) {
     const id = pickId(work.random)
@@ -77,33 +113,55 @@ export const operations: Readonly<Record<string, (work: Work) => Promise<void>>>
   },
   async saveNote(work) {
     const record = await load(work)
-    if (!record?.notes) return
-    const note = pick(work.random, [undefined, ...record.notes])
-    if (note) note.text = work.value(record._id, text)
-    else record.notes.push({ label: 'saved', text: work.value(record._id, text) })
+    const place = pick(work.random, placeNames)
+    if (!record?.isSelected(place)) return
+    const value = work.value(record._id, place)
+    const [, note] = pick(work.random, [[], ...subdocumentsAt(record, place)]) as [string?, any?]
+    const { shape } = places[place]
+    if (note) note.text = value
+    else if (shape === 'list') record[place].push({ label: 'saved', text: value })
+    else if (shape === 'map' && record[place])
+      record[place].set(pick(work.random, mapKeys), { label: 'saved', text: value })
+    else record[place] = whole(place, 'saved', value)
     await work.insist(() => record.save())
   },
   async pushNote(work) {
     const id = pickId(work.random)
-    const note = { label: 'pushed', text: work.value(id, text) }
+    const place = pick(work.random, placesOf('list'))
+    const note = { label: 'pushed', text: work.value(id, place) }
     await work.insist(async () =>
-      work.Tortured.updateOne({ _id: id }, { $push: { notes: { $each: [note], $slice: -4 } } }),
+      work.Tortured.updateOne({ _id: id }, { $push: { [place]: { $each: [note], $slice: -4 } } }),
     )
   },
   async updateNote(work) {
     const id = pickId(work.random)
-    const update = { 'notes.0.text': work.value(id, text), 'notes.0.label': 'updated' }
-    await work.insist(async () => work.Tortured.updateOne({ _id: id, 'notes.0': { $exists: true } }, update))
+    const place = pick(work.random, placeNames)
+    const path = { list: `${place}.0`, single: place, map: `${place}.${pick(work.random, mapKeys)}` }[
+      places[place].shape
+    ]
+    const value = work.value(id, place)
+    const isWhole = places[place].shape !== 'list' && work.random() < 0.3
+    const update = isWhole
+      ? { [path]: { label: 'put', text: value } }
+      : { [`${path}.text`]: value, [`${path}.label`]: 'updated' }
+    const filter = isWhole ? { _id: id } : { _id: id, [path]: { $exists: true } }
+    await work.insist(async () => work.Tortured.updateOne(filter, update))
   },
   async rotateNote(work) {
     const record = await load(work)
-    const note = record?.notes?.length > 0 && pick(work.random, [...record.notes])
-    if (note) await note.rotateKmsKey()
+    if (!record) return
+    const own = placeNames.filter((place) => !places[place].owned).flatMap((place) => subdocumentsAt(record, place))
+    if (own.length > 0) await pick(work.random, own)[1].rotateKmsKey()
   },
   async pullNote(work) {
     const record = await load(work)
-    if (!(record?.notes?.length > 0)) return
-    await work.Tortured.updateOne({ _id: record._id }, { $pull: { notes: { _id: record.notes[0]._id } } })
+    const place = pick(work.random, placeNames)
+    const [found] = record ? subdocumentsAt(record, place) : []
+    if (!found) return
+    const [path, note] = found
+    const update =
+      places[place].shape === 'list' ? { $pull: { [place]: { _id: note._id } } } : { $unset: { [path]: 1 } }
+    await work.Tortured.updateOne({ _id: record._id }, update)
   },
   async clear(work) {
     const id = pickId(work.random)
@@ -125,18 +183,19 @@ export const operations: Readonly<Record<string, (work: Work) => Promise<void>>>
 /** How often each kind is chosen, out of their sum. */
 export const weights: Readonly<Record<keyof typeof operations, number>> = {
   save: 20,
-  create: 4,
+  create: 8,
   updateOne: 14,
   findOneAndUpdate: 12,
+  updateMany: 8,
   upsert: 10,
   replaceOne: 5,
   bulkWrite: 8,
   bulkSave: 6,
   rotateKmsKey: 8,
   saveAndRotate: 8,
-  saveNote: 12,
+  saveNote: 16,
   pushNote: 6,
-  updateNote: 8,
+  updateNote: 10,
   rotateNote: 6,
   pullNote: 2,
   clear: 3,
@@ -155,6 +214,10 @@ async function load({ Tortured, random, stale }: Work): Promise<any> {
     return Tortured.findById(pickId(random))
   }
   return record
+}
+
+function placesOf(shape: string): Place[] {
+  return placeNames.filter((place) => places[place].shape === shape)
 }
 
 function someValues({ random, value }: Work, id: number): Partial<Record<FieldName, string>> {

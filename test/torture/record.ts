@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { createRequire } from 'node:module'
-import type { Mongoose } from 'mongoose'
+import type { Mongoose, mongo } from 'mongoose'
 import { type KeyProvider, KeyProviderError, kmsEncrypted, localKms } from '../../lib'
 import { mongooseName } from '../mongooseName'
 
@@ -11,9 +11,43 @@ const mongoose: Mongoose = load(mongooseName)
 export const fields = ['email', 'phone', 'note'] as const
 export type FieldName = (typeof fields)[number]
 
-/** The encrypted field of the subdocuments in `notes`, each of which has a data key of its own. */
-export const text = 'text'
-export type SignedName = FieldName | typeof text
+/** Where a record has subdocuments with an encrypted `text`, and in what shape. */
+export const places = {
+  notes: { shape: 'list', owned: false },
+  one: { shape: 'single', owned: false },
+  byName: { shape: 'map', owned: false },
+  ownedNotes: { shape: 'list', owned: true },
+  ownedOne: { shape: 'single', owned: true },
+  ownedByName: { shape: 'map', owned: true },
+} as const satisfies Record<string, { shape: 'list' | 'single' | 'map'; owned: boolean }>
+export type Place = keyof typeof places
+export const placeNames = Object.keys(places) as Place[]
+
+/** The keys of maps that writers fight for. */
+export const mapKeys = ['a', 'b'] as const
+
+/** A whole value for a place, with one subdocument. */
+export function whole(place: Place, label: string, text: string): unknown {
+  const note = { label, text }
+  return { list: [note], single: note, map: { [mapKeys[0]]: note } }[places[place].shape]
+}
+
+/** What stands at a place, of a document or of a stored record: its subdocuments by their paths. */
+export function subdocumentsAt(record: any, place: Place): [path: string, subdocument: any][] {
+  const found = record[place]
+  if (found === undefined || found === null) return []
+  const { shape } = places[place]
+  if (shape === 'single') return [[place, found]]
+  const entries: [unknown, any][] =
+    shape === 'list' ? [...found.entries()] : found instanceof Map ? [...found] : Object.entries(found)
+  return entries.map(([key, each]) => [`${place}.${key}`, each])
+}
+
+/** What a value is signed for: a field, or the place of a subdocument. */
+export type SignedName = FieldName | Place
+
+/** Stands for each record in the signature of a value that is written to many. */
+export const anyRecord = 0
 
 /** The `_id`s that all writers fight for. */
 export const ids = Array.from({ length: 50 }, (_, index) => index + 1)
@@ -53,14 +87,15 @@ export function pickId(random: Random): number {
   return ids[Math.floor(random() ** 3 * ids.length)] as number
 }
 
-/** A value that names its writer and is signed for one field of one record: nothing else passes for it there. */
+/** A value that names its writer and is signed for one field or place of one record: nothing else passes for it there. */
 export function sign(shared: Shared, id: number, field: SignedName, writer: string): string {
   return `${marker}/${writer}/${signatureOf(shared, id, field, writer)}`
 }
 
 export function isSigned(shared: Shared, id: number, field: SignedName, value: unknown): boolean {
   const [start, writer, signature, ...rest] = String(value).split('/')
-  return start === marker && rest.length === 0 && signature === signatureOf(shared, id, field, writer as string)
+  const signatures = [id, anyRecord].map((each) => signatureOf(shared, each, field, writer as string))
+  return start === marker && rest.length === 0 && signatures.includes(signature as string)
 }
 
 function signatureOf({ secret }: Shared, id: number, field: SignedName, writer: string): string {
@@ -70,20 +105,63 @@ function signatureOf({ secret }: Shared, id: number, field: SignedName, writer: 
     .slice(0, 32)
 }
 
+/** Looks for the marker as text, in hexadecimal, and in base64 at each of the three places it can begin. */
+export function holdsMarker(bytes: Buffer): boolean {
+  return needles.some((needle) => bytes.includes(needle))
+}
+
+const needles = [
+  marker,
+  Buffer.from(marker).toString('hex'),
+  ...[0, 1, 2].map((offset) => {
+    const base64 = Buffer.from('x'.repeat(offset) + marker).toString('base64')
+    return base64.slice(offset === 0 ? 0 : 4, -4)
+  }),
+]
+
+/** The commands that a process has sent: how many, and the names of those with a value in the clear. */
+export interface Sent {
+  count: number
+  readonly inTheClear: string[]
+}
+
+/** Looks at every command that a client sends. */
+function watch(client: mongo.MongoClient): Sent {
+  const sent: Sent = { count: 0, inTheClear: [] }
+  client.on('commandStarted', ({ commandName, command }) => {
+    sent.count++
+    const bytes = mongoose.mongo.BSON.serialize(command, { ignoreUndefined: true })
+    if (holdsMarker(Buffer.from(bytes))) sent.inTheClear.push(`${commandName} was sent with a value in the clear`)
+  })
+  return sent
+}
+
 /** Connects, and gives the model of the tortured records. `failing` is the share of calls to the KMS that fail. */
 export async function connect(shared: Shared, failing: number, random: Random, onFailure: () => void = () => {}) {
   const connection = await mongoose
-    .createConnection(shared.uri, { dbName: shared.database, maxPoolSize: 5, serverSelectionTimeoutMS: 20_000 })
+    .createConnection(shared.uri, {
+      dbName: shared.database,
+      maxPoolSize: 5,
+      serverSelectionTimeoutMS: 20_000,
+      monitorCommands: true,
+    })
     .asPromise()
+  const sent = watch(connection.getClient() as never)
   const provider = failingKms(shared.secret, failing, random, onFailure)
-  const note = new mongoose.Schema<any>({ label: String })
-  note.plugin(kmsEncrypted as any, { provider, fields: { text: String } })
-  const schema = new mongoose.Schema<any>({ _id: Number, name: String, count: Number, notes: [note] })
+  const note = (options: object) =>
+    new mongoose.Schema<any>({ label: String }).plugin(kmsEncrypted as any, { fields: { text: String }, ...options })
+  const subdocuments = placeNames.map((place) => {
+    const { shape, owned } = places[place]
+    const of = note(owned ? { dataKey: 'owner' } : { provider })
+    return [place, { list: [of], single: of, map: { type: Map, of } }[shape]] as const
+  })
+  const paths = { _id: Number, name: String, count: Number, ...Object.fromEntries(subdocuments) }
+  const schema = new mongoose.Schema<any>(paths as never)
   schema.plugin(kmsEncrypted as any, {
     provider,
     fields: { email: String, phone: String, note: String },
   })
-  return { connection, Tortured: connection.model<any>('Tortured', schema) as any }
+  return { connection, sent, Tortured: connection.model<any>('Tortured', schema) as any }
 }
 
 function failingKms(secret: string, failing: number, random: Random, onFailure: () => void): KeyProvider {

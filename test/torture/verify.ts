@@ -1,11 +1,21 @@
-import { connect, fields, isSigned, marker, type Shared, text } from './record'
+import {
+  connect,
+  fields,
+  holdsMarker,
+  isSigned,
+  type Place,
+  placeNames,
+  places,
+  type Shared,
+  subdocumentsAt,
+} from './record'
 
 /** What was found in the database at the end. */
 export interface Verdict {
   readonly records: number
   readonly fields: number
-  /** Subdocuments with an encrypted field. */
-  readonly notes: number
+  /** Subdocuments with an encrypted field, by where they stand. */
+  readonly notes: Readonly<Record<Place, number>>
   /** The most data keys that a record has. */
   readonly mostKeys: number
   /** Empty when all is well. */
@@ -14,10 +24,10 @@ export interface Verdict {
 
 /** Looks at every record: raw, and decrypted through a document loaded anew. */
 export async function verify(shared: Shared): Promise<Verdict> {
-  const { connection, Tortured } = await connect(shared, 0, Math.random)
+  const { connection, Tortured, sent } = await connect(shared, 0, Math.random)
   const problems: string[] = []
   let count = 0
-  let notes = 0
+  const notes = Object.fromEntries(placeNames.map((place) => [place, 0])) as Record<Place, number>
   let mostKeys = 0
   for (const { name } of await connection.db!.listCollections().toArray()) {
     for await (const bytes of connection.db!.collection(name).find({}, { raw: true })) {
@@ -41,30 +51,26 @@ export async function verify(shared: Shared): Promise<Verdict> {
       if (!references.has(hex(envelope).slice(2, 10))) problems.push(`record ${raw._id}: the key of ${field} is gone`)
       if (!isSigned(shared, raw._id, field, open[field])) problems.push(`record ${raw._id}: nobody wrote ${field}`)
     }
-    for (const [index, note] of (raw.notes ?? []).entries()) {
-      notes++
-      const place = `record ${raw._id}, note ${index}`
-      const own = new Set((note.encrypted_kms_key ?? []).map((entry: any) => hex(entry.commitment).slice(0, 8)))
-      mostKeys = Math.max(mostKeys, own.size)
-      if (!own.has(hex(note.text).slice(2, 10))) problems.push(`${place}: its key is gone`)
-      const value = await Promise.resolve(record.notes[index].text).catch((error: Error) => error.message)
-      if (!isSigned(shared, raw._id, text, value)) problems.push(`${place}: nobody wrote "${value}"`)
+    for (const place of placeNames) {
+      const loaded = new Map(subdocumentsAt(record, place))
+      for (const [path, note] of subdocumentsAt(raw, place)) {
+        notes[place]++
+        const at = `record ${raw._id}, ${path}`
+        const own = new Set((note.encrypted_kms_key ?? []).map((entry: any) => hex(entry.commitment).slice(0, 8)))
+        mostKeys = Math.max(mostKeys, own.size)
+        if (!(places[place].owned ? references : own).has(hex(note.text).slice(2, 10)))
+          problems.push(`${at}: its key is gone`)
+        const value = await Promise.resolve(loaded.get(path)?.text).catch((error: Error) => error.message)
+        if (!isSigned(shared, raw._id, place, value)) problems.push(`${at}: nobody wrote "${value}"`)
+      }
     }
   }
+  problems.push(...sent.inTheClear)
   await connection.close()
   return { records: stored.length, fields: count, notes, mostKeys, problems }
 }
 
-/** Looks for the marker as text, in hexadecimal, and in base64 at each of the three places it can begin. */
-function holdsMarker(document: Buffer): boolean {
-  const needles = [marker, Buffer.from(marker).toString('hex')]
-  for (let offset = 0; offset < 3; offset++) {
-    const text = Buffer.from('x'.repeat(offset) + marker).toString('base64')
-    needles.push(text.slice(offset === 0 ? 0 : 4, -4))
-  }
-  return needles.some((needle) => document.includes(needle))
-}
-
-function hex(binary: { buffer: Uint8Array; position: number }): string {
-  return Buffer.from(binary.buffer.subarray(0, binary.position)).toString('hex')
+/** Of what is no binary value, nothing: it is found to be in the clear, or to have no key. */
+function hex(binary: { buffer?: Uint8Array; position: number }): string {
+  return Buffer.from(binary.buffer?.subarray(0, binary.position) ?? []).toString('hex')
 }

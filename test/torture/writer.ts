@@ -1,5 +1,5 @@
 import { operations, type Work, weights } from './operations'
-import { connect, fields, isSigned, pickId, randomOf, type Shared, sign, text } from './record'
+import { connect, fields, isSigned, pickId, placeNames, randomOf, type Shared, sign, subdocumentsAt } from './record'
 
 /** What a writer tells the program that started it: counts since the last message, or what must not have happened. */
 export interface Message {
@@ -16,6 +16,7 @@ const expected: Readonly<Record<string, string>> = {
   VersionError: 'refused as of an older version',
   MongooseBulkSaveIncompleteError: 'found a record of several deleted',
   UPDATE_REFUSED: 'refused as undecided',
+  UPDATE_INCOMPLETE: 'stopped after some records',
 }
 
 const maxTries = 8
@@ -38,7 +39,7 @@ async function main(shared: Shared, name: string, seed: number): Promise<void> {
   process.once('message', () => {
     stopping = true
   })
-  const { connection, Tortured } = await connect(shared, 0.1, random, () => count('KMS calls refused'))
+  const { connection, Tortured, sent } = await connect(shared, 0.1, random, () => count('KMS calls refused'))
   let written = 0
   const work: Work = {
     Tortured,
@@ -73,6 +74,9 @@ async function main(shared: Shared, name: string, seed: number): Promise<void> {
       const kind = choose(random() * totalWeight)
       await attempt(kind, () => operations[kind]!(work))
       await attempt('read', () => readOne(shared, Tortured, pickId(random)))
+      counts['commands searched'] = (counts['commands searched'] ?? 0) + sent.count
+      sent.count = 0
+      for (const found of sent.inTheClear.splice(0)) tell(`${kind}, or beside it: ${found}`)
       tell()
     }
   }
@@ -99,8 +103,11 @@ async function readOne(shared: Shared, Tortured: any, id: number): Promise<void>
     if (open[field] !== undefined && open[field] !== null && !isSigned(shared, id, field, open[field]))
       throw new Error(`record ${id}: nobody wrote what is in ${field}`)
   }
-  for (const note of record.notes) {
-    if (!isSigned(shared, id, text, await note.text)) throw new Error(`record ${id}: nobody wrote what is in a note`)
+  for (const place of placeNames) {
+    for (const [path, note] of subdocumentsAt(record, place)) {
+      if (!isSigned(shared, id, place, await note.text))
+        throw new Error(`record ${id}: nobody wrote what is in ${path}`)
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { settle } from './outcomes'
+import { outcomeOf } from './outcomes'
 
 /** What records are read from, one after another. */
 export interface Source<T> {
@@ -45,7 +45,7 @@ export async function* readAhead<T, R>(
     try {
       const { done, value } = await source.next()
       if (done) end ??= {}
-      else if (!end) underWay.push(settle(task(value)))
+      else if (!end) underWay.push(outcomeOf(task(value)))
     } catch (failure) {
       end ??= { failure }
     }

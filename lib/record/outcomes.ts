@@ -18,7 +18,7 @@ export async function settleEach<T, R>(
   const work = async () => {
     while (next < items.length) {
       const index = next++
-      const outcome = await settle(task(items[index] as T))
+      const outcome = await outcomeOf(task(items[index] as T))
       outcomes[index] = outcome
       if (isLast(outcome)) next = items.length
     }
@@ -28,7 +28,7 @@ export async function settleEach<T, R>(
 }
 
 /** How a promise ends. */
-export async function settle<T>(promise: Promise<T>): Promise<PromiseSettledResult<T>> {
+export async function outcomeOf<T>(promise: Promise<T>): Promise<PromiseSettledResult<T>> {
   const [outcome] = await Promise.allSettled([promise])
   return outcome
 }

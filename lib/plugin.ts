@@ -1,9 +1,9 @@
 import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
-import { checkBulk, gateModel, gateOf } from './gate/passes'
+import { checkBulk, checkWatch, gateModel, gateOf } from './gate/passes'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
-import { afterExec, beforeBulkWrite } from './mongoose/model'
+import { afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
 import { type DecryptManyOptions, decryptDocument, decryptRecords } from './record/decrypting'
 import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
@@ -231,6 +231,7 @@ function coverHost(host: Host): void {
     schema.on('init', coverModel)
   } as never)
   beforeBulkWrite(mongoose.Model as never, checkBulk)
+  beforeWatch(mongoose.Model as never, checkWatch)
   for (const connection of mongoose.connections) {
     coverConnection(connection)
     for (const model of Object.values(connection.models) as AnyModel[]) {

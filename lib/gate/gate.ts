@@ -96,6 +96,7 @@ const wrapped = [
   'findOneAndUpdate',
   'findOneAndReplace',
   'bulkWrite',
+  'watch',
 ] as const
 
 const gates = new WeakMap<object, Gate>()

@@ -4,7 +4,7 @@ import type { AnyModel, Plain } from '../mongoose/host'
 import { asStored, beforeCast, convertDocuments, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkFilter, checkPath, checkSort } from '../queries/filter'
-import { checkPipeline } from '../queries/pipeline'
+import { checkChanges, checkPipeline } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
 import type { Place } from '../schema/layout'
 import { bulkWrite } from './bulk'
@@ -15,8 +15,8 @@ import { refuseUnknown } from './plan'
 import type { Sending } from './request'
 import { updateOne } from './update'
 
-/** What gives a cursor or a bulk at once, and thus must throw at once. */
-const synchronous = new Set(['find', 'aggregate', 'initializeOrderedBulkOp', 'initializeUnorderedBulkOp'])
+/** What gives a cursor, stream or bulk at once, and thus must throw at once. */
+const synchronous = new Set(['find', 'aggregate', 'watch', 'initializeOrderedBulkOp', 'initializeUnorderedBulkOp'])
 
 /** What a method does, by the name that it is called by. */
 type Pass = (gate: Gate, args: any[], method: keyof Native) => any
@@ -46,6 +46,10 @@ const passes: Record<string, Pass> = {
     checkPipeline(gate.root, pipeline, (name) => gate.layoutOfCollection(name), gate.place(method))
     return gate.native.aggregate(pipeline, ...rest)
   },
+  watch: (gate, [pipeline, ...rest]) => {
+    checkStream(gate, pipeline)
+    return gate.native.watch(pipeline, ...rest)
+  },
   insertOne: (gate, [document, options]) => insertOne(gate, document, options),
   insertMany: (gate, [documents, options]) => insertMany(gate, documents, options),
   bulkWrite: (gate, [operations, options]) => bulkWrite(gate, operations, options),
@@ -63,6 +67,16 @@ function refuseBulk(gate: Gate): never {
     'WRITE_REFUSED',
     `${gate.place('initializeBulkOp')}: what such a bulk writes is not encrypted. Use bulkWrite().`,
   )
+}
+
+/** Refuses a change stream that could not match what it is to match, before it is made: nobody waits for its errors. */
+export function checkWatch(model: AnyModel, pipeline: unknown): void {
+  const gate = gateOf(model.collection)
+  if (!gate.layout.isClear) checkStream(gate, pipeline)
+}
+
+function checkStream(gate: Gate, pipeline: unknown): void {
+  checkChanges(gate.root, pipeline, (name) => gate.layoutOfCollection(name), gate.place('watch'))
 }
 
 /** The filter, once it is checked. */

@@ -52,6 +52,16 @@ export function beforeBulkWrite(
   }
 }
 
+/** Lets the pipeline of a change stream be looked at before the stream is made. `Model.watch` itself; `test/faults/filters.test`. */
+export function beforeWatch(base: { watch: Method }, look: (model: AnyModel, pipeline: unknown) => void): void {
+  replaceMethod(base, 'watch', (watch) => {
+    return function watchChecked(this: any, pipeline: unknown, ...rest: unknown[]) {
+      look(this, pipeline)
+      return watch.call(this, pipeline, ...rest)
+    }
+  })
+}
+
 /** Has something done with what queries of a model give, before the application has it. `exec` of `Model.Query`; `loading.test`. */
 export function afterExec(model: AnyModel, look: (result: unknown) => Promise<unknown>): void {
   replaceMethod(queriesOf(model), 'exec', (exec) => {

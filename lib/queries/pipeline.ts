@@ -30,6 +30,17 @@ export function checkPipeline(root: Place, pipeline: unknown, rootOf: RootOf, pl
   checkStages({ rootOf, place }, root, pipeline, new Map())
 }
 
+/** The same of a pipeline that looks at changes of records, not at records. */
+export function checkChanges(root: Place, pipeline: unknown, rootOf: RootOf, place: string): void {
+  const updated = objectOf([['updatedFields', root]])
+  const change = objectOf([
+    ['fullDocument', root],
+    ['fullDocumentBeforeChange', root],
+    ['updateDescription', updated],
+  ])
+  checkPipeline(change as Place, pipeline, rootOf, place)
+}
+
 /** Gives the shape of what comes out. */
 function checkStages(run: Run, root: Place, pipeline: unknown, variables: Variables): Place {
   const stages = (itemsOf(pipeline) ?? []).flatMap((stage) => entriesOf(stage) ?? [])

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import mongoose, { Schema } from 'mongoose'
 import { contactSchema, named, plugin, provider, refused, secret, useFaults } from './support'
 
@@ -216,4 +217,34 @@ test('what is asked before the connection is open is refused as well', async () 
     await opening.asPromise()
     await opening.close()
   }
+})
+
+describe('a change stream', () => {
+  const streams: [string, object[]][] = [
+    ['what was inserted', [{ $match: { 'fullDocument.email': value } }]],
+    ['what was there before', [{ $match: { 'fullDocumentBeforeChange.email': { $ne: value } } }]],
+    ['what was updated', [{ $match: { 'updateDescription.updatedFields.email': value } }]],
+    ['a whole document', [{ $match: { fullDocument: { email: value } } }]],
+    ['within $or', [{ $match: { $or: [{ operationType: 'delete' }, { 'fullDocument.one.phone': value }] } }]],
+    ['by $expr', [{ $match: { $expr: { $eq: ['$fullDocument.email', value] } } }]],
+    ['under another name', [{ $addFields: { now: '$fullDocument' } }, { $match: { 'now.email': value } }]],
+  ]
+
+  test.each(streams)('that compares %s is refused, and nothing is sent', async (_name, pipeline) => {
+    await refused(() => User.watch(pipeline), 'QUERY_REFUSED', /email|phone/)
+    await refused(() => User.collection.watch(pipeline), 'QUERY_REFUSED', /email|phone/)
+  })
+
+  test('that asks for what is in the clear, or whether a field is there, shows what it is for', async () => {
+    const stream = User.watch([
+      { $match: { operationType: 'insert', 'fullDocument.name': 'Ada', 'fullDocument.email': { $ne: null } } },
+    ])
+    const change = once(stream, 'change')
+    await once(stream, 'resumeTokenChanged')
+    await User.create([{ name: 'Eve', email: secret('eve@example.org') }, { name: 'Ada' }])
+    await User.create({ name: 'Ada', email: secret(value) })
+    const [{ fullDocument }] = await change
+    expect(await User.decrypt(fullDocument)).toMatchObject({ name: 'Ada', email: value })
+    await stream.close()
+  })
 })

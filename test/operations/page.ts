@@ -34,7 +34,8 @@ where the wrapped keys are stored. No option turns the encryption off: \`{ middl
 - **Aggregations of other models**: a pipeline of a model without encrypted fields is not looked at. It can join the
   records of another, by \`$lookup\` or \`$unionWith\`, and write to them, by \`$merge\` or \`$out\`.
 - **Results of \`aggregate()\` and lean objects** hold what is stored. \`Model.decrypt()\` opens them.
-- **Change streams** show what is stored. A pipeline of \`Model.watch()\` that names an encrypted field matches nothing.
+- **Change streams** show what is stored. A pipeline of \`Model.watch()\` that compares an encrypted field is refused; those of
+  \`connection.watch()\` are the driver's, and match nothing.
 - **JavaScript in a filter** (\`$where\`, \`$function\`) is refused where its text names an encrypted field. Text that names it in pieces is not
   understood.
 `

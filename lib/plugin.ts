@@ -3,9 +3,10 @@ import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel, gateOf } from './gate/passes'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
-import { afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
+import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
 import { type DecryptManyOptions, decryptDocument, decryptRecords } from './record/decrypting'
+import { fillDefaults } from './record/defaults'
 import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
 import { openOnLoad, readBox } from './record/opening'
 import { rememberContexts } from './record/rings'
@@ -232,6 +233,7 @@ function coverHost(host: Host): void {
   } as never)
   beforeBulkWrite(mongoose.Model as never, checkBulk)
   beforeWatch(mongoose.Model as never, checkWatch)
+  afterDefaults(mongoose.Model, ({ schema }, object) => fillDefaults(schema, object))
   for (const connection of mongoose.connections) {
     coverConnection(connection)
     for (const model of Object.values(connection.models) as AnyModel[]) {

@@ -62,6 +62,17 @@ export function beforeWatch(base: { watch: Method }, look: (model: AnyModel, pip
   })
 }
 
+/** Has more filled in by `Model.applyDefaults`, where that is given a plain object; `test/faults/mongoose.test`. */
+export function afterDefaults(base: object, fill: (model: AnyModel, object: unknown) => void): void {
+  replaceMethod(base, 'applyDefaults', (applyDefaults) => {
+    return function applyAllDefaults(this: any, object: unknown) {
+      const filled = applyDefaults.call(this, object)
+      fill(this, object)
+      return filled
+    }
+  })
+}
+
 /** Has something done with what queries of a model give, before the application has it. `exec` of `Model.Query`; `loading.test`. */
 export function afterExec(model: AnyModel, look: (result: unknown) => Promise<unknown>): void {
   replaceMethod(queriesOf(model), 'exec', (exec) => {

@@ -25,7 +25,13 @@ export interface Field {
 }
 
 /** The document class that holds values of one complex field. */
-export type HolderClass = new (values?: object, fields?: undefined, options?: { defaults: boolean }) => Doc
+export type HolderClass = (new (
+  values?: object,
+  fields?: undefined,
+  options?: { defaults: boolean },
+) => Doc) & {
+  applyDefaults<T extends object>(held: T): T
+}
 
 /** Types whose values BSON gives back as they were. */
 const roundTripping = new Set(

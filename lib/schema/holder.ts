@@ -20,12 +20,12 @@ export type Origin =
 
 /** Makes the holder of a value; of the field's default where there is none. */
 export function hold(field: Field, record: unknown, origin: Origin, value?: unknown): Doc {
-  const holder = new (field.Holder())(undefined, undefined, { defaults: false })
+  const Holder = field.Holder()
+  const holder = new Holder(undefined, undefined, { defaults: false })
   if (isDocument(record) || isPlainObject(record)) field.binding.own(holder, record)
   // The defaults left out are its own: subdocuments in arrays would take the setting over.
   restoreDefaults(holder)
-  const { applyDefaults } = holder.constructor as unknown as { applyDefaults(doc: Doc): Doc }
-  applyDefaults.call(holder.constructor, holder)
+  Holder.applyDefaults(holder)
   const wasNew = isDocument(record) ? record.$isNew : true
   if (origin === 'stored') holder.init({ [field.name]: value })
   else if (value !== undefined) assign(field, holder, value, origin === 'constructed')

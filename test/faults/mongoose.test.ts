@@ -169,8 +169,13 @@ describe('fault 39: what Mongoose offers for paths knows the fields', () => {
     const twins = twinsOf(connection, { name: String }, () => made)
     const { encrypted, plain } = await twins.both(async (Model) => {
       const outcomes = []
-      for (const given of [{ name: 'Ada' }, { name: 'Eve', email: 'own', address: { city: 'own', at: 1 }, list: [] }]) {
-        const object = Model.applyDefaults({ ...given })
+      for (const given of [
+        { name: 'Ada' },
+        { name: 'Eve', email: 'own', address: { city: 'own', at: 1 }, list: [] },
+        { name: 'Zoe', address: { at: 1 } },
+        { name: 'Kim', address: {} },
+      ]) {
+        const object = Model.applyDefaults({ ...given, ...(given.address && { address: { ...given.address } }) })
         const doc = Model.applyDefaults(new Model(given, undefined, { defaults: false }))
         const values = await Promise.all(['email', 'address.city', 'address.at'].map((path) => doc.get(path)))
         outcomes.push([object.email, object.address, object.list, values, [...(await doc.get('list'))]])

@@ -41,6 +41,7 @@ export type RecordErrorCode =
   | 'CONTEXT_NOT_SELECTED'
   | 'ID_NOT_SELECTED'
   | 'KEY_NOT_SELECTED'
+  | 'RECORD_FOREIGN'
   | 'VALUE_NOT_AWAITED'
   | 'STORED_PATH_ASSIGNED'
 

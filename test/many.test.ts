@@ -1,7 +1,7 @@
 import v8 from 'node:v8'
 import vm from 'node:vm'
 import { Schema } from 'mongoose'
-import { type KeyProvider, localKms } from '../lib'
+import { type KeyProvider, kmsEncrypted, localKms } from '../lib'
 import { KeyManager } from '../lib/kms/manager'
 import { type CountingKms, countingKms } from './counting'
 import { modelOf, rawCollection, secret, useDatabase } from './support'
@@ -94,6 +94,37 @@ describe('many records', () => {
       { status: 'fulfilled', value: { email: addressOf(1), phone: undefined } },
       { status: 'fulfilled', value: { email: addressOf(2), phone: undefined } },
     ])
+  })
+
+  test('a lean object of another model, or of a discriminator that was not selected, is no success', async () => {
+    const Other = modelOf(connection, new Schema({}), { provider: kms, fields: { phone: String, note: String } })
+    await Other.create({ note: secret('of another model') })
+    const Child = User.discriminator(
+      `${User.modelName}Child`,
+      new Schema({}).plugin(kmsEncrypted as any, { provider: kms, name: 'child', fields: ['hobby'] }),
+    )
+    await Child.create({ count: 1, hobby: secret('of a child') })
+    const foreign = { code: 'RECORD_FOREIGN' }
+    await expect(User.decrypt(await Other.findOne().lean())).rejects.toMatchObject(foreign)
+    await expect(User.decrypt(await User.findOne().select('-__t').lean())).rejects.toMatchObject(foreign)
+    expect(await User.decrypt([await Other.findOne().lean()], { settled: true })).toMatchObject([
+      { status: 'rejected', reason: foreign },
+    ])
+    expect(await User.decrypt(await User.findOne().lean())).toMatchObject({ hobby: 'of a child' })
+  })
+
+  test('lean subdocuments under the key of their owner say that it was not selected', async () => {
+    const note = new Schema({}).plugin(kmsEncrypted as any, { dataKey: 'owner', fields: ['text'] })
+    const Owner = modelOf(connection, new Schema({ notes: [note] }), { provider: kms, fields: ['email'] })
+    await Owner.create({ notes: [{ text: secret('a note') }] })
+    await expect(Owner.decrypt(await Owner.findOne().select('notes').lean())).resolves.toBeDefined()
+    const { notes, _id } = await Owner.findOne().lean()
+    await expect(Owner.decrypt({ notes, _id })).rejects.toMatchObject({ code: 'KEY_NOT_SELECTED' })
+  })
+
+  test('a query that gives one record is not taken for a cursor', () => {
+    expect(() => User.decrypt(User.findOne().lean())).toThrow(/findOne\(\) gives no cursor\. Await it first/)
+    expect(() => User.decrypt(User.findOneAndUpdate({}, { count: 2 }))).toThrow(/Await it first/)
   })
 
   test.each([
@@ -205,6 +236,22 @@ describe('a cursor', () => {
       await new Promise((resume) => setImmediate(resume))
       expect(kms.calls).toHaveLength(length)
     }
+  })
+
+  test('a reader that stops, or a record that fails, does not wait for a source that gives nothing more', async () => {
+    const [record] = await create(1)
+    const quiet = async function* (...given: unknown[]) {
+      yield* given
+      await new Promise(() => {})
+    }
+    for await (const _ of User.decrypt(quiet(record))) break
+    const failing = async () => {
+      for await (const _ of User.decrypt(quiet(record, { email: record.email })));
+    }
+    await expect(failing()).rejects.toMatchObject({ code: 'ID_NOT_SELECTED' })
+    const opened = User.decrypt(quiet(record))[Symbol.asyncIterator]()
+    await opened.next()
+    expect(await opened.return()).toEqual({ done: true, value: undefined })
   })
 
   test('a record that fails ends it, after those before, and closes it', async () => {

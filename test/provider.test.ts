@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto'
+import { inspect } from 'node:util'
 import {
   AlreadyExistsException,
   DecryptCommand,
@@ -191,6 +193,84 @@ describe('a provider of your own', () => {
     ['a wrapped key that is too long', generating({ wrapped: new Uint8Array(6145) })],
     ['no key id', generating({ keyId: '' })],
   ]
+
+  test('that gives one data key twice is an error: the second would be of zeros, and no secret', async () => {
+    let kept: Promise<any> | undefined
+    const twice: KeyProvider = {
+      ...local,
+      generateDataKey(request) {
+        kept ??= local.generateDataKey(request)
+        return kept
+      },
+    }
+    const context = () => ({ Record: 'one for all' })
+    const User = modelOf(connection, new Schema({}), { provider: twice, fields: ['email'], context })
+    await User.create({ email: 'ada@example.org' })
+    await expect(User.create({ email: 'eve@example.org' })).rejects.toMatchObject({
+      code: 'KMS_FAILED',
+      message: expect.stringContaining('zeros alone'),
+    })
+    expect(await User.countDocuments()).toBe(1)
+    expect(await (await User.findOne()).email).toBe('ada@example.org')
+  })
+
+  test('that always gives the same data key is an error where a record needs another', async () => {
+    const { plaintext } = await local.generateDataKey({ keyId: local.keyId, context: { Record: 'one for all' } })
+    const constant = Buffer.from(plaintext)
+    let calls = 0
+    const same: KeyProvider = {
+      ...local,
+      async generateDataKey(request) {
+        calls++
+        return { ...(await local.generateDataKey(request)), plaintext: Uint8Array.from(constant) }
+      },
+      unwrapDataKey: async () => Uint8Array.from(constant),
+    }
+    const User = modelOf(connection, new Schema({}), { provider: same, fields: ['email'] })
+    const user = await User.create({ email: 'ada@example.org' })
+    await expect(user.rotateKmsKey()).rejects.toMatchObject({
+      code: 'KMS_FAILED',
+      message: expect.stringContaining('the same data key again'),
+    })
+    expect(calls).toBeLessThan(6)
+    expect(await user.email).toBe('ada@example.org')
+  })
+
+  test('whose wrapped key lies in the memory of the data key is stored as it was', async () => {
+    const shared: KeyProvider = {
+      ...local,
+      async generateDataKey() {
+        const wrapped = randomBytes(40)
+        return { plaintext: wrapped.subarray(0, 32), wrapped, keyId: 'shared' }
+      },
+      unwrapDataKey: async ({ wrapped }) => Uint8Array.from(wrapped.subarray(0, 32)),
+    }
+    const User = modelOf(connection, new Schema({}), { provider: shared, fields: ['email'] })
+    const { _id } = await User.create({ email: 'ada@example.org' })
+    expect(await (await User.findById(_id)).email).toBe('ada@example.org')
+  })
+
+  test.each<[string, (quoting: Error) => unknown]>([
+    ['as a cause', (cause) => new Error('cannot read the answer', { cause })],
+    ['among several', (cause) => new AggregateError([cause], 'all tries failed')],
+    ['in an error of this library', (cause) => new KeyProviderError('KMS_FAILED', 'no answer', { cause })],
+    ['two deep', (cause) => new Error('a', { cause: new Error('b', { cause }) })],
+  ])('that fails by an error that may quote a key, %s, shows nothing of it', async (_name, wrap) => {
+    const key = 'c2VjcmV0IGtleSBieXRlcw'
+    const quoting = new SyntaxError(`Unexpected token in JSON: ${key}`)
+    const failing: KeyProvider = { ...local, generateDataKey: () => Promise.reject(wrap(quoting)) }
+    const User = modelOf(connection, new Schema({}), { provider: failing, fields: ['email'] })
+    const error = await User.create({ email: 'ada@example.org' }).catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ name: 'KeyProviderError', code: 'KMS_FAILED' })
+    expect(inspect(error, { depth: 20, showHidden: true })).not.toContain(key)
+  })
+
+  test('that fails with an error of the right name and no code is KMS_FAILED', async () => {
+    const odd = Object.assign(new Error('odd'), { name: 'KeyProviderError' })
+    const failing: KeyProvider = { ...local, generateDataKey: () => Promise.reject(odd) }
+    const User = modelOf(connection, new Schema({}), { provider: failing, fields: ['email'] })
+    await expect(User.create({ email: 'a' })).rejects.toMatchObject({ code: 'KMS_FAILED' })
+  })
 
   function generating(change: object): Partial<KeyProvider> {
     return { generateDataKey: async (request) => ({ ...(await local.generateDataKey(request)), ...change }) }

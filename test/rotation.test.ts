@@ -1,7 +1,9 @@
 import { Schema } from 'mongoose'
+import { kmsEncrypted, localKms } from '../lib'
 import { modelOf, rawCollection, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
+const provider = localKms()
 const User = modelOf(connection, new Schema({ name: String }), { fields: { email: String, dob: Date, note: String } })
 
 test('rotation replaces the data key and every ciphertext in one write', async () => {
@@ -21,6 +23,45 @@ test('rotation replaces the data key and every ciphertext in one write', async (
   user.email = 'new@example.org'
   await user.save()
   expect(await (await User.findById(user._id)).decrypt()).toMatchObject({ email: 'new@example.org', dob: new Date(0) })
+})
+
+test('of a record without a value, the data key goes: the next value brings a new one', async () => {
+  const user = await User.create({ name: 'Ada', email: secret('ada@example.org') })
+  const [{ encrypted_kms_key: before }] = (await raw(User.collection.name)) as any
+  user.email = null
+  await user.save()
+  await user.rotateKmsKey()
+  expect((await raw(User.collection.name))[0]).not.toHaveProperty('encrypted_kms_key')
+  for (const doc of [user, await User.findById(user._id)]) {
+    doc.email = secret('again@example.org')
+    await doc.save()
+    expect(await (await User.findById(user._id)).email).toBe('again@example.org')
+    await User.updateOne({ _id: user._id }, { email: null })
+    await (await User.findById(user._id)).rotateKmsKey()
+  }
+  await User.updateOne({ _id: user._id }, { note: secret('by an update') })
+  const [{ encrypted_kms_key: after }] = (await raw(User.collection.name)) as any
+  expect(after).toHaveLength(1)
+  expect(after[0].commitment).not.toEqual(before[0].commitment)
+  expect(await (await User.findById(user._id)).note).toBe('by an update')
+})
+
+test('of two data keys, the one without a value goes as well', async () => {
+  const schema = new Schema({ name: String }).plugin(kmsEncrypted as any, { provider, name: 'two', fields: ['phone'] })
+  const Twofold = modelOf(connection, schema, { provider, fields: { email: String } })
+  const user = await Twofold.create({ email: secret('ada@example.org'), phone: secret('+44 20 7946 0958') })
+  await Twofold.updateOne({ _id: user._id }, { phone: null })
+  await (await Twofold.findById(user._id)).rotateKmsKey()
+  const stored = await rawCollection(Twofold).findOne({ _id: user._id })
+  expect(stored).not.toHaveProperty('encrypted_kms_key_two')
+  expect(stored!.encrypted_kms_key).toHaveLength(1)
+  const found = await Twofold.findById(user._id)
+  found.phone = secret('+44 20 7946 0959')
+  await found.save()
+  expect(await (await Twofold.findById(user._id)).decrypt()).toEqual({
+    email: 'ada@example.org',
+    phone: '+44 20 7946 0959',
+  })
 })
 
 test('a record that was loaded before a rotation is refused once and then saved', async () => {

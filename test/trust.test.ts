@@ -101,7 +101,67 @@ describe('a data key under a KMS key that nobody configured', () => {
   })
 })
 
+test('a list that leaves out the key to write under is refused', () => {
+  const refusal = expect.objectContaining({ code: 'OPTION_INVALID', message: expect.stringContaining(own) })
+  expect(() => modelWith({ keyId: own, allowKeyIds: [foreign] })).toThrow(refusal)
+  const previousVersions = { 1: { keyId: own } }
+  expect(() => modelWith({ keyId: foreign, version: 2, previousVersions, allowKeyIds: [foreign] })).toThrow(refusal)
+})
+
 describe('the wrapped keys of one record', () => {
+  test('one of this version under the KMS key of an earlier one is neither opened nor written under', async () => {
+    const User = modelWith({ keyId: own, version: 2, previousVersions: { 1: { keyId: foreign } } })
+    const context = (doc: any) => ({ Record: `${User.modelName}/${doc._id}` })
+    const Planter = modelWith({ keyId: foreign, version: 2, context })
+    const { _id } = await Planter.create({ name: 'Ada', email: secret('planted@example.org') })
+    await rawCollection(User).insertOne(await rawCollection(Planter).findOne({ _id }))
+    const user = await User.findById(_id)
+    await expect(user.email).rejects.toMatchObject(notAllowed)
+    user.email = secret('new@example.org')
+    await expect(user.save()).rejects.toMatchObject(notAllowed)
+  })
+
+  test('a new one is later than all that the record has, whatever the clock was of who made those', async () => {
+    const User = modelWith({ keyId: 'alias/own' })
+    const user = await User.create({ name: 'Ada', email: secret('first@example.org') })
+    const ahead = new Date(Date.now() + 3_600_000)
+    const Older = modelOf(connection, new Schema({ name: String }), {
+      provider: awsKms({ client: kms.client() }),
+      keyId: 'alias/own',
+      fields: { email: String, old: String },
+      context: (doc: any) => ({ Record: `${User.modelName}/${doc._id}` }),
+    })
+    const now = jest.spyOn(Date, 'now').mockReturnValue(ahead.getTime())
+    const created = await Older.create({ name: 'Eve', email: secret('eve@example.org'), old: secret('of old') })
+    now.mockRestore()
+    await rawCollection(User).insertOne(await rawCollection(Older).findOne({ _id: created._id }))
+    const found = await User.findById(created._id)
+    await found.rotateKmsKey()
+    const [, rotated] = (await rawCollection(User).findOne({ _id: created._id }))!.encrypted_kms_key
+    expect(rotated.createdAt.getTime()).toBeGreaterThan(ahead.getTime())
+    const again = await User.findById(created._id)
+    again.email = secret('second@example.org')
+    await again.save()
+    const stored = await rawCollection(User).findOne({ _id: created._id })
+    expect(Buffer.from(stored!.email.buffer).toString('hex', 1, 5)).toBe(
+      Buffer.from(rotated.commitment.buffer).toString('hex', 0, 4),
+    )
+    expect(user.isModified()).toBe(false)
+  })
+
+  test('one whose time is no time, or that is none, does not end a save otherwise than with an error of its own', async () => {
+    const User = modelWith({ keyId: 'alias/own' })
+    for (const planted of [null, { createdAt: { toString: 'x', valueOf: 'y' }, version: 1 }]) {
+      const user = await User.create({ name: 'Ada', email: secret('first@example.org') })
+      await rawCollection(User).updateOne({ _id: user._id }, { $push: { encrypted_kms_key: planted } as never })
+      const found = await User.findById(user._id)
+      found.email = secret('second@example.org')
+      await found.save()
+      await (await User.findById(user._id)).rotateKmsKey()
+      expect(await (await User.findById(user._id)).email).toBe('second@example.org')
+    }
+  })
+
   test.each(['behind', 'before'])('an old one that was put back %s the new one is not written under', async (place) => {
     const User = modelWith({ keyId: 'alias/own' })
     const user = await User.create({ name: 'Ada', email: secret('first@example.org') })

@@ -1,7 +1,9 @@
 import type { Connection } from 'mongoose'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { whenSet } from '../mongoose/model'
+import { checkPipeline } from '../queries/pipeline'
 import { allInOrder } from '../record/outcomes'
+import { Place } from '../schema/layout'
 import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
 import type { Gate } from './gate'
 import { checkOperation, gateOf } from './passes'
@@ -23,6 +25,38 @@ export function gateConnection(connection: Connection): void {
     })
     return native.call(this, checked, ...rest)
   } as never
+  const aggregate = connection.aggregate as (...args: any[]) => Plain
+  connection.aggregate = function aggregateChecked(this: Connection, ...args: unknown[]) {
+    return checkedAggregation(this, aggregate.apply(this, args))
+  } as never
+}
+
+/** An aggregation of the database itself reads no records, and may write what it computes to where some are. */
+function checkedAggregation(connection: Connection, aggregation: Plain): Plain {
+  const { exec, cursor, pipeline } = aggregation as Record<string, (...args: unknown[]) => unknown>
+  const check = () =>
+    checkPipeline(
+      new Place(),
+      pipeline!.call(aggregation),
+      (name) => layoutIn(connection, name),
+      'connection.aggregate()',
+    )
+  return Object.assign(aggregation, {
+    async exec(...args: unknown[]) {
+      check()
+      return exec!.apply(aggregation, args)
+    },
+    cursor(...args: unknown[]) {
+      check()
+      return cursor!.apply(aggregation, args)
+    },
+  })
+}
+
+function layoutIn({ models }: Connection, collection: string): Place | undefined {
+  const model = (Object.values(models) as AnyModel[]).find((each) => each.collection.name === collection)
+  const layout = model && gateOf(model.collection).layout
+  return layout?.isClear ? undefined : layout
 }
 
 function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[]) => Promise<any> }): void {

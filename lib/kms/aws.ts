@@ -34,8 +34,11 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     throw new ConfigurationError('OPTION_INVALID', 'awsKms: client must be a KMSClient of @aws-sdk/client-kms')
   }
   for (const [name, value] of Object.entries({ concurrency, timeoutMs })) {
-    if (value === undefined || (Number.isInteger(value) && value > 0)) continue
-    throw new ConfigurationError('OPTION_INVALID', `awsKms: ${name} must be a positive integer, got ${value}`)
+    if (value === undefined || (Number.isInteger(value) && value > 0 && value < 2 ** 31)) continue
+    throw new ConfigurationError(
+      'OPTION_INVALID',
+      `awsKms: ${name} must be a positive integer, at most 2147483647, got ${value}`,
+    )
   }
   // Made on first use: a schema is often built before the environment is ready, and in tests KMS is never reached.
   let client = given
@@ -61,12 +64,11 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
       }
     },
     async unwrapDataKey({ wrapped, keyId, context, signal }) {
-      const command = new DecryptCommand({
-        KeyId: await nearest(connect(), keyId),
-        CiphertextBlob: wrapped,
-        EncryptionContext: { ...context },
+      const request = { CiphertextBlob: wrapped, EncryptionContext: { ...context } }
+      const answer = await attempt('Decrypt', keyId, async () => {
+        const command = new DecryptCommand({ ...request, KeyId: await nearest(connect(), keyId) })
+        return connect().send(command, { abortSignal: signal })
       })
-      const answer = await attempt('Decrypt', keyId, () => connect().send(command, { abortSignal: signal }))
       const plaintext = present(answer.Plaintext, 'Decrypt', 'Plaintext')
       if (plaintext.length !== dataKeyLength) {
         throw new KeyProviderError(
@@ -77,14 +79,15 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
       return plaintext
     },
     async rewrapDataKey({ wrapped, keyId, context, to }) {
-      const command = new ReEncryptCommand({
-        SourceKeyId: await nearest(connect(), keyId),
+      const request = {
         CiphertextBlob: wrapped,
         SourceEncryptionContext: { ...context },
         DestinationKeyId: to.keyId,
         DestinationEncryptionContext: { ...to.context },
-      })
-      const answer = await attempt('ReEncrypt', to.keyId, () => connect().send(command))
+      }
+      const answer = await attempt('ReEncrypt', to.keyId, async () =>
+        connect().send(new ReEncryptCommand({ ...request, SourceKeyId: await nearest(connect(), keyId) })),
+      )
       return {
         wrapped: present(answer.CiphertextBlob, 'ReEncrypt', 'CiphertextBlob'),
         keyId: present(answer.KeyId, 'ReEncrypt', 'KeyId'),

@@ -39,7 +39,7 @@ export async function callProvider<T>(
   try {
     return await Promise.race([answer, timeout])
   } catch (cause) {
-    if (isKeyProviderError(cause)) throw cause
+    if (isKeyProviderError(cause)) throw new KeyProviderError(cause.code, cause.message, causeOf(cause.cause))
     throw new KeyProviderError('KMS_FAILED', `${operation}: the key provider failed.${saidBy(cause)}`, causeOf(cause))
   } finally {
     clearTimeout(timer)
@@ -47,6 +47,8 @@ export async function callProvider<T>(
 }
 
 /** By name as well: a provider may be of another copy of this library. */
-function isKeyProviderError(error: unknown): boolean {
-  return error instanceof KeyProviderError || (error as { name?: unknown } | null)?.name === 'KeyProviderError'
+function isKeyProviderError(error: unknown): error is KeyProviderError {
+  if (error instanceof KeyProviderError) return true
+  const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown }
+  return name === 'KeyProviderError' && typeof code === 'string'
 }

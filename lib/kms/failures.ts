@@ -116,18 +116,26 @@ function stateOf(message: string): Failure {
 /** Errors of the language itself quote what they choke on, and that may be a key. */
 const quoting = /^(SyntaxError|TypeError|RangeError|URIError)$/
 
+/** Whether an error is such a one, or has one within, as deep as `inspect` may show. */
+function isQuoting(error: unknown, depth = 0): boolean {
+  if (typeof error !== 'object' || error === null || depth > 8) return false
+  const { name, cause, errors } = error as { name?: unknown; cause?: unknown; errors?: unknown }
+  const within = [cause, ...(Array.isArray(errors) ? errors : [])]
+  return (typeof name === 'string' && quoting.test(name)) || within.some((each) => isQuoting(each, depth + 1))
+}
+
 /** What an error says, to be added to a message. */
 export function saidBy(cause: unknown): string {
   const { name, message } = (cause ?? {}) as Cause
   if (typeof name !== 'string' || typeof message !== 'string')
     return ` (It threw ${cause === null ? 'null' : typeof cause}.)`
-  return quoting.test(name) ? ` (${name})` : ` (${name}: ${message})`
+  return isQuoting(cause) ? ` (${name})` : ` (${name}: ${message})`
 }
 
 /** The cause to keep: of an error that may quote a key, its name and where it was thrown. */
 export function causeOf(cause: unknown): ErrorOptions {
   const { name, stack } = (cause ?? {}) as Cause & { stack?: unknown }
-  if (typeof name !== 'string' || !quoting.test(name)) return { cause }
+  if (typeof name !== 'string' || !isQuoting(cause)) return { cause }
   const frames = typeof stack === 'string' ? stack.split('\n').filter((line) => /^\s+at /.test(line)) : []
   const kept = new Error('what it said is left out, for it may quote a key')
   kept.name = name

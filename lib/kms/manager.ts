@@ -52,12 +52,14 @@ export class KeyManager {
       (signal) => this.#provider.generateDataKey({ ...request, signal }),
       (late) => wipe(late?.plaintext),
     )
-    const { plaintext, wrapped, keyId } = generated ?? {}
+    const { plaintext, wrapped: given, keyId } = generated ?? {}
+    // Before the data key is zeroed: both may lie in the same memory.
+    const wrapped = given instanceof Uint8Array ? copyBytes(given) : new Uint8Array(0)
     const key = derive(plaintext, request.keyId)
-    if (!(wrapped instanceof Uint8Array) || wrapped.length === 0 || wrapped.length > maxWrappedLength)
-      throw odd(`a wrapped key of 1 to ${maxWrappedLength} bytes`, wrapped, request.keyId)
+    if (wrapped.length === 0 || wrapped.length > maxWrappedLength)
+      throw odd(`a wrapped key of 1 to ${maxWrappedLength} bytes`, given, request.keyId)
     if (typeof keyId !== 'string' || keyId === '') throw odd('a key id', keyId, request.keyId)
-    return { key, wrapped: copyBytes(wrapped), keyId }
+    return { key, wrapped, keyId }
   }
 
   /**
@@ -120,6 +122,9 @@ function derive(plaintext: unknown, keyId: string): DataKey {
     wipe(plaintext)
     throw odd(`a data key of ${dataKeyLength} bytes`, plaintext, keyId)
   }
+  // It was zeroed before, here or by whoever else had it: everybody knows this key.
+  if (plaintext.every((byte) => byte === 0))
+    throw new KeyProviderError('KMS_FAILED', `The key provider returned a data key of zeros alone, under ${keyId}`)
   const own = copyBytes(plaintext)
   plaintext.fill(0)
   return DataKey.derive(own)

@@ -64,9 +64,12 @@ export async function* readAhead<T, R>(
   } finally {
     if (!end) {
       end = {}
-      await source.close()
+      const closing = source.close()
+      // A source that is waited for may not close before it has given what comes next, if anything ever does.
+      if (reading) closing.catch(() => {})
+      else await closing
     }
-    await Promise.all([reading, ...underWay])
+    await Promise.all(underWay)
   }
 }
 

@@ -1,9 +1,10 @@
 import { ConfigurationError, RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
-import { type AnyModel, type Doc, isDocument, type Plain, schemaOf } from '../mongoose/host'
+import { envelopeOf, looksLikeEnvelope } from '../format/envelope'
+import { type AnyModel, type Doc, isDocument, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { withValueAt } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
-import { usesOf } from '../schema/uses'
+import { ownerUseOf, usesOf } from '../schema/uses'
 import { readAhead, sourceOf } from './cursors'
 import { pathWithin, storedOf } from './fetching'
 import { nameOf } from './identity'
@@ -35,6 +36,8 @@ export function decryptRecords(
   const source = Object(records) === records && !isDocument(records) ? sourceOf(records) : undefined
   if (!source) return decryptAll(model, records, options)
   const isSettled = checkOptions(model, options)
+  const { op = 'find' } = records as { op?: string }
+  if (op !== 'find') throw invalid(model, `a query of ${op}() gives no cursor. Await it first`)
   // Twice what runs at once: while one record is waited for, those after it are not.
   const outcomes = readAhead(source, 2 * concurrencyOf(model), (record) => decryptRecord(model, record))
   return isSettled ? outcomes : values(outcomes)
@@ -95,22 +98,40 @@ async function decryptLean(model: AnyModel, lean: Plain): Promise<Plain> {
   }
   const doc = (model as unknown as { hydrate(values: Plain): Doc }).hydrate(lean)
   const parts = encryptedPartsOf(doc)
-  for (const part of parts) checkKeys(model, part, storedOf(part, lean))
+  for (const part of parts) checkKeys(model, part, lean)
   await allInOrder(parts.map(openDocument))
   let result: any = lean
   for (const part of parts) result = withValueAt(result, pathWithin(part), opened(storedOf(part, result), part))
+  refuseForeign(model, doc, result)
   return result
 }
 
-function checkKeys(model: AnyModel, part: Doc, stored: Plain | undefined): void {
+function checkKeys(model: AnyModel, part: Doc, lean: Plain): void {
+  const stored = storedOf(part, lean)
   for (const use of usesOf(schemaOf(part))) {
-    if (use.byOwner || !stored || stored[use.keyPath] !== undefined) continue
+    const keys = use.byOwner ? ownerUseOf(schemaOf(ownerOf(part)), use) : use
+    const holder = use.byOwner ? lean : stored
+    if (!stored || !keys || holder?.[keys.keyPath] !== undefined) continue
     if (![...use.fields.keys()].some((name) => bytesOf(stored[name]))) continue
     throw new RecordError(
       'KEY_NOT_SELECTED',
-      `${nameOf(model)}.decrypt(): ${use.keyPath} was not selected. Select it, too.`,
+      `${nameOf(model)}.decrypt(): ${keys.keyPath} was not selected. Select it, too.`,
     )
   }
+}
+
+/** What is still encrypted by now would pass for a value. */
+function refuseForeign(model: AnyModel, doc: Doc, result: Plain): void {
+  const path = Object.keys(result).find((key) => {
+    const bytes = schemaOf(doc).path(key) ? undefined : envelopeOf(result[key])
+    return bytes && looksLikeEnvelope(bytes)
+  })
+  if (path === undefined) return
+  throw new RecordError(
+    'RECORD_FOREIGN',
+    `${nameOf(model)}.decrypt(): ${path} is encrypted, and is no field of this model. Decrypt the object by the model that it is of, and select ` +
+      'its discriminator key.',
+  )
 }
 
 /**

@@ -129,7 +129,7 @@ export class KeyRing {
     const known = this.#open.get(reference)
     if (known) return known
     const entry = this.#entry(reference, fields)
-    this.#requireAllowed(entry.keyId)
+    this.#requireAllowed(entry)
     const { context, encoded } = this.context(entry.version)
     const key = await this.#answer(this.use.keys.unwrap({ ...entry, context }, this.#requester(), this.identity.name))
     const opened = { key, context: encoded, entry }
@@ -200,17 +200,27 @@ export class KeyRing {
   }
 
   /** Draws a new data key that is in no way part of the record yet. */
-  async draw(): Promise<OpenKey> {
+  async draw(attempts = 3): Promise<OpenKey> {
     const { use, identity } = this
     const generation = use.generations.get(use.version)!
     const { context, encoded } = this.context(use.version)
     const request = { keyId: keyIdOf(use, generation, identity, this.subject), context }
     const { key, wrapped, keyId } = await this.#answer(use.keys.generate(request, this.#requester()))
-    this.#requireAllowed(keyId)
+    const entry = { version: use.version, keyId, wrapped, commitment: key.commitment, createdAt: this.#nextDate() }
+    this.#requireAllowed(entry)
+    if (!this.has(referenceOf(key.commitment))) return { key, context: encoded, entry }
     // Four bytes tell the keys of a record apart; should chance make two alike, another key is drawn.
-    if (this.has(referenceOf(key.commitment))) return this.draw()
-    const entry = { version: use.version, keyId, wrapped, commitment: key.commitment, createdAt: new Date() }
-    return { key, context: encoded, entry }
+    if (attempts > 1) return this.draw(attempts - 1)
+    throw new KeyProviderError(
+      'KMS_FAILED',
+      `${identity.name}: the key provider gives the same data key again and again, where each must be a new one.`,
+    )
+  }
+
+  /** Later than that of every data key the record has, whatever the clock was of who made it: the newest is written under. */
+  #nextDate(): Date {
+    const latest = Math.max(0, ...this.#stored.map(timeOf))
+    return new Date(Math.min(Math.max(Date.now(), latest + 1), 8.64e15))
   }
 
   async #generate(): Promise<OpenKey> {
@@ -259,8 +269,8 @@ export class KeyRing {
   }
 
   /** Whoever may write to the database could name a KMS key of his own. */
-  #requireAllowed(keyId: string): void {
-    if (this.use.allows(keyId)) return
+  #requireAllowed({ keyId, version }: WrappedKey): void {
+    if (this.use.allows(keyId, version)) return
     throw new KeyProviderError(
       'KMS_KEY_NOT_ALLOWED',
       `${this.identity.name}: a data key is under the KMS key ${keyId}, which is not among those of the options. If it is one of yours, add ` +
@@ -287,11 +297,15 @@ export function storedReference(stored: unknown): string | undefined {
 
 /** The entry that was made last: an older one may have been put back behind it. */
 function newestOf(entries: readonly unknown[]): unknown {
-  const timeOf = (entry: unknown) => Number((entry as { createdAt?: Date | null }).createdAt) || 0
   return entries.reduce<unknown>(
     (newest, entry) => (newest === undefined || timeOf(entry) >= timeOf(newest) ? entry : newest),
     undefined,
   )
+}
+
+function timeOf(entry: unknown): number {
+  const { createdAt } = (entry ?? {}) as { createdAt?: unknown }
+  return createdAt instanceof Date ? createdAt.getTime() || 0 : 0
 }
 
 function versionOf(stored: unknown): unknown {

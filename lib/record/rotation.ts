@@ -64,9 +64,10 @@ interface Found {
 
 async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<boolean> {
   const fresh = (modelOf(owner) as unknown as { hydrate(values: Plain): Doc }).hydrate(stored)
-  const found = partsToRotate(doc, owner, fresh).flatMap((part) => envelopesOf(part, storedOf(part, stored)))
-  if (found.length === 0) return true
+  const parts = partsToRotate(doc, owner, fresh)
+  const found = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
   const plaintexts = await Promise.all(found.map(open))
+  const rings = new Set([...found.map(({ target }) => target.ring), ...parts.flatMap(ringsWithKeys)])
   const drawn = new Map<KeyRing, OpenKey>()
   await Promise.all(
     [...new Set(found.map(({ target }) => target.ring))].map(async (ring) => void drawn.set(ring, await ring.draw())),
@@ -80,26 +81,37 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
     plaintext.fill(0)
     conditions.push({ [path]: binary(envelope, envelopeSubtype) })
   }
-  for (const [ring, key] of drawn) {
+  for (const ring of rings) {
+    const key = drawn.get(ring)
     const part = ring.subject as Doc
     const prefix = part === fresh ? '' : `${indexedPathOf(part)}.`
     const keyPath = `${prefix}${ring.use.keyPath}`
     const raw = storedOf(part, stored) as Plain
     const owned = part === fresh ? ownedPaths(ring, part) : []
     const mayMiss = owned.some((path) => hasPositionLikeKey(raw[path]))
-    written[keyPath] = [...(mayMiss ? ring.stored : keysInUse(ring, part, raw)), ring.encoded(key)]
+    const kept = mayMiss ? ring.stored : keysInUse(ring, part, raw)
+    if (!key && kept.length === ring.stored.length) continue
+    // Where nothing is encrypted, the next value brings a key of its own.
+    written[keyPath] = key ? [...kept, ring.encoded(key)] : kept.length > 0 ? kept : undefined
     for (const path of owned) if (!mayMiss) conditions.push({ [path]: isAsRead(raw[path]) })
     conditions.push({ [keyPath]: { $size: ring.stored.length } })
     for (const [index, entry] of ring.stored.entries()) {
-      conditions.push({ [`${keyPath}.${index}.commitment`]: (entry as Plain).commitment })
+      conditions.push({ [`${keyPath}.${index}.commitment`]: (entry as Plain | null)?.commitment ?? null })
     }
     if (prefix !== '' && idOf(part) !== undefined) conditions.push({ [`${prefix}_id`]: idOf(part) })
     for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: null })
   }
+  if (Object.keys(written).length === 0) return true
   if (!(await write(owner, written, conditions, send))) return false
   for (const [ring, key] of drawn) learn(owner, fresh, ring, key)
   refresh(owner, withWritten(stored, written))
   return true
+}
+
+/** The rings of a part that have data keys, be there anything encrypted under them or not. */
+function ringsWithKeys(part: Doc): KeyRing[] {
+  const own = usesOf(schemaOf(part)).filter(({ byOwner }) => !byOwner)
+  return own.map((use) => currentTarget(part, use).ring).filter(({ stored }) => stored.length > 0)
 }
 
 /** Fields without an envelope: one that comes up meanwhile would be under a key that is dropped. */
@@ -189,7 +201,11 @@ function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
 async function write(owner: Doc, written: Plain, conditions: readonly Plain[], send: Send): Promise<boolean> {
   const session = sessionOf(owner)
   const filter = { ...filterOf(owner), $and: conditions }
-  const result = await send(modelOf(owner), filter, { $set: written }, session ? { session } : {})
+  const entries = Object.entries(written)
+  const $set = Object.fromEntries(entries.filter(([, value]) => value !== undefined))
+  const $unset = Object.fromEntries(entries.filter(([, value]) => value === undefined).map(([path]) => [path, '']))
+  const update = { ...(Object.keys($set).length > 0 && { $set }), ...(Object.keys($unset).length > 0 && { $unset }) }
+  const result = await send(modelOf(owner), filter, update, session ? { session } : {})
   return result.matchedCount === 1
 }
 

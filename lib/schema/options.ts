@@ -80,7 +80,7 @@ export interface KmsEncryptedOptions<
   readonly previousVersions?: Readonly<Record<number, PreviousVersion<Doc>>>
   /**
    * The KMS keys under which a stored data key is opened and a new one made: a list of key ARNs, or a function. Default: those of
-   * `keyId` and `previousVersions` where all of them are full key ARNs, else any that IAM lets this principal use.
+   * `keyId` and `previousVersions`, each for its version, where all of them are full key ARNs, else any that IAM lets this principal use.
    */
   readonly allowKeyIds?: AllowKeyIdsOption
   /** Where the wrapped keys are stored. Default: `encrypted_kms_key`. */

@@ -1,8 +1,8 @@
 import { ConfigurationError } from '../errors'
 import type { AllowKeyIdsOption, KeyIdOption } from './options'
 
-/** Whether a stored data key that names this KMS key is opened, and whether a new one may be under it. */
-export type Allows = (keyId: string) => boolean
+/** Whether a stored data key of a generation that names this KMS key is opened, and whether a new one may be under it. */
+export type Allows = (keyId: string, version: number) => boolean
 
 /** The ARN of a key, not of an alias: what KMS answers, and what is stored. */
 const keyArn = /^arn:[\w-]+:kms:[\w-]+:\d+:key\/[\w-]+$/
@@ -11,13 +11,13 @@ const keyArn = /^arn:[\w-]+:kms:[\w-]+:\d+:key\/[\w-]+$/
 const multiRegion = /^(arn:[\w-]+:kms:)[\w-]+(:\d+:key\/mrk-)/
 
 /**
- * Which KMS keys a use of the plugin trusts: those of `allowKeyIds`; without it those of the configuration, where all are named by
+ * Which KMS keys a use of the plugin trusts: those of `allowKeyIds`; without it for each generation its own, where all are named by
  * full ARNs; else any that IAM lets this principal use.
  *
- * @param keyIds the option `keyId` of all generations
+ * @param keyIds the option `keyId` of all generations, by their version
  * @throws {ConfigurationError} OPTION_INVALID
  */
-export function makeTrust(option: AllowKeyIdsOption | undefined, keyIds: readonly KeyIdOption[]): Allows {
+export function makeTrust(option: AllowKeyIdsOption | undefined, keyIds: ReadonlyMap<number, KeyIdOption>): Allows {
   if (typeof option === 'function') return (keyId) => option(keyId) === true
   if (option !== undefined) {
     if (
@@ -35,15 +35,24 @@ export function makeTrust(option: AllowKeyIdsOption | undefined, keyIds: readonl
         'OPTION_INVALID',
         `kmsEncrypted: allowKeyIds has the alias ${alias}. What is stored is the ARN of the key behind it: give that.`,
       )
-    return among(option)
+    const allowed = new Set(option.map(withoutRegion))
+    const own = [...keyIds.values()].find((keyId) => isArn(keyId) && !allowed.has(withoutRegion(keyId)))
+    if (own !== undefined)
+      throw new ConfigurationError(
+        'OPTION_INVALID',
+        `kmsEncrypted: allowKeyIds does not have ${own}, which the options name as keyId. Add it: the list holds for all keys.`,
+      )
+    return (keyId) => allowed.has(withoutRegion(keyId))
   }
-  const isNamed = keyIds.every((keyId) => typeof keyId === 'string' && keyArn.test(keyId))
-  return isNamed ? among(keyIds as readonly string[]) : () => true
+  if (![...keyIds.values()].every(isArn)) return () => true
+  return (keyId, version) => {
+    const own = keyIds.get(version)
+    return own === undefined || withoutRegion(own as string) === withoutRegion(keyId)
+  }
 }
 
-function among(keyIds: readonly string[]): Allows {
-  const allowed = new Set(keyIds.map(withoutRegion))
-  return (keyId) => allowed.has(withoutRegion(keyId))
+function isArn(keyId: KeyIdOption): keyId is string {
+  return typeof keyId === 'string' && keyArn.test(keyId)
 }
 
 function withoutRegion(keyId: string): string {

@@ -108,7 +108,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
   }
   checkCache(cache)
   const byOwner = checkDataKey(options)
-  const methods = checkMethods(options.methods)
+  const methods = checkMethods(host, options.methods)
   const keyPath = checkPath('keyPath', options.keyPath ?? `encrypted_kms_key${name === undefined ? '' : `_${name}`}`)
   if (!byOwner) refuseSecondUse(schema, keyPath)
   const fields = compileFields(host, schema, options.fields)
@@ -128,7 +128,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     generations,
     allows: makeTrust(
       options.allowKeyIds,
-      Array.from(generations.values(), ({ keyId }) => keyId),
+      new Map(Array.from(generations, ([version, { keyId }]) => [version, keyId])),
     ),
     isCustom: [...generations.values()].some(
       ({ keyId, context }) => context !== undefined || typeof keyId === 'function',
@@ -160,7 +160,7 @@ function checkDataKey(options: KmsEncryptedOptions): boolean {
   return true
 }
 
-function checkMethods(given: KmsEncryptedOptions['methods']): MethodNames {
+function checkMethods(host: Host, given: KmsEncryptedOptions['methods']): MethodNames {
   const methods = { decrypt: 'decrypt', rotateKmsKey: 'rotateKmsKey', ...given }
   for (const [method, name] of Object.entries(methods)) {
     if (method !== 'decrypt' && method !== 'rotateKmsKey') {
@@ -169,7 +169,12 @@ function checkMethods(given: KmsEncryptedOptions['methods']): MethodNames {
     if (typeof name !== 'string' || !/^[A-Za-z_]\w*$/.test(name)) {
       throw invalid(`methods.${method}`, 'Expected the name that the method is to have, such as "decryptFields".')
     }
+    // Whatever has a method then is awaited by whoever is given it.
+    if (name === 'then' || name in host.mongoose.Model.prototype || name in host.mongoose.Model)
+      throw invalid(`methods.${method}`, `Documents or models of Mongoose have a ${name} already. Choose another name.`)
   }
+  if (methods.decrypt === methods.rotateKmsKey)
+    throw invalid('methods.rotateKmsKey', `Both methods would have the name ${methods.decrypt}. Choose another.`)
   return Object.freeze(methods)
 }
 
@@ -249,8 +254,8 @@ function checkProvider(provider: KeyProvider | undefined): KeyProvider {
   }
   for (const name of ['concurrency', 'maxWaiting', 'timeoutMs'] as const) {
     const value = provider[name]
-    if (value === undefined || (Number.isInteger(value) && value > 0)) continue
-    throw invalid('provider', `Its ${name} must be a positive integer, got ${String(value)}.`)
+    if (value === undefined || isCount(value)) continue
+    throw invalid('provider', `Its ${name} must be a positive integer, at most 2147483647, got ${String(value)}.`)
   }
   return provider
 }
@@ -260,11 +265,19 @@ function checkVersion(option: string, version: unknown): number {
   throw invalid(option, `Expected a positive integer, got ${String(version)}.`)
 }
 
+/** Timers of Node take no more milliseconds than this: they would end at once. */
+function isCount(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 31
+}
+
 function checkCache(cache: KmsEncryptedOptions['cache']): void {
   if (cache === undefined) return
   for (const bound of ['maxAgeMs', 'maxEntries'] as const) {
-    if (!(Number.isInteger(cache?.[bound]) && cache[bound] > 0)) {
-      throw invalid(`cache.${bound}`, 'Expected a positive integer: { maxAgeMs: 60_000, maxEntries: 1_000 }.')
+    if (!isCount(cache?.[bound])) {
+      throw invalid(
+        `cache.${bound}`,
+        'Expected a positive integer, at most 2147483647: { maxAgeMs: 60_000, maxEntries: 1_000 }.',
+      )
     }
   }
 }

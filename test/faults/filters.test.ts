@@ -219,6 +219,40 @@ test('what is asked before the connection is open is refused as well', async () 
   }
 })
 
+describe('connection.aggregate()', () => {
+  const pipeline = (stage: object) => [{ $documents: [{ _id: 1, email: value }] }, stage]
+
+  test.each<[string, (into: string) => object]>([
+    ['$merge', (into) => ({ $merge: into })],
+    ['$merge with a database', (coll) => ({ $merge: { into: { db: connection.name, coll } } })],
+    ['$out', (into) => ({ $out: into })],
+  ])('does not write to where records are, by %s', async (_name, stage) => {
+    const stages = pipeline(stage(User.collection.name))
+    await refused(() => connection.aggregate(stages as never), 'WRITE_REFUSED')
+    await refused(() => connection.aggregate(stages as never).exec(), 'WRITE_REFUSED')
+    await refused(
+      () =>
+        connection
+          .aggregate(stages as never)
+          .cursor()
+          .next(),
+      'WRITE_REFUSED',
+    )
+    await refused(async () => {
+      for await (const _ of connection.aggregate([]).append(...(stages as never[])));
+    }, 'WRITE_REFUSED')
+  })
+
+  test('works where it does not', async () => {
+    // The embedded server has no stage of the database: its own refusal shows that it was asked.
+    const asked = await connection.aggregate([{ $documents: [{ _id: 1 }] }] as never).then(
+      (found) => found,
+      (error: unknown) => error,
+    )
+    expect(asked).not.toMatchObject({ name: 'OperationError' })
+  })
+})
+
 describe('a change stream', () => {
   const streams: [string, object[]][] = [
     ['what was inserted', [{ $match: { 'fullDocument.email': value } }]],

@@ -31,8 +31,8 @@ where the wrapped keys are stored. No option turns the encryption off: \`{ middl
 
 - **The driver itself**: what is written by \`connection.db\` and \`connection.getClient()\` is stored as it is given. (\`Model.collection\` encrypts, ties
   and refuses as the model does, whatever model it is of: that is the collection that all models of one connection share.)
-- **Aggregations of other models**: a pipeline of a model without encrypted fields is not looked at. It can join the
-  records of another, by \`$lookup\` or \`$unionWith\`, and write to them, by \`$merge\` or \`$out\`.
+- **Aggregations of other models** and those of \`connection.aggregate()\` are looked at like any other: what they join of an encrypted
+  collection is not compared, and they do not write to one.
 - **Results of \`aggregate()\` and lean objects** hold what is stored. \`Model.decrypt()\` opens them.
 - **Change streams** show what is stored. A pipeline of \`Model.watch()\` that compares an encrypted field is refused; those of
   \`connection.watch()\` are the driver's, and match nothing.

@@ -3,6 +3,7 @@ import type { AnyModel, Plain } from '../mongoose/host'
 import { whenSet } from '../mongoose/model'
 import { allInOrder } from '../record/outcomes'
 import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
+import { inFieldTerms } from './duplicates'
 import type { Gate } from './gate'
 import { checkOperation, gateOf } from './passes'
 
@@ -42,7 +43,11 @@ function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[
       begun.push(async () => named(namespace, name, await encrypt()))
     }
     const prepared = await allInOrder(begun.map((encrypt) => encrypt()))
-    return sendBulk(prepared, options, (operations) => native.call(client, operations, options))
+    try {
+      return await sendBulk(prepared, options, (operations) => native.call(client, operations, options))
+    } catch (error) {
+      throw inFieldTerms(bulks.keys(), error)
+    }
   }
 }
 

@@ -2,6 +2,7 @@ import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
 import { isDocument, type Plain, topOf } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
+import { IndexValue } from '../queries/indexvalue'
 import { refreshFrom } from '../record/refreshing'
 import { ownerUseOf } from '../schema/uses'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
@@ -39,9 +40,35 @@ export async function updateOne(gate: Gate, request: Sending): Promise<any> {
 }
 
 /** What a write is to do, with slots of its own to fill. */
-export function planOf(gate: Gate, { method, update }: Pick<Request, 'method' | 'update'>): Plan {
+export function planOf(gate: Gate, { method, filter, update, options }: Request): Plan {
   const place = gate.place(method)
-  return isReplacement(method) ? planReplacement(gate.root, update, place) : planUpdate(gate.root, update, place)
+  if (isReplacement(method)) return planReplacement(gate.root, update, place)
+  return planUpdate(gate.root, options.upsert ? withAsked(filter, update, place) : update, place)
+}
+
+/**
+ * An update whose upsert stores the values that its filter asks for by their index values: MongoDB would take over these alone.
+ *
+ * @throws {OperationError} UPDATE_REFUSED where nothing can be added to what it does
+ */
+function withAsked(filter: Plain, update: unknown, place: string): unknown {
+  const asked = Object.values(equalities(filter ?? {})).filter((value) => value instanceof IndexValue)
+  const { $setOnInsert, ...others } = (update ?? {}) as Plain
+  const added: Plain = {}
+  for (const { field, box } of asked) {
+    if (Object.values(others).some((operand) => Object.hasOwn(Object(operand), field))) continue
+    const isGiven = Object.hasOwn(Object($setOnInsert), field)
+    if (Array.isArray(update) || (isGiven && ($setOnInsert[field] ?? null) === null)) throw withoutAsked(place, field)
+    if (!isGiven) added[field] = box
+  }
+  return Object.keys(added).length > 0 ? { ...others, $setOnInsert: { ...$setOnInsert, ...added } } : update
+}
+
+function withoutAsked(place: string, field: string): OperationError {
+  return new OperationError(
+    'UPDATE_REFUSED',
+    `${place}: an upsert stores the ${field} that its filter asks for, and this update leaves no place for it. Set it by $set or $setOnInsert.`,
+  )
 }
 
 function isReplacement(method: string): boolean {

@@ -7,6 +7,7 @@ import { checkPath } from './paths'
 import { binding, type Scope, scopeOf, type Variables } from './scope'
 import { arrayOf, merged, objectOf, withPath } from './shapes'
 import { anyStage, stages } from './stages'
+import { type Compare, hasIndexes, translateFilter } from './translation'
 import { entriesOf, itemsOf, optionsOf } from './values'
 
 /** The layout of another collection of the same database; `undefined` where nothing there is encrypted. */
@@ -28,6 +29,39 @@ interface Run {
 export function checkPipeline(root: Place, pipeline: unknown, rootOf: RootOf, place: string): void {
   checkContents(place, undefined, '', pipeline)
   checkStages({ rootOf, place }, root, pipeline, new Map())
+}
+
+/**
+ * The same, with the comparisons of indexed fields asked of their index values, as long as these stand beside them: a stage may leave them
+ * out, or something else may come to stand there.
+ *
+ * @returns the pipeline itself, where nothing is to be translated
+ */
+export function translatePipeline(
+  root: Place,
+  pipeline: unknown,
+  rootOf: RootOf,
+  place: string,
+  compare: Compare,
+): unknown {
+  if (!hasIndexes(root)) {
+    checkPipeline(root, pipeline, rootOf, place)
+    return pipeline
+  }
+  checkContents(place, undefined, '', pipeline)
+  let shape = root
+  let isChanged = false
+  const translated = (itemsOf(pipeline) ?? []).map((stage) => {
+    const entries = (entriesOf(stage) ?? []).map(([operator, operand]): [string, unknown] => {
+      if (operator === '$match') return [operator, translateFilter(shape, operand, place, compare)]
+      shape = checkStage({ rootOf, place }, scopeOf(shape, place), operator, operand)
+      return [operator, operand]
+    })
+    const isSame = entries.every(([operator, operand]) => operand === optionsOf(stage)[operator])
+    isChanged ||= !isSame
+    return isSame ? stage : Object.fromEntries(entries)
+  })
+  return isChanged ? translated : pipeline
 }
 
 /** Gives the shape of what comes out. */

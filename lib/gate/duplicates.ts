@@ -21,7 +21,7 @@ const texts = ['message', 'stack', 'errmsg'] as const
 function tell(error: unknown, name: string, path: string, depth: number): void {
   if (typeof error !== 'object' || error === null || depth > 4) return
   const holder = error as Plain
-  const said = texts.filter((key) => Object.hasOwn(holder, key) && String(holder[key]).includes(path))
+  const said = texts.filter((key) => Object.hasOwn(holder, key) && isOfDuplicate(String(holder[key]), path))
   for (const key of said) holder[key] = renamed(String(holder[key]), name, path)
   for (const key of ['keyPattern', 'keyValue']) {
     const told = holder[key]
@@ -32,12 +32,24 @@ function tell(error: unknown, name: string, path: string, depth: number): void {
     holder[key] = Object.fromEntries(entries)
   }
   // What was sent has the index value, too.
-  if (said.length > 0 && holder.op !== undefined) holder.op = undefined
+  if (said.length > 0 && holder.op !== undefined) holder.op = without(holder.op, path)
   for (const key of inner) {
     const within = holder[key]
     const each = within instanceof Map ? [...within.values()] : [within].flat()
     for (const item of each) tell(item, name, path, depth + 1)
   }
+}
+
+function without(sent: unknown, path: string): unknown {
+  if (Array.isArray(sent)) return sent.map((item) => without(item, path))
+  if (!isPlainObject(sent)) return sent
+  const entries = Object.entries(sent).filter(([key]) => key !== path)
+  return Object.fromEntries(entries.map(([key, value]) => [key, without(value, path)]))
+}
+
+/** Not what this library itself says, which names the path where that is what it is about. */
+function isOfDuplicate(text: string, path: string): boolean {
+  return text.includes('E11000') && text.includes(path)
 }
 
 /** `index: email_bidx_1 dup key: { email_bidx: BinData(0, …) }`, in whatever form a server shows bytes. */

@@ -22,7 +22,8 @@ export function indexPathsOf(root: Place): Map<string, string> {
  * Looks over a record, or the operand of `$set`, once its values are boxes.
  *
  * @param clear is told of each field that is set to nothing
- * @throws {OperationError} WRITE_REFUSED for an envelope without its index value; {RecordError} STORED_PATH_ASSIGNED for the reverse
+ * @throws {OperationError} WRITE_REFUSED for an envelope without its index value, UPDATE_REFUSED; {RecordError} STORED_PATH_ASSIGNED for an
+ *   index value without an envelope
  */
 export function checkIndexed(
   paths: ReadonlyMap<string, string>,
@@ -42,6 +43,14 @@ export function checkIndexed(
       )
     }
     if (holder[path] !== undefined) throw keysAssigned(place, path)
-    if (Object.hasOwn(holder, name)) clear?.(path)
+    if (!clear || !Object.hasOwn(holder, name)) continue
+    // By an option of the driver's, which is not known here, it is stored as null or left out.
+    if (value === undefined) {
+      throw new OperationError(
+        'UPDATE_REFUSED',
+        `${place}: ${name} is undefined. Give null, or use $unset, to take it away.`,
+      )
+    }
+    clear(path)
   }
 }

@@ -1,7 +1,7 @@
 import type { Connection } from 'mongoose'
 import { OperationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
-import { asStored, beforeCast, convertDocuments, whenSet } from '../mongoose/model'
+import { asStored, beforeCast, convertDocuments, isTrusted, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkPath, checkSort } from '../queries/filter'
 import { translateProjection } from '../queries/projection'
@@ -10,6 +10,7 @@ import type { Place } from '../schema/layout'
 import { bulkWrite } from './bulk'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
+import { indexPathsOf } from './indexed'
 import { insertMany, insertOne } from './insert'
 import { beforeReading, lookupOf, lookupOfPipeline, readWhenReady, readyFilter } from './lookup'
 import { updateMany } from './many'
@@ -160,6 +161,18 @@ export function checkOperation(
   return stored.replacement === replacement ? body : { ...body, replacement: stored.replacement }
 }
 
+/** What is found by encrypted values is told apart by them, which `populate()` cannot. */
+function refusePopulation(layout: Place, filter: unknown, place: string): void {
+  for (const name of indexPathsOf(layout).keys()) {
+    if (!isTrusted(Object(filter)[name])) continue
+    throw new OperationError(
+      'QUERY_REFUSED',
+      `${place}: ${name} is stored encrypted, so populate() cannot tell which record belongs to which value. Find them by ${name}, and compare ` +
+        'after decrypting; in place of trusted(), ask for each value by $or.',
+    )
+  }
+}
+
 const gated = new WeakSet<AnyModel>()
 
 /** Has all that a model sends pass the gate of its collection, also where it is given another one, or another connection, later. */
@@ -174,6 +187,7 @@ export function gateModel(model: AnyModel, coverConnection: (connection: Connect
     const { layout } = gateOf(model.collection)
     if (layout.isClear) return
     const place = `${model.modelName}.${operation}()`
+    refusePopulation(layout, filter, place)
     translateFilter(layout, filter, place, asItIs)
     refuseUnknown(layout, update, model.schema, place)
   })

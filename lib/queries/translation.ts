@@ -103,7 +103,7 @@ function splitCondition(
   const present = operators.filter(isPresenceOperator)
   const comparing = operators.filter((each) => !present.includes(each))
   return {
-    compared: comparisons(walk, here, comparing),
+    compared: bare(comparisons(walk, here, comparing)),
     present: present.length > 0 ? Object.fromEntries(present) : undefined,
   }
 }
@@ -113,7 +113,7 @@ function operatorsOf(condition: unknown): readonly [string, unknown][] | undefin
   return entries && hasOperators(entries) ? entries : undefined
 }
 
-function comparisons(walk: Walk, here: FieldHere, operators: readonly [string, unknown][]): unknown {
+function comparisons(walk: Walk, here: FieldHere, operators: readonly [string, unknown][]): Plain {
   const result = operators.map(([operator, operand]): [string, unknown] => {
     switch (operator) {
       case '$eq':
@@ -129,23 +129,22 @@ function comparisons(walk: Walk, here: FieldHere, operators: readonly [string, u
         const inner = operatorsOf(operand)
         // Not both of two is another question than not the one, and not the other.
         if (!inner || inner.some(isPresenceOperator)) throw refusedBeyondEquality(walk.place, here.field.name)
-        return [operator, operatorsOrEqual(comparisons(walk, here, inner))]
+        return [operator, comparisons(walk, here, inner)]
       }
       default:
         throw refusedBeyondEquality(walk.place, here.field.name)
     }
   })
-  const [only, another] = result
-  if (only?.[0] === '$eq' && !another) return only[1]
   // One that is asked for twice in one object would be asked for once.
   if (new Set(result.map(([operator]) => operator)).size < result.length)
     throw refusedBeyondEquality(walk.place, here.field.name)
   return Object.fromEntries(result)
 }
 
-/** `$not` takes operators alone. */
-function operatorsOrEqual(condition: unknown): unknown {
-  return operatorsOf(condition) ? condition : { $eq: condition }
+/** A value in the place of `$eq` alone: it is what an upsert takes over. */
+function bare(condition: Plain): unknown {
+  const [only, another] = Object.keys(condition)
+  return only === '$eq' && another === undefined ? condition.$eq : condition
 }
 
 function compared({ compare, place }: Walk, here: FieldHere, value: unknown): unknown {

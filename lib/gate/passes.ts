@@ -113,18 +113,17 @@ function wrap(collection: Collection): Gate {
     const native = collection[name]
     if (!native) continue
     collection[name] = (...args: any[]) => {
-      // What is aggregated may lead to or come from another collection.
-      if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
       const run = () => pass(gate, args, name as keyof Native)
-      // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
-      if (!synchronous.has(name)) {
+      try {
+        // What is aggregated may lead to or come from another collection.
+        if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
+        if (synchronous.has(name)) return run()
         return Promise.resolve()
           .then(run)
           .catch((error) => Promise.reject(inFieldTerms([gate], error)))
-      }
-      try {
-        return run()
       } catch (error) {
+        // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
+        if (!synchronous.has(name)) return Promise.reject(error)
         if (name !== 'aggregate') throw error
         // A cursor that says it when it is read: nobody waits for what Mongoose 8 calls this from.
         return beforeReading(gate.native.aggregate([]), () => Promise.reject(error))

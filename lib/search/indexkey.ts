@@ -1,10 +1,9 @@
 import { crc32 } from 'node:zlib'
 import { ConfigurationError } from '../errors'
-import { copyBytes, lengthPrefixed } from '../format/bytes'
+import { lengthPrefixed } from '../format/bytes'
 import type { EncryptionContext } from '../format/context'
-import { DataKey } from '../format/datakey'
+import type { DataKey } from '../format/datakey'
 import { awsKms } from '../kms/aws'
-import { callProvider } from '../kms/calls'
 import { KeyManager } from '../kms/manager'
 import type { KeyProvider } from '../kms/provider'
 import { IndexKey } from './value'
@@ -73,15 +72,14 @@ export function indexKeySource(
   allows: (keyId: string) => boolean,
 ): IndexKeySource {
   if (given === undefined) {
-    const { deriveIndexKey } = provider
-    if (!deriveIndexKey) {
+    if (!provider.deriveIndexKey) {
       throw new ConfigurationError(
         'OPTION_INVALID',
         'kmsEncrypted: indexKey is missing, and fields with a blind index need one. Make it once by createIndexKey({ provider, keyId }), keep it ' +
           'in the configuration, and give it as indexKey; if it comes from the environment, the variable is not set.',
       )
     }
-    return sharedSource(provider, '', () => derive(provider, deriveIndexKey.bind(provider)))
+    return sharedSource(provider, '', () => new KeyManager(provider).deriveIndexKey(contextOf(defaultName)))
   }
   const index = parse(given)
   if (!allows(index.keyId)) {
@@ -123,18 +121,6 @@ function makeSource(open: () => Promise<DataKey>): IndexKeySource {
 function unwrap(provider: KeyProvider, { name, keyId, wrapped, commitment }: WrappedIndexKey): Promise<DataKey> {
   const request = { wrapped, keyId, commitment, context: contextOf(name) }
   return new KeyManager(provider).unwrap(request, requesterOf(name), 'indexKey')
-}
-
-async function derive(
-  provider: KeyProvider,
-  deriveIndexKey: NonNullable<KeyProvider['deriveIndexKey']>,
-): Promise<DataKey> {
-  const discard = (late: Uint8Array) => void late.fill(0)
-  const context = contextOf(defaultName)
-  const bytes = await callProvider(provider, 'deriveIndexKey', () => deriveIndexKey({ context }), discard)
-  const own = copyBytes(bytes)
-  bytes.fill(0)
-  return DataKey.derive(own)
 }
 
 function contextOf(name: string): EncryptionContext {

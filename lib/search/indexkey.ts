@@ -107,13 +107,15 @@ function makeSource(open: () => Promise<DataKey>): IndexKeySource {
   let opening: Promise<IndexKey> | undefined
   return Object.freeze({
     open() {
-      // Of a data key, what encrypts stands for the whole: the bytes themselves are gone.
-      opening ??= open().then(({ encryptionKey }) => new IndexKey(encryptionKey))
-      const current = opening
-      current.catch(() => {
-        if (opening === current) opening = undefined
-      })
-      return current
+      opening ??= open().then(
+        // Of a data key, what encrypts stands for the whole: the bytes themselves are gone.
+        ({ encryptionKey }) => new IndexKey(encryptionKey),
+        (error) => {
+          opening = undefined
+          throw error
+        },
+      )
+      return opening
     },
   })
 }

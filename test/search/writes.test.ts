@@ -149,6 +149,16 @@ test('upserts by one address at once make one record', async () => {
   expect(await named(ada())).toEqual(['Ada'])
 })
 
+test('an upsert by an address that an operation before it in the bulk may store is refused', async () => {
+  const act = () =>
+    Account.bulkWrite([
+      { insertOne: { document: { name: 'Ada', email: ada() } } },
+      { updateOne: { filter: { email: ada() }, update: { $set: { name: 'Countess' } }, upsert: true } },
+    ])
+  await refused(act, 'UPDATE_REFUSED', /an operation before it may make one/)
+  expect(await raw(Account)).toEqual([])
+})
+
 test.each([
   ['a pipeline', [{ $set: { name: 'Ada' } }]],
   ['an update that sets it to nothing', { $set: { name: 'Ada' }, $setOnInsert: { email: null } }],

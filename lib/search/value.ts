@@ -79,7 +79,8 @@ export function compileIndex(
     )
   }
   if (caseInsensitive && kind[0] !== 'string') throw invalid(field, 'caseInsensitive has a meaning for strings alone.')
-  const [label, encode] = kind
+  const [name, encode] = kind
+  const label = Buffer.from(name)
   return Object.freeze({
     path: `${field}_bidx`,
     field,
@@ -88,7 +89,7 @@ export function compileIndex(
     normalForm: (value: unknown) => {
       const own = normalize ? normalize(value) : value
       const bytes = encode(caseInsensitive && typeof own === 'string' ? folded(own) : own)
-      if (bytes) return lengthPrefixed([Buffer.from(label), bytes])
+      if (bytes) return lengthPrefixed([label, bytes])
       throw new OperationError(
         'WRITE_REFUSED',
         `${field}: ${normalize ? 'its normalize gave' : 'it was given'} ${typeof own}, which is no ${instance} to make an index value of.`,
@@ -118,7 +119,7 @@ function checkOptions(field: string, option: unknown): BlindIndexOptions {
 /** An index key, ready to make index values. A key of its own for each model, field and version is derived once. */
 export class IndexKey {
   readonly #secret: KeyObject
-  readonly #derived = new Map<string, KeyObject>()
+  readonly #derived = new WeakMap<BlindIndex, Map<string, KeyObject>>()
 
   constructor(secret: KeyObject) {
     this.#secret = secret
@@ -129,17 +130,22 @@ export class IndexKey {
    *
    * @param model the name of the base model
    */
-  valueOf(model: string, { field, version, normalForm }: BlindIndex, value: unknown): Buffer {
-    const info = lengthPrefixed([infoLabel, Buffer.from(model), Buffer.from(field), Buffer.from(String(version))])
-    const name = info.toString('latin1')
-    let key = this.#derived.get(name)
-    if (!key) {
-      const bytes = hkdf(this.#secret, new Uint8Array(0), info, 32)
-      key = createSecretKey(bytes)
-      bytes.fill(0)
-      this.#derived.set(name, key)
-    }
-    return createHmac('sha256', key).update(normalForm(value)).digest()
+  valueOf(model: string, index: BlindIndex, value: unknown): Buffer {
+    return createHmac('sha256', this.#keyFor(model, index)).update(index.normalForm(value)).digest()
+  }
+
+  #keyFor(model: string, index: BlindIndex): KeyObject {
+    const byModel = this.#derived.get(index) ?? new Map<string, KeyObject>()
+    this.#derived.set(index, byModel)
+    const known = byModel.get(model)
+    if (known) return known
+    const parts = [model, index.field, String(index.version)]
+    const info = lengthPrefixed([infoLabel, ...parts.map((part) => Buffer.from(part))])
+    const bytes = hkdf(this.#secret, new Uint8Array(0), info, 32)
+    const key = createSecretKey(bytes)
+    bytes.fill(0)
+    byModel.set(model, key)
+    return key
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Plain } from '../mongoose/host'
 import { type IndexValue, indexValueOf } from '../queries/indexvalue'
-import { type RootOf, translatePipeline } from '../queries/pipeline'
+import { checkPipeline, type RootOf } from '../queries/pipeline'
 import { type Compare, translateFilter } from '../queries/translation'
 import { allInOrder } from '../record/outcomes'
 import type { Place } from '../schema/layout'
@@ -16,9 +16,9 @@ export function lookupOf(root: Place, filter: unknown, place: string): Lookup {
   return collecting((compare) => translateFilter(root, filter, place, compare))
 }
 
-/** The same of a pipeline, with its filters before anything that changes the records. */
+/** The same of a pipeline, and all filters in it. */
 export function lookupOfPipeline(root: Place, pipeline: unknown, rootOf: RootOf, place: string): Lookup {
-  return collecting((compare) => translatePipeline(root, pipeline, rootOf, place, compare))
+  return collecting((compare) => checkPipeline(root, pipeline, rootOf, place, compare))
 }
 
 function collecting(translate: (compare: Compare) => unknown): Lookup {

@@ -3,6 +3,7 @@ import { Box } from '../schema/box'
 import type { FieldHere, Place } from '../schema/layout'
 import { asksForPresence, checkFilter, isPresenceOperator } from './filter'
 import { refusedBeyondEquality, refusedSeveral } from './refusals'
+import type { Variables } from './scope'
 import { entriesOf, hasOperators, itemsOf } from './values'
 
 /** What becomes of a value that an indexed field is compared with. */
@@ -16,18 +17,26 @@ interface Walk {
   readonly root: Place
   readonly place: string
   readonly compare: Compare
+  readonly variables: Variables | undefined
 }
 
 /**
  * Translates a filter: what it compares an indexed field with is asked of the index values. The filter given stays as it is.
  *
  * @param place names the operation for messages, such as `User.find()`
+ * @param variables those of a `$lookup` around, for `$expr`
  * @returns the filter itself, where nothing is to be translated
  * @throws {OperationError} QUERY_REFUSED when it compares an encrypted field in another way
  */
-export function translateFilter(root: Place, filter: unknown, place: string, compare: Compare): unknown {
-  if (hasIndexes(root)) return translatePart({ root, place, compare }, filter)
-  checkFilter(root, filter, place)
+export function translateFilter(
+  root: Place,
+  filter: unknown,
+  place: string,
+  compare: Compare,
+  variables?: Variables,
+): unknown {
+  if (hasIndexes(root)) return translatePart({ root, place, compare, variables }, filter)
+  checkFilter(root, filter, place, variables)
   return filter
 }
 
@@ -47,7 +56,7 @@ function translatePart(walk: Walk, filter: unknown): unknown {
     )
   const entries = filter instanceof Box ? undefined : entriesOf(filter)
   if (!entries) {
-    checkFilter(walk.root, filter, walk.place)
+    checkFilter(walk.root, filter, walk.place, walk.variables)
     return filter
   }
   const translated: Plain = {}
@@ -62,7 +71,7 @@ function translatePart(walk: Walk, filter: unknown): unknown {
     const here = indexedAt(walk, key)
     const split = here && splitCondition(walk, here, value)
     if (!split) {
-      checkFilter(walk.root, { [key]: value }, walk.place)
+      checkFilter(walk.root, { [key]: value }, walk.place, walk.variables)
       translated[key] = value
       continue
     }
@@ -127,8 +136,7 @@ function comparisons(walk: Walk, here: FieldHere, operators: readonly [string, u
       }
       case '$not': {
         const inner = operatorsOf(operand)
-        // Not both of two is another question than not the one, and not the other.
-        if (!inner || inner.some(isPresenceOperator)) throw refusedBeyondEquality(walk.place, here.field.name)
+        if (!inner) throw refusedBeyondEquality(walk.place, here.field.name)
         return [operator, comparisons(walk, here, inner)]
       }
       default:

@@ -228,7 +228,7 @@ function defineFieldType(host: Host): TypeClass {
 
     /** Called alike for a value in an update and for a condition in a filter; only the gate can tell which it is. */
     castForQuery($conditional: string | null | undefined, value: any, context: unknown): unknown {
-      if ($conditional !== null && $conditional !== undefined) return this.castOperand($conditional, value, context)
+      if ($conditional !== null && $conditional !== undefined) return value
       if (value === null || value === undefined || value instanceof RegExp) return value
       const { field, use } = this.encrypted
       if (!field.complex) return this.applySetters(value, context)
@@ -238,14 +238,6 @@ function defineFieldType(host: Host): TypeClass {
         // Mongoose asks this type for what is below it, too: the gate, which sees the path, says what is wrong.
         return Box.spoilt(field, use, context, error)
       }
-    }
-
-    /** What an indexed field is compared with is cast as a value for it. What is refused for another comes to the gate as it is. */
-    castOperand(operator: string, operand: unknown, context: unknown): unknown {
-      if (!this.encrypted.field.index) return operand
-      const cast = (value: unknown) => this.castForQuery(null, value, context)
-      if (operator === '$eq' || operator === '$ne') return cast(operand)
-      return operator === '$in' || operator === '$nin' ? [operand].flat().map(cast) : operand
     }
 
     /** With `useBsonType`, for MongoDB's validation, what is stored; else the values as the application has them. */

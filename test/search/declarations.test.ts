@@ -84,6 +84,7 @@ describe('an index key', () => {
     ['empty', () => ''],
     ['cut off', (key: string) => key.slice(0, -4)],
     ['altered', (key: string) => `B${key.slice(1)}`],
+    ['altered within', (key: string) => `${key.slice(0, 60)}${key[60] === 'A' ? 'B' : 'A'}${key.slice(61)}`],
     ['something else', () => 'QUJDREVGR0hJSktMTU5P'],
     ['with something after it', (key: string) => `${key}\n`],
     ['no text', () => 7],

@@ -1,6 +1,6 @@
 import mongoose, { Schema } from 'mongoose'
 import { named, plugin, provider, refused, secret, useFaults } from '../faults/support'
-import { accountModel } from './support'
+import { accountModel, bytesAt } from './support'
 
 // What can be asked by a blind index, and what is refused with a reason.
 const { connection, raw } = useFaults()
@@ -34,6 +34,7 @@ const asked: [string, () => object, string][] = [
   ['$not', () => ({ email: { $not: { $eq: ada } } }), 'Bob Cid Dan'],
   ['$not of $in', () => ({ email: { $not: { $in: [ada, bob] } } }), 'Cid Dan'],
   ['$not of $ne', () => ({ email: { $not: { $ne: ada } } }), 'Ada'],
+  ['$not of several', () => ({ email: { $not: { $ne: ada, $in: [bob, cid] } } }), 'Ada Dan'],
   ['several at once', () => ({ email: { $ne: ada, $in: [ada, bob] } }), 'Bob'],
   ['a value and presence', () => ({ email: { $ne: ada, $exists: true } }), 'Bob Cid'],
   ['null', () => ({ email: null }), 'Dan'],
@@ -149,6 +150,10 @@ const ways: [string, () => Promise<unknown>][] = [
     async () => (await Account.aggregate([{ $sort: { name: 1 } }, { $limit: 9 }, { $match: { email: bob } }]))[0].name,
   ],
   [
+    'a facet',
+    async () => (await Account.aggregate([{ $facet: { a: [{ $match: { email: bob } }], b: [] } }]))[0].a[0].name,
+  ],
+  [
     'populate with match',
     async () => {
       const Post = connection.model<any>(
@@ -164,6 +169,25 @@ const ways: [string, () => Promise<unknown>][] = [
 
 test.each(ways)('found by %s', async (_name, find) => {
   expect(await find()).toBe('Bob')
+})
+
+test.each([
+  ['$lookup', (from: string, pipeline: object[]) => ({ $lookup: { from, pipeline, as: 'by' } })],
+  ['$unionWith', (coll: string, pipeline: object[]) => ({ $unionWith: { coll, pipeline } })],
+])('%s by a pipeline asks for the index value', async (name, stageOf) => {
+  const Post = connection.model<any>(named('Post'), new Schema<any>({ text: String }))
+  const sent: any[] = []
+  const listen = ({ commandName, command }: any) => void (commandName === 'aggregate' && sent.push(command))
+  connection.getClient().on('commandStarted', listen)
+  // The server that is embedded in the tests knows neither.
+  await Post.aggregate([stageOf(Account.collection.name, [{ $match: { email: bob } }])] as never).catch((error) =>
+    expect(error.message).toMatch(/does not implement/),
+  )
+  connection.getClient().off('commandStarted', listen)
+  const bobs = (await raw(Account)).find((each) => each.name === 'Bob')
+  const [{ $match: asked }] = sent[0].pipeline[0][name].pipeline
+  expect(Object.keys(asked)).toEqual(['email_bidx'])
+  expect(bytesAt({ email_bidx: asked.email_bidx.toBSON() })).toBe(bytesAt(bobs))
 })
 
 test('a lookup is explained by its index', async () => {
@@ -208,11 +232,21 @@ const pipelines: [string, object[]][] = [
   ['after what sets it', [{ $set: { email_bidx: 'x' } }, { $match: { email: 'x' } }]],
   ['after what renames it', [{ $project: { email: '$email_bidx' } }]],
   ['after a group', [{ $group: { _id: '$name', all: { $push: '$$ROOT' } } }, { $match: { 'all.email': 'x' } }]],
-  ['within a facet', [{ $facet: { a: [{ $match: { email: 'x' } }] } }]],
+  ['after a facet', [{ $facet: { a: [] } }, { $match: { 'a.email': 'x' } }]],
+  ['after a union with what has none', [{ $unionWith: 'others' }, { $match: { email: { $gt: 'x' } } }]],
 ]
 
 test.each(pipelines)('refused in a pipeline: %s', async (_name, pipeline) => {
   await refused(() => Account.aggregate(pipeline), 'QUERY_REFUSED')
+})
+
+test('one index is not taken for another in a pipeline', async () => {
+  const fields = { email: { type: String, blindIndex: true }, phone: { type: String, blindIndex: true } }
+  const Two = connection.model<any>(named('Two'), new Schema<any>({}).plugin(plugin, { provider, fields }))
+  await Two.create({ email: ada, phone: secret('+49 30 123456') })
+  const [found] = await Two.aggregate([{ $unset: 'email_bidx' }, { $match: { phone: '+49 30 123456' } }])
+  expect(found).toBeDefined()
+  await refused(() => Two.aggregate([{ $unset: 'email_bidx' }, { $match: { email: ada } }]), 'QUERY_REFUSED')
 })
 
 test('a value that cannot be cast, or was not awaited', async () => {

@@ -287,6 +287,23 @@ test('a document that was loaded with it is copied and replaced', async () => {
   expect(await named(ada())).toEqual(['Countess'])
 })
 
+test('a document that was loaded with it is replaced without a value', async () => {
+  const id = await existing()
+  const doc = await Account.findById(id).select('+email_bidx')
+  doc.email = null
+  await Account.replaceOne({ _id: id }, doc)
+  expect(await named(ada())).toEqual([])
+})
+
+test('a record that was deleted is put back as it was loaded, locked', async () => {
+  const id = await existing()
+  const doc = await Account.findById(id)
+  await Account.deleteOne({ email: ada() })
+  await Account.collection.insertOne(doc)
+  expect(await named(ada())).toEqual(['Ada'])
+  expect(await (await Account.findById(id)).email).toBe(ada())
+})
+
 test('an updateMany that gives several one value ends at the second', async () => {
   await Account.create([{ name: 'Ada' }, { name: 'Ada' }])
   const error = await Account.updateMany({ name: 'Ada' }, { email: ada() }).catch((thrown: unknown) => thrown)

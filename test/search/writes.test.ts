@@ -166,9 +166,26 @@ test.each([
   await refused(
     () => Account.collection.updateOne({ email: ada() }, update, { upsert: true }),
     'UPDATE_REFUSED',
-    /an upsert stores the email/,
+    /not plain which email/,
   )
   expect(await raw(Account)).toEqual([])
+})
+
+test.each([
+  ['one of several', () => ({ $in: [ada(), bob()] })],
+  ['another than one', () => ({ $ne: ada() })],
+  ['not another than one', () => ({ $not: { $ne: ada() } })],
+])('an upsert by %s is refused unless it says what to store', async (_name, conditionOf) => {
+  const email = conditionOf()
+  for (const filter of [{ email }, { $nor: [{ $nor: [{ email }] }] }])
+    await refused(
+      () => Account.updateOne(filter, { name: 'Ada' }, { upsert: true }),
+      'UPDATE_REFUSED',
+      /not plain which/,
+    )
+  expect(await raw(Account)).toEqual([])
+  await Account.updateOne({ email, name: 'x' }, { name: 'Ada', email: secret('cid@example.org') }, { upsert: true })
+  expect(await named('cid@example.org')).toEqual(['Ada'])
 })
 
 test('$setOnInsert of nothing leaves what is stored', async () => {

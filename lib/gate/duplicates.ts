@@ -10,7 +10,11 @@ const hidden = '<encrypted>'
  * are. It stays the driver's own error, with its class and code.
  */
 export function inFieldTerms(gates: Iterable<Gate>, error: unknown): unknown {
-  for (const { root } of gates) for (const [name, path] of indexPathsOf(root)) tell(error, name, path, 0)
+  for (const { root } of gates) {
+    // One path may end as another: the longer ones come first.
+    const paths = [...indexPathsOf(root)].sort(([, one], [, other]) => other.length - one.length)
+    for (const [name, path] of paths) tell(error, name, path, 0)
+  }
   return error
 }
 

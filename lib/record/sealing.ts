@@ -32,7 +32,7 @@ interface Writers {
 }
 
 /** What is stored of a value. */
-export interface Stored {
+export interface Sealing {
   readonly envelope: Uint8Array
   /** The index value, where the field has a blind index. */
   readonly index: Uint8Array | undefined
@@ -70,7 +70,7 @@ export async function prepare(jobs: readonly Job[]): Promise<Writers> {
  *
  * @param writers by {@link prepare}
  */
-export function seal(job: Job, writers: Writers): Stored {
+export function seal(job: Job, writers: Writers): Sealing {
   const { box, target } = job
   const envelope = envelopeOf(job, writers)
   const { index } = box.field

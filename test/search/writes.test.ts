@@ -1,5 +1,5 @@
-import mongoose from 'mongoose'
-import { refused, secret, useFaults } from '../faults/support'
+import mongoose, { Schema } from 'mongoose'
+import { plugin, provider, refused, secret, useFaults } from '../faults/support'
 import { accountModel, bytesAt } from './support'
 
 // Every way of writing keeps index values as they are to be. Records are found by them, and looked at as they are stored.
@@ -364,6 +364,17 @@ test.each(duplicates)('a duplicate by %s names the field', async (_name, act) =>
   expect(text).not.toMatch(/bidx|BinData/i)
   expect(text.toLowerCase()).not.toContain(index)
   expect(await named(ada())).toEqual(['Ada'])
+})
+
+test('a duplicate is told of the field whose name ends as that of another', async () => {
+  const fields = { email: { type: String, unique: true }, work_email: { type: String, unique: true } }
+  const schema = new Schema<any>({}).plugin(plugin, { provider, fields }).index({ _id: 1, work_email_bidx: 1 })
+  const Both = connection.model<any>('Both', schema)
+  await Both.init()
+  await Both.create({ email: ada(), work_email: bob() })
+  const error: any = await Both.create({ work_email: bob() }).catch((thrown: unknown) => thrown)
+  expect(error.message).toMatch(/index: work_email_1 dup key: \{ work_email: <encrypted> \}$/)
+  expect(error.keyPattern).toEqual({ work_email: 1 })
 })
 
 test('a record whose envelope is damaged is found all the same', async () => {

@@ -13,9 +13,10 @@ import { rememberContexts } from './record/rings'
 import { rotate } from './record/rotation'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
+import { makeIndexType, makeKeysType } from './schema/kept'
 import { holdsUse, isEncrypted } from './schema/layout'
 import type { KmsEncryptedOptions } from './schema/options'
-import { makeFieldType, makeKeysType } from './schema/type'
+import { makeFieldType } from './schema/type'
 import type { KmsEncryptedPlugin } from './schema/types'
 import { makeUse, type Use } from './schema/use'
 import { baseOf, checkModel, usesOf } from './schema/uses'
@@ -59,6 +60,14 @@ function addPaths(schema: AnySchema, use: Use): void {
   const define = schema.path.bind(schema) as (path: string, type: unknown) => unknown
   for (const field of use.fields.values()) define(field.name, makeFieldType(host, schema, { field, use }))
   if (!byOwner) define(keyPath, makeKeysType(host, schema, keyPath, use))
+  for (const field of use.fields.values()) {
+    if (!field.index) continue
+    const { path, isUnique } = field.index
+    define(path, makeIndexType(host, schema, path, field, use))
+    // Records without a value are not among those that must differ.
+    const partialFilterExpression = { [path]: { $exists: true } }
+    schema.index({ [path]: 1 }, { ...(isUnique ? { unique: true } : {}), partialFilterExpression })
+  }
 }
 
 function addMethods(schema: AnySchema, use: Use): void {

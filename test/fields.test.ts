@@ -33,7 +33,6 @@ describe('fields that the plugin refuses when the schema is built', () => {
     ['a class', { email: Money }, 'Money'],
     ['a class in an array', { email: [{ type: Money }] }, 'Money'],
     ['index', { email: { type: String, index: true } }, 'MongoDB cannot index what is encrypted. Remove it'],
-    ['unique', { email: { type: String, unique: true } }, 'MongoDB cannot compare what is encrypted. Remove it'],
     ['sparse', { email: { type: String, sparse: true } }, 'fields.email: The option sparse has no meaning here'],
     ['text', { email: { type: String, text: true } }, 'fields.email: The option text has no meaning here'],
     ['expires', { at: { type: Date, expires: 60 } }, 'Keep it in a field of its own that is not encrypted'],

@@ -44,7 +44,8 @@ function tracedLibrary(steps: readonly Step[], called: (step: string) => void): 
   for (const step of steps) {
     const [member, owner] = step.name.split('.').reverse() as [string, string?]
     const definition = new RegExp(
-      `${owner ? `^var ${owner} = class .*?` : ''}(^ *(static |async |get )*|\\bfunction )${member}\\([^\\n]*\\) \\{$`,
+      // The bundler numbers names that several files have.
+      `${owner ? `^var ${owner} = class .*?` : ''}(^ *(static |async |get )*|\\bfunction )${member}\\d*\\([^\\n]*\\) \\{$`,
       'ms',
     )
     const index = parts.findIndex((part) => part.startsWith(`// lib/${step.file}\n`) && definition.test(part))

@@ -6,13 +6,14 @@ import { markSaved } from '../mongoose/document'
 import { isDocument, isStoredAlike, modelOf, ownerOf, type Plain, topOf, valuesOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { checkArrayFilters } from '../queries/arrayfilters'
-import { checkFilter } from '../queries/filter'
+import { IndexValue } from '../queries/indexvalue'
 import { allInOrder } from '../record/outcomes'
 import { refreshFrom } from '../record/refreshing'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
 import type { Gate } from './gate'
 import { beginInsertion, insertedIn } from './insert'
+import { readyFilter } from './lookup'
 import type { Plan } from './plan'
 import { type Request, sessionOnly } from './request'
 import { type Aimed, fill, type RawRings, ringName, type Sealed } from './targets'
@@ -60,28 +61,34 @@ export async function bulkWrite(gate: Gate, operations: readonly Plain[], option
 export type Begun = () => Promise<Prepared>
 
 /** Begins to prepare one operation of any kind. One after another, for each must know what those before it write. */
-export async function begin(bulk: Bulk, operation: Plain, index: number): Promise<Begun> {
-  const [name, body] = Object.entries(operation ?? {})[0] ?? []
+export async function begin(bulk: Bulk, given: Plain, index: number): Promise<Begun> {
+  const [name, body] = Object.entries(given ?? {})[0] ?? []
   const { gate } = bulk
   // Those of `connection.bulkWrite()` are let in here, for they pass no collection.
   const { layout } = gate
-  const asItIs = (matches: number | undefined) => async () => ({ gate, operation, sealed: [], matches })
-  if (name === undefined || typeof body !== 'object' || body === null) return asItIs(undefined)
+  const asItIs = (operation: Plain, matches: number | undefined) => async () => ({
+    gate,
+    operation,
+    sealed: [],
+    matches,
+  })
+  if (name === undefined || typeof body !== 'object' || body === null) return asItIs(given, undefined)
   const place = `${gate.place('bulkWrite')} operation ${index}`
   if (name === 'insertOne') {
-    const given = body.document ?? body
-    bulk.made.push({ values: valuesToInsert(given), isWhole: true })
-    const encrypting = beginInsertion(gate, given, 'bulkWrite', bulk.raw)
+    const document = body.document ?? body
+    bulk.made.push({ values: valuesToInsert(document), isWhole: true })
+    const encrypting = beginInsertion(gate, document, 'bulkWrite', bulk.raw)
     return async () => {
       const { content, sealed } = await encrypting()
-      if (content === given) return { gate, operation, sealed, matches: 0 }
+      if (content === document) return { gate, operation: given, sealed, matches: 0 }
       return { gate, operation: { insertOne: { ...body, document: content } }, sealed, matches: 0 }
     }
   }
-  checkFilter(layout, body.filter, place)
-  if (name === 'deleteOne' || name === 'deleteMany') return asItIs(0)
-  const begun = await beginUpdate(bulk, name, body, place)
-  bulk.made.push(...madeBy(name, body))
+  const filter = await readyFilter(layout, body.filter, place)
+  const asked = filter === body.filter ? body : { ...body, filter }
+  if (name === 'deleteOne' || name === 'deleteMany') return asItIs({ [name]: asked }, 0)
+  const begun = await beginUpdate(bulk, name, asked, place)
+  bulk.made.push(...madeBy(name, asked))
   return begun
 }
 
@@ -298,7 +305,8 @@ function madeBy(name: string, { filter, update, replacement, upsert }: Plain): M
 
 /** Whether a filter that finds nothing may find what operations before it store. */
 function mayMatch(made: readonly Made[], filter: Plain): boolean {
-  const wanted = Object.entries(equalities(filter))
+  // What the others store is not compared by index values.
+  const wanted = Object.entries(equalities(filter)).filter(([, value]) => !(value instanceof IndexValue))
   if (wanted.length === 0) return made.length > 0
   return made.some(({ values, isWhole }) => {
     const isDifferent = ([path, value]: [string, unknown]) =>

@@ -5,6 +5,7 @@ import { checkPipeline } from '../queries/pipeline'
 import { allInOrder } from '../record/outcomes'
 import { Place } from '../schema/layout'
 import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
+import { inFieldTerms } from './duplicates'
 import type { Gate } from './gate'
 import { checkOperation, gateOf } from './passes'
 
@@ -76,7 +77,11 @@ function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[
       begun.push(async () => named(namespace, name, await encrypt()))
     }
     const prepared = await allInOrder(begun.map((encrypt) => encrypt()))
-    return sendBulk(prepared, options, (operations) => native.call(client, operations, options))
+    try {
+      return await sendBulk(prepared, options, (operations) => native.call(client, operations, options))
+    } catch (error) {
+      throw inFieldTerms(bulks.keys(), error)
+    }
   }
 }
 

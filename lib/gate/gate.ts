@@ -1,5 +1,7 @@
+import { ConfigurationError } from '../errors'
 import { type AnyModel, type Host, hostOf } from '../mongoose/host'
 import { shapeOf } from '../mongoose/schema'
+import { hasIndexes } from '../queries/translation'
 import { learnDependencies } from '../record/context'
 import { nameOf } from '../record/identity'
 import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
@@ -33,8 +35,10 @@ export class Gate {
         checkModel(model)
         learnDependencies(model, usesOf(model.schema))
       }
+      const root = layoutOf(this.models)
+      checkNames(root, this.models)
       this.#shape = shape
-      this.#root = layoutOf(this.models)
+      this.#root = root
       this.#uses = new Set(fieldsBelow(this.#root).flatMap(({ place }) => place.fields.map(({ use }) => use)))
     }
     return this.#root
@@ -69,6 +73,18 @@ export class Gate {
     const layout = other && gates.get(other.collection)?.layout
     return layout?.isClear ? undefined : layout
   }
+}
+
+/** Index values are made for a model by its name: a query could ask for those of one alone. */
+function checkNames(root: Place, models: ReadonlySet<AnyModel>): void {
+  if (!hasIndexes(root)) return
+  const names = new Set([...models].filter((model) => hasIndexes(layoutOf([model]))).map(nameOf))
+  if (names.size < 2) return
+  throw new ConfigurationError(
+    'OPTION_INVALID',
+    `${[...names].join(' and ')} have fields with blind indexes in one collection, where what one writes the other would not find. Use one model, or ` +
+      'discriminators of one.',
+  )
 }
 
 /** A collection object of Mongoose, seen as its methods. */

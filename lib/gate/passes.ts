@@ -1,15 +1,19 @@
 import type { Connection } from 'mongoose'
 import { OperationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
-import { asStored, beforeCast, convertDocuments, whenSet } from '../mongoose/model'
+import { asStored, beforeCast, convertDocuments, isTrusted, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
-import { checkFilter, checkPath, checkSort } from '../queries/filter'
-import { checkChanges, checkPipeline } from '../queries/pipeline'
+import { checkPath, checkSort } from '../queries/filter'
+import { checkChanges } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
+import { asItIs, translateFilter } from '../queries/translation'
 import type { Place } from '../schema/layout'
 import { bulkWrite } from './bulk'
+import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
+import { indexPathsOf } from './indexed'
 import { insertMany, insertOne } from './insert'
+import { beforeReading, lookupOf, lookupOfPipeline, readWhenReady, readyFilter } from './lookup'
 import { updateMany } from './many'
 import { refuseUnknown } from './plan'
 import type { Sending } from './request'
@@ -21,15 +25,21 @@ const synchronous = new Set(['find', 'aggregate', 'watch', 'initializeOrderedBul
 /** What a method does, by the name that it is called by. */
 type Pass = (gate: Gate, args: any[], method: keyof Native) => any
 
-const reading: Pass = (gate, [filter, options, ...rest], method) =>
-  gate.native[method](checked(gate, method, filter), withProjection(gate, method, options), ...rest)
+const reading: Pass = async (gate, [filter, options, ...rest], method) => {
+  const projected = withProjection(gate, method, options)
+  return gate.native[method](await ready(gate, method, filter), projected, ...rest)
+}
 
-const filtering: Pass = (gate, [filter, ...rest], method) => gate.native[method](checked(gate, method, filter), ...rest)
+const filtering: Pass = async (gate, [filter, ...rest], method) =>
+  gate.native[method](await ready(gate, method, filter), ...rest)
 
-const updating: Pass = (gate, args, method) => updateOne(gate, requestOf(gate, method, args))
+const updating: Pass = async (gate, args, method) => updateOne(gate, await requestOf(gate, method, args))
 
 const passes: Record<string, Pass> = {
-  find: reading,
+  find: (gate, [filter, options, ...rest], method) => {
+    const { sent, values } = lookupOf(gate.root, filter, gate.place(method))
+    return readWhenReady(gate.native.find(sent, withProjection(gate, method, options), ...rest), values)
+  },
   findOne: reading,
   findOneAndDelete: reading,
   countDocuments: filtering,
@@ -38,13 +48,14 @@ const passes: Record<string, Pass> = {
     checkSort(gate.root, args[1]?.sort, gate.place(method))
     return filtering(gate, args, method)
   },
-  distinct: (gate, [path, filter, ...rest], method) => {
+  distinct: async (gate, [path, filter, ...rest], method) => {
     checkPath(gate.root, path, gate.place(method))
-    return gate.native.distinct(path, checked(gate, method, filter), ...rest)
+    return gate.native.distinct(path, await ready(gate, method, filter), ...rest)
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
-    checkPipeline(gate.root, pipeline, (name) => gate.layoutOfCollection(name), gate.place(method))
-    return gate.native.aggregate(pipeline, ...rest)
+    const rootOf = (name: string) => gate.layoutOfCollection(name)
+    const { sent, values } = lookupOfPipeline(gate.root, pipeline, rootOf, gate.place(method))
+    return readWhenReady(gate.native.aggregate(sent, ...rest), values)
   },
   watch: (gate, [pipeline, ...rest]) => {
     checkStream(gate, pipeline)
@@ -53,7 +64,7 @@ const passes: Record<string, Pass> = {
   insertOne: (gate, [document, options]) => insertOne(gate, document, options),
   insertMany: (gate, [documents, options]) => insertMany(gate, documents, options),
   bulkWrite: (gate, [operations, options]) => bulkWrite(gate, operations, options),
-  updateMany: (gate, args, method) => updateMany(gate, requestOf(gate, method, args)),
+  updateMany: async (gate, args, method) => updateMany(gate, await requestOf(gate, method, args)),
   updateOne: updating,
   replaceOne: updating,
   findOneAndUpdate: updating,
@@ -79,10 +90,9 @@ function checkStream(gate: Gate, pipeline: unknown): void {
   checkChanges(gate.root, pipeline, (name) => gate.layoutOfCollection(name), gate.place('watch'))
 }
 
-/** The filter, once it is checked. */
-function checked(gate: Gate, method: string, filter: unknown): unknown {
-  checkFilter(gate.root, filter, gate.place(method))
-  return filter
+/** The filter that is sent, once it is checked. */
+function ready(gate: Gate, method: string, filter: unknown): Promise<unknown> {
+  return readyFilter(gate.root, filter, gate.place(method))
 }
 
 function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
@@ -94,13 +104,13 @@ function withProjection(gate: Gate, method: string, options: Plain | undefined):
   return projection ? { ...options, [key as string]: projection } : options
 }
 
-function requestOf(gate: Gate, method: keyof Native, [filter, update, given]: any[]): Sending {
+async function requestOf(gate: Gate, method: keyof Native, [filter, update, given]: any[]): Promise<Sending> {
   const options = withProjection(gate, method, given ?? {}) as Plain
   const place = gate.place(method)
   checkArrayFilters(gate.root, update, options.arrayFilters, place)
   return {
     method,
-    filter: (checked(gate, method, filter) ?? {}) as Plain,
+    filter: ((await ready(gate, method, filter)) ?? {}) as Plain,
     update,
     options,
     send: (where: Plain, sent: unknown, how: Plain) => gate.native[method](where, sent, how),
@@ -118,17 +128,20 @@ function wrap(collection: Collection): Gate {
     const native = collection[name]
     if (!native) continue
     collection[name] = (...args: any[]) => {
-      // What is aggregated may lead to or come from another collection.
-      if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
       const run = () => pass(gate, args, name as keyof Native)
-      // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
-      if (!synchronous.has(name)) return Promise.resolve().then(run)
       try {
-        return run()
+        // What is aggregated may lead to or come from another collection.
+        if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
+        if (synchronous.has(name)) return run()
+        return Promise.resolve()
+          .then(run)
+          .catch((error) => Promise.reject(inFieldTerms([gate], error)))
       } catch (error) {
+        // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
+        if (!synchronous.has(name)) return Promise.reject(error)
         if (name !== 'aggregate') throw error
         // A cursor that says it when it is read: nobody waits for what Mongoose 8 calls this from.
-        return refusing(gate.native.aggregate([]), error)
+        return beforeReading(gate.native.aggregate([]), () => Promise.reject(error))
       }
     }
   }
@@ -155,20 +168,23 @@ export function checkOperation(
 ): unknown {
   if (layout.isClear || typeof body !== 'object' || body === null) return body
   const { filter, update, replacement } = body as Plain
-  checkFilter(layout, filter, place)
+  translateFilter(layout, filter, place, asItIs)
   refuseUnknown(layout, update, model.schema, place)
   const stored = { update: asStored(update), replacement: asStored(replacement) }
   if (stored.update !== update) return { ...body, update: stored.update }
   return stored.replacement === replacement ? body : { ...body, replacement: stored.replacement }
 }
 
-/** A cursor that gives an error in the place of everything. */
-function refusing(cursor: Plain, error: unknown): Plain {
-  // Until the connection is open, Mongoose gives a promise of one.
-  if (typeof cursor.then === 'function') return cursor.then((opened: Plain) => refusing(opened, error))
-  const refuse = () => Promise.reject(error)
-  for (const name of ['next', 'tryNext', 'hasNext', 'toArray', 'forEach', 'explain']) cursor[name] = refuse
-  return Object.assign(cursor, { [Symbol.asyncIterator]: () => ({ next: refuse }) })
+/** What is found by encrypted values is told apart by them, which `populate()` cannot. */
+function refusePopulation(layout: Place, filter: unknown, place: string): void {
+  for (const name of indexPathsOf(layout).keys()) {
+    if (!isTrusted(Object(filter)[name])) continue
+    throw new OperationError(
+      'QUERY_REFUSED',
+      `${place}: ${name} is stored encrypted, so populate() cannot tell which record belongs to which value. Find them by ${name}, and compare ` +
+        'after decrypting; in place of trusted(), ask for each value by $or.',
+    )
+  }
 }
 
 const gated = new WeakSet<AnyModel>()
@@ -185,7 +201,8 @@ export function gateModel(model: AnyModel, coverConnection: (connection: Connect
     const { layout } = gateOf(model.collection)
     if (layout.isClear) return
     const place = `${model.modelName}.${operation}()`
-    checkFilter(layout, filter, place)
+    refusePopulation(layout, filter, place)
+    translateFilter(layout, filter, place, asItIs)
     refuseUnknown(layout, update, model.schema, place)
   })
 }

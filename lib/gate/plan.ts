@@ -4,7 +4,9 @@ import { isPlainObject } from '../mongoose/plain'
 import { discriminatorOf } from '../mongoose/schema'
 import { checkExpression, checkFilter } from '../queries/filter'
 import { follow, type Place } from '../schema/layout'
-import { keysAssigned, type Slot, scanDocument, scanOperand } from './scan'
+import { checkIndexed, indexPathsOf } from './indexed'
+import { keysAssigned } from './refusals'
+import { type Slot, scanDocument, scanOperand } from './scan'
 
 /** An update as it can be sent once its slots are filled. */
 export interface Plan {
@@ -33,6 +35,8 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
   const copy: Plain = {}
   const slots: PlannedSlot[] = []
   const touched: string[] = []
+  const indexPaths = indexPathsOf(root)
+  const cleared: string[] = []
   for (const [operator, operand] of Object.entries((update ?? {}) as Plain)) {
     if (!operator.startsWith('$')) {
       throw new OperationError('UPDATE_REFUSED', `${place}: ${operator} is no operator of an update. Use $set.`)
@@ -49,8 +53,12 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
         for (const slot of found) slots.push({ ...slot, operator })
       } else if (operator === '$pull') checkPull(root, path, value, place)
       else refuseParts(root, operator, path, value, place)
+      if (operator === '$unset' && indexPaths.has(path)) cleared.push(indexPaths.get(path) as string)
     }
+    if (operator === '$set') checkIndexed(indexPaths, copy.$set, place, (path) => cleared.push(path))
+    if (operator === '$setOnInsert') checkIndexed(indexPaths, copy.$setOnInsert, place)
   }
+  if (cleared.length > 0) copy.$unset = { ...copy.$unset, ...Object.fromEntries(cleared.map((path) => [path, 1])) }
   return { update: copy, slots, touched, isReplacement: false }
 }
 
@@ -165,7 +173,10 @@ function checkPull(root: Place, path: string, condition: unknown, place: string)
 
 function planPipeline(root: Place, stages: readonly unknown[], place: string): Plan {
   const touched: string[] = []
+  const indexPaths = indexPathsOf(root)
+  const planned: Plain[] = []
   for (const stage of stages) {
+    planned.push(stage as Plain)
     for (const [operator, operand] of Object.entries((stage ?? {}) as Plain)) {
       if (operator === '$replaceRoot' || operator === '$replaceWith' || operator === '$project') {
         throw refused(place, operator, 'the record', 'a pipeline encrypts nothing. Load the records and save them.')
@@ -174,6 +185,7 @@ function planPipeline(root: Place, stages: readonly unknown[], place: string): P
       for (const path of paths) {
         touched.push(path)
         checkTarget(root, operator === '$unset' ? '$unset' : 'a pipeline', path, place)
+        if (operator === '$unset' && indexPaths.has(path)) planned.push({ $unset: indexPaths.get(path) })
         if (operator !== '$unset' && follow(root, path)) {
           throw refused(place, operator, path, 'a pipeline encrypts nothing. Load the records and save them.')
         }
@@ -181,7 +193,7 @@ function planPipeline(root: Place, stages: readonly unknown[], place: string): P
       if (operator !== '$unset') checkExpression(root, operand, place)
     }
   }
-  return { update: stages as Plain[], slots: [], touched, isReplacement: false }
+  return { update: planned, slots: [], touched, isReplacement: false }
 }
 
 function refused(place: string, operator: string, path: string, why: string): OperationError {

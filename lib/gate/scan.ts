@@ -1,4 +1,4 @@
-import { OperationError, RecordError } from '../errors'
+import { OperationError } from '../errors'
 import { bytesOf, parseWrappedKey } from '../format/entry'
 import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
 import { invalidationsOf } from '../mongoose/document'
@@ -6,9 +6,11 @@ import { isDocument, type Plain } from '../mongoose/host'
 import { discriminatorOf } from '../mongoose/schema'
 import { asSent, isMap, isOpen } from '../queries/values'
 import { Box } from '../schema/box'
+import { StoredIndex, StoredKeys } from '../schema/kept'
 import { isPositionOfNone, type Place, step } from '../schema/layout'
-import { StoredKeys } from '../schema/type'
 import type { Use } from '../schema/use'
+import { checkIndexed, indexPathsOf } from './indexed'
+import { keysAssigned } from './refusals'
 
 /**
  * Looks through what is about to be sent for the values of encrypted fields. Comes in: a value, and the place in the layout that
@@ -45,7 +47,9 @@ interface Walk {
 /** Looks through a whole document. */
 export function scanDocument(root: Place, document: unknown, place: string, slots: Slot[]): Plain {
   const walk: Walk = { slots, place, path: [], names: [], root: document }
-  return walkValue(walk, document, root) as Plain
+  const scanned = walkValue(walk, document, root) as Plain
+  if (isObject(scanned)) checkIndexed(indexPathsOf(root), scanned, place)
+  return scanned
 }
 
 /** Looks through the value that an operator of an update gives a path; `operand[key]` is replaced where it holds a box. */
@@ -95,7 +99,11 @@ function walkValue(walk: Walk, given: unknown, place: Place): unknown {
     }
     walk.path.push(key)
     walk.names.push(key)
-    if (next.fields.length > 0) {
+    if (item instanceof StoredIndex) {
+      // As it was loaded; the value brings its own again.
+      copy ??= { ...value }
+      delete copy[key]
+    } else if (next.fields.length > 0) {
       if (needsSlot(walk, next, item)) {
         copy ??= { ...value }
         putField(walk, next, item, copy, key, true)
@@ -238,7 +246,9 @@ function fieldFor(walk: Walk, { fields }: Place, record: Plain | undefined) {
 }
 
 /** Wrapped keys that a backup has; nothing else may come to where they are stored. */
-function checkKeys({ keysOf }: Place, value: unknown, place: string, path: string): unknown {
+function checkKeys({ keysOf, indexOf }: Place, value: unknown, place: string, path: string): unknown {
+  // Whether it belongs to an envelope is looked at when all is known that stands beside it.
+  if (indexOf.length > 0) return value
   if (value instanceof StoredKeys) return value.toBSON()
   if (value === undefined) return value
   if (Array.isArray(value) && value.length > 0 && value.every((entry) => isWrappedKey(keysOf[0] as Use, entry)))
@@ -253,14 +263,6 @@ function isWrappedKey({ host }: Use, entry: unknown): boolean {
   } catch {
     return false
   }
-}
-
-/** The error for a write to where wrapped keys are stored. */
-export function keysAssigned(place: string, path: string): RecordError {
-  return new RecordError(
-    'STORED_PATH_ASSIGNED',
-    `${place}: ${path} holds wrapped keys, which only the library writes: without them the record cannot be read.`,
-  )
 }
 
 function misplaced(walk: Walk, box: Box): OperationError {

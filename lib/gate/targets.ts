@@ -91,8 +91,10 @@ export async function fill(aimed: readonly Aimed[], whole?: Plain): Promise<Seal
   const writers = await prepare(aimed)
   const sealed = aimed.map((each) => {
     const { slot, box } = each
-    const envelope = seal(each, writers)
-    slot.holder[slot.key] = box.field.host.binary(envelope, envelopeSubtype)
+    const { envelope, index } = seal(each, writers)
+    const { host, index: blind } = box.field
+    slot.holder[slot.key] = host.binary(envelope, envelopeSubtype)
+    if (index && blind) slot.holder[blind.path] = host.binary(index)
     return { ...each, reference: parseReference(envelope, slot.path.join('.')) }
   })
   for (const { slot, box, target } of aimed) {

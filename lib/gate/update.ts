@@ -1,7 +1,8 @@
 import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
 import { isDocument, type Plain, topOf } from '../mongoose/host'
-import { valueAt } from '../mongoose/plain'
+import { isPlainObject, valueAt } from '../mongoose/plain'
+import { IndexValue } from '../queries/indexvalue'
 import { refreshFrom } from '../record/refreshing'
 import { ownerUseOf } from '../schema/uses'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
@@ -39,9 +40,44 @@ export async function updateOne(gate: Gate, request: Sending): Promise<any> {
 }
 
 /** What a write is to do, with slots of its own to fill. */
-export function planOf(gate: Gate, { method, update }: Pick<Request, 'method' | 'update'>): Plan {
+export function planOf(gate: Gate, { method, filter, update, options }: Request): Plan {
   const place = gate.place(method)
-  return isReplacement(method) ? planReplacement(gate.root, update, place) : planUpdate(gate.root, update, place)
+  if (isReplacement(method)) return planReplacement(gate.root, update, place)
+  return planUpdate(gate.root, options.upsert ? withAsked(filter, update, place) : update, place)
+}
+
+/**
+ * An update whose upsert stores the values that its filter asks for by their index values: MongoDB would take over these alone.
+ *
+ * @throws {OperationError} UPDATE_REFUSED where nothing can be added to what it does, or MongoDB alone knows what it would take over
+ */
+function withAsked(filter: Plain, update: unknown, place: string): unknown {
+  const equal = Object.values(equalities(filter ?? {}))
+  const { $setOnInsert, ...others } = (update ?? {}) as Plain
+  const added: Plain = {}
+  for (const value of indexValuesIn(filter)) {
+    const { field, box } = value
+    if (Object.values(others).some((operand) => Object.hasOwn(Object(operand), field))) continue
+    const isGiven = Object.hasOwn(Object($setOnInsert), field)
+    if (isGiven && ($setOnInsert[field] ?? null) !== null) continue
+    if (Array.isArray(update) || isGiven || !equal.includes(value)) throw withoutAsked(place, field)
+    added[field] = box
+  }
+  return Object.keys(added).length > 0 ? { ...others, $setOnInsert: { ...$setOnInsert, ...added } } : update
+}
+
+function indexValuesIn(filter: unknown): IndexValue[] {
+  if (filter instanceof IndexValue) return [filter]
+  if (Array.isArray(filter)) return filter.flatMap(indexValuesIn)
+  return isPlainObject(filter) ? Object.values(filter).flatMap(indexValuesIn) : []
+}
+
+function withoutAsked(place: string, field: string): OperationError {
+  return new OperationError(
+    'UPDATE_REFUSED',
+    `${place}: an upsert stores what its filter asks for, and it is not plain which ${field} that would be. Ask for one value, or set the ${field} by ` +
+      '$set or $setOnInsert.',
+  )
 }
 
 function isReplacement(method: string): boolean {

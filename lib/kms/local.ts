@@ -1,6 +1,6 @@
 import { createHash, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { ConfigurationError, KeyProviderError } from '../errors'
-import { decrypt, encrypt, nonceLength, tagLength } from '../format/cipher'
+import { decrypt, encrypt, hkdf, nonceLength, tagLength } from '../format/cipher'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import { dataKeyLength } from '../format/datakey'
 import type { KeyProvider } from './provider'
@@ -44,6 +44,14 @@ export function localKms(options: LocalKmsOptions = {}): KeyProvider & { readonl
     },
     async unwrapDataKey(request: { wrapped: Uint8Array; keyId: string; context: EncryptionContext }) {
       return unwrap(request.wrapped, request.keyId, request.context)
+    },
+    async deriveIndexKey({ context }: { context: EncryptionContext }) {
+      return hkdf(
+        secret,
+        encodeContext(context),
+        Buffer.from('mongoose-kms-encrypted/1 local index key'),
+        dataKeyLength,
+      )
     },
     async rewrapDataKey(request: {
       wrapped: Uint8Array

@@ -104,6 +104,18 @@ export class KeyManager {
     return key.then((opened) => confirm(opened, commitment, place))
   }
 
+  /** The index key that the provider has of its own, if it has one: no KMS is asked, so nothing is traced. */
+  async deriveIndexKey(context: EncryptionContext): Promise<DataKey> {
+    const provider = this.#provider
+    const derived = await callProvider(
+      provider,
+      'deriveIndexKey',
+      async () => provider.deriveIndexKey?.({ context }),
+      wipe,
+    )
+    return derive(derived, String(provider.keyId))
+  }
+
   #run<T>(
     event: KeyEvent,
     operation: string,

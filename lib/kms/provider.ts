@@ -43,6 +43,13 @@ export interface KeyProvider {
     context: EncryptionContext
     signal?: AbortSignal
   }): Promise<Uint8Array>
+  /**
+   * Gives the index key of a deployment that has configured none: the same 32 bytes whenever it is asked. Only where the provider is
+   * for tests and examples; with others, `indexKey` of the plugin's options is required for blind indexes.
+   *
+   * @returns 32 bytes; the caller copies and zeroes them
+   */
+  deriveIndexKey?(request: { context: EncryptionContext }): Promise<Uint8Array>
   /** Wraps a data key anew, under another key or context, without showing it to this process. */
   rewrapDataKey?(request: {
     wrapped: Uint8Array

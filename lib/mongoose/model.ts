@@ -110,6 +110,15 @@ export function convertDocuments(model: AnyModel): void {
   }
 }
 
+/**
+ * Whether a condition is marked as one to be trusted, as `populate()` marks that on the values it looks for. The symbol of `trusted()`;
+ * `test/search/filters` would have a virtual populated with nothing.
+ */
+export function isTrusted(condition: unknown): boolean {
+  const isMark = ({ description }: symbol) => description === 'mongoose#trustedSymbol'
+  return Object.getOwnPropertySymbols(Object(condition)).some(isMark)
+}
+
 /** What the queries of a model have their methods of. */
 function queriesOf(model: AnyModel): object {
   return (model as unknown as { Query: { prototype: object } }).Query.prototype

@@ -94,13 +94,14 @@ function checkOperator(part: Part, operator: string, operand: unknown): void {
 /** The types that an encrypted field is stored as, by name and number. */
 const storedTypes = new Set<unknown>(['binData', 5, 'null', 10])
 
-function asksForPresence(condition: unknown): boolean {
+/** Whether a condition on a field asks for no more than whether it is there. */
+export function asksForPresence(condition: unknown): boolean {
   if (condition === null) return true
   const entries = entriesOf(condition)
   return entries !== undefined && entries.length > 0 && entries.every(isPresenceOperator)
 }
 
-function isPresenceOperator([operator, operand]: readonly [string, unknown]): boolean {
+export function isPresenceOperator([operator, operand]: readonly [string, unknown]): boolean {
   switch (operator) {
     case '$exists':
       return !(operand instanceof Box)

@@ -7,6 +7,7 @@ import { checkPath } from './paths'
 import { binding, type Scope, scopeOf, type Variables } from './scope'
 import { arrayOf, merged, objectOf, withPath } from './shapes'
 import { anyStage, stages } from './stages'
+import { type Compare, translateFilter } from './translation'
 import { entriesOf, itemsOf, optionsOf } from './values'
 
 /** The layout of another collection of the same database; `undefined` where nothing there is encrypted. */
@@ -16,6 +17,13 @@ export type RootOf = (collection: string) => Place | undefined
 interface Run {
   readonly rootOf: RootOf
   readonly place: string
+  readonly compare: Compare | undefined
+}
+
+/** What comes out of a stage or pipeline, and what is to be sent of it: itself, where nothing in it is translated. */
+interface Outcome {
+  readonly shape: Place
+  readonly sent: unknown
 }
 
 /**
@@ -23,11 +31,20 @@ interface Run {
  * that an encrypted field is known under each name that it is given.
  *
  * @param place names the operation for messages, such as `User.aggregate()`
+ * @param compare gives what indexed fields are compared with, as long as index values stand beside them: a stage may leave them out, or
+ *   something else may come to stand there
+ * @returns the pipeline to send: itself, where nothing is translated
  * @throws {OperationError} QUERY_REFUSED when a stage compares an encrypted field; WRITE_REFUSED when it writes to records
  */
-export function checkPipeline(root: Place, pipeline: unknown, rootOf: RootOf, place: string): void {
+export function checkPipeline(
+  root: Place,
+  pipeline: unknown,
+  rootOf: RootOf,
+  place: string,
+  compare?: Compare,
+): unknown {
   checkContents(place, undefined, '', pipeline)
-  checkStages({ rootOf, place }, root, pipeline, new Map())
+  return checkStages({ rootOf, place, compare }, root, pipeline, new Map()).sent
 }
 
 /** The same of a pipeline that looks at changes of records, not at records. */
@@ -41,35 +58,48 @@ export function checkChanges(root: Place, pipeline: unknown, rootOf: RootOf, pla
   checkPipeline(change as Place, pipeline, rootOf, place)
 }
 
-/** Gives the shape of what comes out. */
-function checkStages(run: Run, root: Place, pipeline: unknown, variables: Variables): Place {
-  const stages = (itemsOf(pipeline) ?? []).flatMap((stage) => entriesOf(stage) ?? [])
-  return stages.reduce(
-    (shape, [operator, operand]) => checkStage(run, scopeOf(shape, run.place, variables), operator, operand),
-    root,
+function checkStages(run: Run, root: Place, pipeline: unknown, variables: Variables): Outcome {
+  let shape = root
+  const stages = itemsOf(pipeline) ?? []
+  const sent = Array.from(stages, (stage) =>
+    withValues(stage, (operator, operand) => {
+      const outcome = checkStage(run, scopeOf(shape, run.place, variables), operator, operand)
+      shape = outcome.shape
+      return outcome.sent
+    }),
   )
+  return { shape, sent: sent.some((stage, index) => stage !== stages[index]) ? sent : pipeline }
 }
 
-function checkStage(run: Run, scope: Scope, operator: string, operand: unknown): Place {
+function checkStage(run: Run, scope: Scope, operator: string, operand: unknown): Outcome {
   const join = Object.hasOwn(joins, operator) ? joins[operator] : undefined
   if (join) return join(run, scope, operand)
-  return (stages.get(operator) ?? anyStage)(scope, operand) ?? new Place()
+  return { shape: (stages.get(operator) ?? anyStage)(scope, operand) ?? new Place(), sent: operand }
 }
 
-type Join = (run: Run, scope: Scope, operand: unknown) => Place
+/** An object with other values, or itself where all stay as they are. */
+function withValues(given: unknown, replace: (key: string, value: unknown) => unknown): unknown {
+  const entries = entriesOf(given) ?? []
+  const values = entries.map(([key, value]): [string, unknown] => [key, replace(key, value)])
+  return values.some(([, value], index) => value !== entries[index]?.[1]) ? Object.fromEntries(values) : given
+}
+
+type Join = (run: Run, scope: Scope, operand: unknown) => Outcome
 
 /** The stages that hold filters or pipelines, or reach other collections. */
 const joins: Readonly<Record<string, Join>> = {
-  $match(_run, { current, place, variables }, operand) {
-    checkFilter(current, operand, place, variables)
-    return current
+  $match(run, { current, variables }, operand) {
+    return { shape: current, sent: filterOf(run, current, operand, variables) }
   },
 
   $facet(run, { current, variables }, operand) {
-    const shapes = (entriesOf(operand) ?? []).map(
-      ([name, pipeline]) => [name, arrayOf(checkStages(run, current, pipeline, variables))] as const,
-    )
-    return objectOf(shapes) ?? new Place()
+    const shapes: [string, Place | undefined][] = []
+    const sent = withValues(operand, (name, pipeline) => {
+      const outcome = checkStages(run, current, pipeline, variables)
+      shapes.push([name, arrayOf(outcome.shape)])
+      return outcome.sent
+    })
+    return { shape: objectOf(shapes) ?? new Place(), sent }
   },
 
   $lookup(run, scope, operand) {
@@ -77,8 +107,8 @@ const joins: Readonly<Record<string, Join>> = {
     const foreign = layoutOf(run, from)
     checkPath(scope.current, localField, run.place)
     checkPath(foreign, foreignField, run.place)
-    const shape = within(run, foreign, operand, bound(scope, entriesOf(given)))
-    return withPath(scope.current, String(as).split('.'), arrayOf(shape))
+    const { shape, sent } = within(run, foreign, operand, bound(scope, entriesOf(given)))
+    return { shape: withPath(scope.current, String(as).split('.'), arrayOf(shape)), sent }
   },
 
   $graphLookup(run, scope, operand) {
@@ -87,34 +117,44 @@ const joins: Readonly<Record<string, Join>> = {
     evaluate(scope, startWith)
     checkPath(foreign, connectFromField, run.place)
     checkPath(foreign, connectToField, run.place)
-    const shape = within(run, foreign, operand, scope.variables)
-    return withPath(scope.current, String(as).split('.'), arrayOf(shape))
+    const { shape, sent } = within(run, foreign, operand, scope.variables)
+    return { shape: withPath(scope.current, String(as).split('.'), arrayOf(shape)), sent }
   },
 
   $unionWith(run, scope, operand) {
-    return merged([scope.current, within(run, layoutOf(run, operand), operand, scope.variables)]) as Place
+    const { shape, sent } = within(run, layoutOf(run, operand), operand, scope.variables)
+    return { shape: merged([scope.current, shape]) as Place, sent }
   },
 
   $geoNear(run, scope, operand) {
     const { near, key, distanceField, includeLocs } = optionsOf(operand)
     evaluate(scope, near)
     for (const path of [key, distanceField, includeLocs]) checkPath(scope.current, path, run.place)
-    within(run, scope.current, operand, scope.variables)
-    return scope.current
+    return { shape: scope.current, sent: within(run, scope.current, operand, scope.variables).sent }
   },
 
   $merge: writing,
   $out: writing,
 }
 
+/** A filter within a pipeline, as it is to be sent. */
+function filterOf({ place, compare }: Run, at: Place, filter: unknown, variables: Variables): unknown {
+  if (compare) return translateFilter(at, filter, place, compare, variables)
+  checkFilter(at, filter, place, variables)
+  return filter
+}
+
 /** What a stage says of the records of a collection, by a pipeline or by a filter, and the shape of those that it gives. */
-function within(run: Run, root: Place, operand: unknown, variables: Variables): Place {
+function within(run: Run, root: Place, operand: unknown, variables: Variables): Outcome {
   let shape = root
-  for (const [key, value] of entriesOf(operand) ?? []) {
-    if (key === 'restrictSearchWithMatch' || key === 'query') checkFilter(root, value, run.place, variables)
-    if (key === 'pipeline') shape = checkStages(run, root, value, variables)
-  }
-  return shape
+  const sent = withValues(operand, (key, value) => {
+    if (key === 'restrictSearchWithMatch' || key === 'query') return filterOf(run, root, value, variables)
+    if (key !== 'pipeline') return value
+    const outcome = checkStages(run, root, value, variables)
+    shape = outcome.shape
+    return outcome.sent
+  })
+  return { shape, sent }
 }
 
 /** The variables of a scope, and those that a stage makes by expressions. */
@@ -124,7 +164,7 @@ function bound(scope: Scope, made: readonly (readonly [string, unknown])[] = [])
 }
 
 /** Results can hold anything under any name, so they are not written to where records are. */
-function writing(run: Run, scope: Scope, operand: unknown): Place {
+function writing(run: Run, scope: Scope, operand: unknown): Outcome {
   const collection = nameOf(operand)
   if (collection !== undefined && run.rootOf(collection)) {
     throw new OperationError(
@@ -136,7 +176,7 @@ function writing(run: Run, scope: Scope, operand: unknown): Place {
   const { let: given, whenMatched } = optionsOf(operand)
   const variables = bound(scope, entriesOf(given) ?? [['new', '$$ROOT']])
   if (itemsOf(whenMatched)) checkStages(run, new Place(), whenMatched, variables)
-  return scope.current
+  return { shape: scope.current, sent: operand }
 }
 
 function layoutOf({ rootOf }: Run, given: unknown): Place {

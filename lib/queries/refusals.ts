@@ -21,11 +21,30 @@ export function refused(place: string, path: string): OperationError {
   )
 }
 
+/** A comparison with an indexed field that is more than one of equality. */
+export function refusedBeyondEquality(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is found by its blind index, which knows equal values alone: by a value, $eq, $ne, $in, $nin or $not of these, and by null ` +
+      'or $exists. Ranges and patterns need the value itself: compare after decrypting.',
+  )
+}
+
+/** A comparison with a field that several models index. */
+export function refusedSeveral(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: several models of this collection index ${path}, each in its own way. Declare the field in the model that they are ` +
+      'discriminators of.',
+  )
+}
+
 /** A comparison with wrapped keys. */
 export function refusedKeys(place: string, path: string): OperationError {
   return new OperationError(
     'QUERY_REFUSED',
-    `${place}: ${path} holds wrapped keys, which nothing compares. Whether they are there can be asked, by null or $exists.`,
+    `${place}: ${path} holds wrapped keys or index values of this library, which no query of yours compares. Whether they are there can be asked, ` +
+      'by null or $exists; values by the field itself.',
   )
 }
 

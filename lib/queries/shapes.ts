@@ -13,6 +13,7 @@ export function merged(shapes: readonly (Place | undefined)[]): Place | undefine
   for (const { isArray, fields, keysOf } of known) {
     all.isArray ||= isArray
     all.fields.push(...fields.filter((each) => !all.fields.includes(each)))
+    // What is an index value in some of them alone cannot be asked for in all.
     all.keysOf.push(...keysOf.filter((use) => !all.keysOf.includes(use)))
   }
   const keys = new Set(known.flatMap(({ children }) => [...children.keys()]))
@@ -92,5 +93,6 @@ function copyOf(shape: Place): Place {
   copy.isArray = shape.isArray
   copy.fields.push(...shape.fields)
   copy.keysOf.push(...shape.keysOf)
+  copy.indexOf.push(...shape.indexOf)
   return copy
 }

@@ -24,8 +24,9 @@ import { isPlainObject, valueAt } from '../mongoose/plain'
 import { perSchema, shapeOf } from '../mongoose/schema'
 import { Box } from '../schema/box'
 import { cleanMarks } from '../schema/holder'
+import { keptOf } from '../schema/kept'
 import { follow, layoutOf } from '../schema/layout'
-import { encryptedFieldOf, keysUseOf, refuseOdd } from '../schema/type'
+import { encryptedFieldOf, refuseOdd } from '../schema/type'
 import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
 import { recordName } from './identity'
 import { openNow, readBox } from './opening'
@@ -203,7 +204,7 @@ function isEncryptedAt(doc: Doc, path: string): boolean {
 }
 
 function isKeyPath(doc: Doc, path: string): boolean {
-  return keysUseOf(schemaOf(doc).paths[topOf(path)] as never) !== undefined
+  return keptOf(schemaOf(doc).paths[topOf(path)] as never) !== undefined
 }
 
 /** Adds to an encrypted number, which MongoDB could not. */
@@ -278,7 +279,10 @@ const hiding = new WeakSet<object>()
 
 function hide(doc: Doc, result: Plain): void {
   const schema = schemaOf(doc)
-  for (const { field } of fieldsOf(schema)) delete result[field.name]
+  for (const { field } of fieldsOf(schema)) {
+    delete result[field.name]
+    if (field.index) delete result[field.index.path]
+  }
   for (const { keyPath, byOwner } of usesOf(schema)) if (!byOwner) delete result[keyPath]
 }
 

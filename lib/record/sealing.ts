@@ -2,6 +2,8 @@ import { RecordError } from '../errors'
 import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
 import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
+import type { Use } from '../schema/use'
+import type { BlindIndex, IndexKey } from '../search/value'
 import { openBox, placeOf } from './opening'
 import { allInOrder } from './outcomes'
 import type { KeyRing, OpenKey } from './ring'
@@ -24,8 +26,18 @@ function isSealedFor({ box, target }: Job): boolean {
   return target.ring.has(parseReference(envelope, placeOf(box)))
 }
 
-/** The open data keys to encrypt with, by the ring. */
-type Writers = ReadonlyMap<KeyRing, OpenKey>
+/** What is open to seal with: data keys by the ring, and index keys by the use. */
+interface Writers {
+  readonly keys: ReadonlyMap<KeyRing, OpenKey>
+  readonly indexKeys: ReadonlyMap<Use, IndexKey>
+}
+
+/** What is stored of a value. */
+export interface Sealing {
+  readonly envelope: Uint8Array
+  /** The index value, where the field has a blind index. */
+  readonly index: Uint8Array | undefined
+}
 
 /**
  * Does what takes a call to the KMS, so that {@link seal} takes none: opens values that are to be encrypted anew, and the data
@@ -34,31 +46,45 @@ type Writers = ReadonlyMap<KeyRing, OpenKey>
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} {RecordError} when a value cannot be had
  */
 export async function prepare(jobs: readonly Job[]): Promise<Writers> {
-  const writers = new Map<KeyRing, OpenKey>()
+  const keys = new Map<KeyRing, OpenKey>()
+  const indexKeys = new Map<Use, IndexKey>()
+  const canSeal = (job: Job) => isSealedFor(job) || (job.box.isOpen && keys.has(job.target.ring))
+  const canIndex = ({ box }: Job) => !box.field.index || (box.isOpen && indexKeys.has(box.use))
   while (true) {
     // Whoever has a document may change it while the KMS is asked.
-    const lacking = jobs.filter((job) => !isSealedFor(job) && !(job.box.isOpen && writers.has(job.target.ring)))
-    if (lacking.length === 0) return writers
+    const lacking = jobs.filter((job) => !canSeal(job) || !canIndex(job))
+    if (lacking.length === 0) return { keys, indexKeys }
     for (const { box, target } of lacking) refuseLocked(box, target)
-    const rings = [...new Set(lacking.map(({ target }) => target.ring))]
+    const rings = new Set(lacking.filter((job) => !isSealedFor(job)).map(({ target }) => target.ring))
+    const uses = new Set(lacking.filter((job) => !canIndex(job)).map(({ box }) => box.use))
     await allInOrder([
       ...lacking.map(({ box }) => openBox(box)),
-      ...rings.map(async (ring) => void writers.set(ring, await ring.writer())),
+      ...Array.from(rings, async (ring) => void keys.set(ring, await ring.writer())),
+      ...Array.from(uses, async (use) => void indexKeys.set(use, (await use.indexKey?.open()) as IndexKey)),
     ])
   }
 }
 
 /**
- * Gives the envelope of a value, which is encrypted unless it is sealed for this target. Takes no turn of the event loop: the
- * value that is encrypted is the one that is there when the write is sent.
+ * Gives what is stored of a value: its envelope and index value always go together. Takes no turn of the event loop: the value that is
+ * encrypted is the one that is there when the write is sent.
  *
  * @param writers by {@link prepare}
  */
-export function seal(job: Job, writers: Writers): Uint8Array {
+export function seal(job: Job, writers: Writers): Sealing {
+  const { box, target } = job
+  const envelope = envelopeOf(job, writers)
+  const { index } = box.field
+  const key = index && (writers.indexKeys.get(box.use) as IndexKey)
+  return { envelope, index: key?.valueOf(target.ring.identity.model, index as BlindIndex, box.stored()) }
+}
+
+/** The envelope that a value has, unless it must be encrypted for this target. */
+function envelopeOf(job: Job, { keys }: Writers): Uint8Array {
   const { box, target } = job
   if (isSealedFor(job)) return box.envelope as Uint8Array
   const plaintext = box.encode()
-  const envelope = encryptFor(target, box.field.name, plaintext, writers.get(target.ring) as OpenKey)
+  const envelope = encryptFor(target, box.field.name, plaintext, keys.get(target.ring) as OpenKey)
   // A box that stands in another document, or in an update for many records, is not what is stored here.
   if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target))
     box.sealed(envelope, target, plaintext)

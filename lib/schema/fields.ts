@@ -1,7 +1,9 @@
 import type { SchemaType } from 'mongoose'
 import { ConfigurationError } from '../errors'
 import type { AnySchema, Doc, Host } from '../mongoose/host'
+import { isPlainObject } from '../mongoose/plain'
 import { documentProperties, eachSchemaType, type Inner, isNestedPath } from '../mongoose/schema'
+import { type BlindIndex, compileIndex } from '../search/value'
 import { Binding } from './binding'
 
 /** One encrypted field, as the schema was built with it. */
@@ -18,6 +20,8 @@ export interface Field {
   readonly immutable: boolean | ((this: Doc, record: Doc) => boolean)
   /** The option `select` of the field, which decides whether its envelope is loaded. */
   readonly select: boolean | undefined
+  /** The blind index by which records are found by the value. */
+  readonly index: BlindIndex | undefined
   /** The document class of a complex field's values; made when it is first needed. */
   readonly Holder: () => HolderClass
   /** Lets functions of the definition of a complex field see the record as `this`. */
@@ -48,8 +52,9 @@ const mutableTypes = new Set(['Date', 'Buffer', 'Mixed'])
 
 /** Options of a path that would do nothing, or something else than it says, on a field that is stored encrypted. */
 const meaningless: Record<string, string> = {
-  index: 'MongoDB cannot index what is encrypted. Remove it.',
-  unique: 'MongoDB cannot compare what is encrypted. Remove it.',
+  index: 'MongoDB cannot index what is encrypted. Remove it; to find records by the value, use blindIndex: true.',
+  unique: 'MongoDB cannot compare what is within an encrypted field. Only a field as a whole can be unique.',
+  blindIndex: 'Only a field as a whole can have a blind index, and no part of it.',
   sparse: 'MongoDB cannot index what is encrypted. Remove it.',
   text: 'MongoDB cannot search in what is encrypted. Remove it.',
   expires: 'MongoDB cannot read a date that is encrypted. Keep it in a field of its own that is not encrypted.',
@@ -82,11 +87,19 @@ export const storedShape = Object.freeze({
 export function compileFields(host: Host, schema: AnySchema, definition: unknown): ReadonlyMap<string, Field> {
   const named = normalise(definition)
   for (const name of Object.keys(named)) checkName(host, schema, name)
-  return new Map(Object.entries(named).map(([name, given]) => [name, compileField(host, schema, name, given)]))
+  const fields = Object.entries(named).map(([name, given]) => compileField(host, schema, name, given))
+  for (const { name, index } of fields) {
+    if (index && (index.path in named || isTaken(host, schema, index.path)))
+      throw invalid(
+        name,
+        `The path ${index.path}, where its index values are stored, is already taken. Give the field another name.`,
+      )
+  }
+  return new Map(fields.map((field) => [field.name, field]))
 }
 
 function compileField(host: Host, schema: AnySchema, name: string, given: unknown): Field {
-  const { definition, immutable } = withoutImmutable(given, typeKeyOf(schema))
+  const { definition, immutable, blindIndex, unique } = withoutOwn(given, typeKeyOf(schema))
   const fieldSchema = makeSchema(host, schema, { [name]: definition })
   const binding = new Binding()
   eachSchemaType(fieldSchema, checkType)
@@ -107,6 +120,7 @@ function compileField(host: Host, schema: AnySchema, name: string, given: unknow
     mutable,
     immutable,
     select: inner?.options.select,
+    index: compileIndex(name, inner?.instance ?? 'Object', blindIndex, unique),
     binding,
     Holder: () => {
       Holder ??= makeHolder(host, name, fieldSchema)
@@ -127,13 +141,25 @@ function typeKeyOf(schema: AnySchema): string {
   return (schema.options as { typeKey?: string }).typeKey ?? 'type'
 }
 
-/** Whether a field can be set again is decided where its box is; the inner type would compare with what is in the box. */
-function withoutImmutable(given: unknown, typeKey: string): { definition: unknown; immutable: Field['immutable'] } {
-  const isOptions =
-    typeof given === 'object' && given !== null && Object.hasOwn(given, typeKey) && Object.hasOwn(given, 'immutable')
-  if (!isOptions) return { definition: given, immutable: false }
-  const { immutable, ...definition } = given as { immutable: Field['immutable'] }
-  return { definition, immutable: immutable ?? false }
+/** The options of a field that are not for the type it wraps. */
+interface OwnOptions {
+  readonly definition: unknown
+  /** Whether a field can be set again is decided where its box is; the inner type would compare with what is in the box. */
+  readonly immutable: Field['immutable']
+  /** MongoDB would index envelopes. */
+  readonly unique?: unknown
+  readonly blindIndex?: unknown
+}
+
+const ownOptions = ['immutable', 'unique', 'blindIndex'] as const
+
+function withoutOwn(given: unknown, typeKey: string): OwnOptions {
+  const type = isPlainObject(given) ? given[typeKey] : undefined
+  const isOptions = type !== undefined && !(isPlainObject(type) && Object.hasOwn(type, typeKey))
+  if (!isOptions || !ownOptions.some((option) => Object.hasOwn(given as object, option)))
+    return { definition: given, immutable: false }
+  const { immutable, unique, blindIndex, ...definition } = given as Partial<OwnOptions>
+  return { definition, immutable: immutable ?? false, unique, blindIndex }
 }
 
 function normalise(definition: unknown): Record<string, unknown> {
@@ -170,6 +196,11 @@ function checkName(host: Host, schema: AnySchema, name: string): void {
   if (isDocumentProperty(host, schema, name)) {
     throw invalid(name, 'Documents already have a property of this name. Choose another.')
   }
+}
+
+/** Whether a path that this library defines has a name that something else has. */
+export function isTaken(host: Host, schema: AnySchema, path: string): boolean {
+  return isPath(schema, path) || Boolean(schema.virtualpath(path)) || isDocumentProperty(host, schema, path)
 }
 
 /** Whether a schema has a path of this name, be it a nested one. */

@@ -2,7 +2,8 @@ import type { SchemaType } from 'mongoose'
 import type { AnyModel, AnySchema } from '../mongoose/host'
 import { discriminatorsOf, elementOf, isArrayType, levelsOf, subschemaOf, valueTypeOf } from '../mongoose/schema'
 import type { Field } from './fields'
-import { encryptedFieldOf, keysUseOf } from './type'
+import { keptOf } from './kept'
+import { encryptedFieldOf } from './type'
 import type { Use } from './use'
 
 /** An encrypted field of one of the models of a collection. */
@@ -28,8 +29,10 @@ export class Place {
   isArray = false
   /** The encrypted fields that are stored here; each model that has one brings its own. */
   readonly fields: FieldHere[] = []
-  /** The uses of the plugin whose wrapped keys are stored here. */
+  /** The uses of the plugin whose wrapped keys are stored here, or index values of theirs. */
   readonly keysOf: Use[] = []
+  /** The fields whose index values are stored here. */
+  readonly indexOf: Field[] = []
 
   /** Whether nothing here or below is encrypted. */
   get isClear(): boolean {
@@ -129,7 +132,7 @@ export function holdsUse(schema: AnySchema, is: (use: Use) => boolean): boolean 
 function holdsEncrypted(type: SchemaType, seen: Set<AnySchema>): boolean {
   return [...levelsOf(type)].some((inner) => {
     const schema = subschemaOf(inner)
-    return encryptedFieldOf(inner) || keysUseOf(inner) || (schema && isEncrypted(schema, seen))
+    return encryptedFieldOf(inner) || keptOf(inner) || (schema && isEncrypted(schema, seen))
   })
 }
 
@@ -170,13 +173,14 @@ function addType(
   seen: ReadonlySet<AnySchema>,
 ): void {
   const encrypted = encryptedFieldOf(type)
-  const use = keysUseOf(type)
+  const kept = keptOf(type)
   // The key of the owner may be another in each discriminator.
   const isSame = ({ field, use, record }: FieldHere) =>
     field === encrypted?.field && (!use.byOwner || record === of.record)
   if (encrypted && !place.fields.some(isSame)) place.fields.push({ ...encrypted, ...of })
-  if (use && !place.keysOf.includes(use)) place.keysOf.push(use)
-  if (encrypted || use) return
+  if (kept && !place.keysOf.includes(kept.use)) place.keysOf.push(kept.use)
+  if (kept?.indexed && !place.indexOf.includes(kept.indexed)) place.indexOf.push(kept.indexed)
+  if (encrypted || kept) return
   const schema = subschemaOf(type)
   const value = valueTypeOf(type)
   const element = elementOf(type)

@@ -83,6 +83,11 @@ export interface KmsEncryptedOptions<
    * `keyId` and `previousVersions`, each for its version, where all of them are full key ARNs, else any that IAM lets this principal use.
    */
   readonly allowKeyIds?: AllowKeyIdsOption
+  /**
+   * The key of all blind indexes, as `createIndexKey()` gave it. Required where a field has one, but with `localKms`. Every process that is to
+   * find the same records needs the same.
+   */
+  readonly indexKey?: string | undefined
   /** Where the wrapped keys are stored. Default: `encrypted_kms_key`. */
   readonly keyPath?: string
   /** Keeps opened data keys across records and requests. Off by default: a cached read leaves no line in CloudTrail. */

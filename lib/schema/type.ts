@@ -19,16 +19,10 @@ interface Encrypted {
 }
 
 const encryptedTypes = new WeakMap<SchemaType, Encrypted>()
-const keysTypes = new WeakMap<SchemaType, Use>()
 
 /** The encrypted field that a schema type stands for, if it is one of this library. */
 export function encryptedFieldOf(type: SchemaType | undefined): Encrypted | undefined {
   return type && encryptedTypes.get(type)
-}
-
-/** The use of the plugin whose wrapped keys a schema type stands for, if it is one of this library. */
-export function keysUseOf(type: SchemaType | undefined): Use | undefined {
-  return type && keysTypes.get(type)
 }
 
 /** What an encrypted path mirrors of the type it wraps, because Mongoose reads it from there. */
@@ -38,28 +32,19 @@ const mirrored = ['isRequired', 'originalRequiredValue', 'requiredValidator', 's
 const visited = [{ type: 'encrypted', validator: () => true }]
 
 /** Schema types are classes of the Mongoose in use, so each has its own. */
-const classes = new WeakMap<object, { FieldType: TypeClass; KeysType: TypeClass }>()
+const classes = new WeakMap<object, TypeClass>()
 type TypeClass = new (path: string, options: object, instance?: unknown, parent?: unknown) => SchemaType
 
 /** Makes the schema type of an encrypted field: Mongoose's own type of the definition, with its values in boxes. */
 export function makeFieldType(host: Host, parent: unknown, encrypted: Encrypted): SchemaType {
-  const { FieldType } = classesFor(host)
+  const FieldType = classFor(host)
   return new FieldType(encrypted.field.name, { encrypted: unmerged(encrypted) }, undefined, parent)
 }
 
-/** Makes the schema type of the path of wrapped keys, which nothing but this library writes. */
-export function makeKeysType(host: Host, parent: unknown, path: string, use: Use): SchemaType {
-  const { KeysType } = classesFor(host)
-  return new KeysType(path, { use }, undefined, parent)
-}
-
-function classesFor(host: Host) {
+function classFor(host: Host): TypeClass {
   const { SchemaType } = host.mongoose
-  let made = classes.get(SchemaType)
-  if (!made) {
-    made = { FieldType: defineFieldType(host), KeysType: defineKeysType(host) }
-    classes.set(SchemaType, made)
-  }
+  const made = classes.get(SchemaType) ?? defineFieldType(host)
+  classes.set(SchemaType, made)
   return made
 }
 
@@ -265,76 +250,6 @@ function defineFieldType(host: Host): TypeClass {
     }
   }
   return KmsEncrypted as unknown as TypeClass
-}
-
-function defineKeysType(host: Host): TypeClass {
-  class KmsKeys extends (host.mongoose.SchemaType as unknown as Base) {
-    static schemaName = 'KmsKeys'
-    readonly use: Use
-
-    constructor(path: string, options: { use: Use }, _instance: unknown, parent: unknown) {
-      super(path, {}, 'KmsKeys', parent)
-      this.use = options.use
-      this.options = Object.assign(Object.create(Object.getPrototypeOf(this.options)), options)
-      keysTypes.set(this as unknown as SchemaType, options.use)
-    }
-
-    clone(): unknown {
-      return new KmsKeys(this.path, { use: this.use }, undefined, this.parentSchema)
-    }
-
-    cast(value: unknown, _doc?: unknown, init?: boolean): unknown {
-      if (value instanceof StoredKeys || value === null || value === undefined) return value
-      return init ? new StoredKeys(value) : value
-    }
-
-    /** Assigning changes nothing, silently: whoever copies a document's values copies this one, too. */
-    applySetters(value: unknown, scope: any, init?: boolean): unknown {
-      if (init) return this.cast(value, scope, true)
-      return isDocument(scope) ? valuesOf(scope)[this.path] : value
-    }
-
-    applyGetters(value: unknown): unknown {
-      return value
-    }
-
-    castForQuery($conditional: string | null | undefined, value: unknown): unknown {
-      return $conditional === '$exists' ? Boolean(value) : value
-    }
-
-    toJSONSchema(): unknown {
-      return { bsonType: ['array', 'null'] }
-    }
-  }
-  return KmsKeys as unknown as TypeClass
-}
-
-/** The wrapped keys of a record as they are stored, unparsed. Prints as nothing, and is left out of JSON. */
-export class StoredKeys {
-  readonly #entries: unknown
-
-  constructor(entries: unknown) {
-    this.#entries = entries
-    // Setting a path below must fail, not hang something on it.
-    Object.freeze(this)
-  }
-
-  /** The entries, of which any may be damaged; none where what is stored is no array. */
-  get entries(): readonly unknown[] {
-    return Array.isArray(this.#entries) ? this.#entries : []
-  }
-
-  toBSON(): unknown {
-    return this.#entries
-  }
-
-  toJSON(): undefined {
-    return undefined
-  }
-
-  [Symbol.for('nodejs.util.inspect.custom')](): string {
-    return '<wrapped keys>'
-  }
 }
 
 function hasDefault(field: Field): boolean {

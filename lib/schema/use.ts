@@ -4,7 +4,8 @@ import { KeyManager } from '../kms/manager'
 import type { KeyProvider } from '../kms/provider'
 import { type AnySchema, type Host, hostOf } from '../mongoose/host'
 import { unmerged } from '../mongoose/schema'
-import { compileFields, type Field, isDocumentProperty, isPath } from './fields'
+import { type IndexKeySource, indexKeySource } from '../search/indexkey'
+import { compileFields, type Field, isTaken } from './fields'
 import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
 import { type Allows, makeTrust } from './trust'
 
@@ -45,6 +46,8 @@ export interface Use {
   readonly generations: ReadonlyMap<number, Generation>
   /** Which KMS keys are trusted. */
   readonly allows: Allows
+  /** Where the key of blind indexes comes from; `undefined` where no field has one. */
+  readonly indexKey: IndexKeySource | undefined
   /** Whether key or context depend on more than the `_id`, so that the record must be there to know them. */
   readonly isCustom: boolean
   /** Top-level paths that `context` was seen to read: a change of one would leave the record's fields unreadable. */
@@ -67,6 +70,7 @@ const known = new Set([
   'previousVersions',
   'allowKeyIds',
   'keyPath',
+  'indexKey',
   'cache',
   'dataKey',
   'methods',
@@ -85,6 +89,7 @@ const ownersAlone = [
   'previousVersions',
   'allowKeyIds',
   'keyPath',
+  'indexKey',
   'cache',
 ] as const
 
@@ -94,6 +99,8 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
   if (options === null || typeof options !== 'object') {
     throw invalid('options', 'Expected an object: schema.plugin(kmsEncrypted, { keyId, fields: { email: String } })')
   }
+  if ('blindIndexes' in options)
+    throw invalid('blindIndexes', 'An index over several fields is not supported yet. Index each by blindIndex.')
   for (const option of Object.keys(options)) {
     if (!known.has(option) && !mongooseOwn.has(option)) {
       throw invalid(option, `There is no such option. Use one of ${[...known].join(', ')}.`)
@@ -115,6 +122,10 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
   if (!byOwner) checkKeyPath(host, schema, keyPath, fields)
   const provider = byOwner ? unused : checkProvider(options.provider)
   const generations = byOwner ? new Map() : makeGenerations(options, checkVersion('version', version), provider)
+  const allows = makeTrust(
+    options.allowKeyIds,
+    new Map(Array.from(generations, ([number, { keyId }]) => [number, keyId])),
+  )
   return unmerged({
     host,
     access,
@@ -126,10 +137,8 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     keyPath,
     version,
     generations,
-    allows: makeTrust(
-      options.allowKeyIds,
-      new Map(Array.from(generations, ([version, { keyId }]) => [version, keyId])),
-    ),
+    allows,
+    indexKey: makeIndexKey(options, fields, byOwner, provider, (keyId) => allows(keyId, version)),
     isCustom: [...generations.values()].some(
       ({ keyId, context }) => context !== undefined || typeof keyId === 'function',
     ),
@@ -138,6 +147,18 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     dependencies: new Set<string>(),
     methods,
   })
+}
+
+function makeIndexKey(
+  { indexKey }: KmsEncryptedOptions,
+  fields: ReadonlyMap<string, Field>,
+  byOwner: boolean,
+  provider: KeyProvider,
+  allows: (keyId: string) => boolean,
+): IndexKeySource | undefined {
+  const indexed = [...fields.values()].find(({ index }) => index)
+  if (indexed && byOwner) throw invalid(indexed.name, "A blind index is not supported with dataKey: 'owner' yet.")
+  return indexed || indexKey !== undefined ? indexKeySource(provider, indexKey, allows) : undefined
 }
 
 /** Stands where the owner's provider is asked instead. */
@@ -300,8 +321,8 @@ function refuseSecondUse(schema: AnySchema, keyPath: string): void {
 }
 
 function checkKeyPath(host: Host, schema: AnySchema, keyPath: string, fields: ReadonlyMap<string, Field>): void {
-  const isTaken = fields.has(keyPath) || isPath(schema, keyPath) || Boolean(schema.virtualpath(keyPath))
-  if (isTaken || isDocumentProperty(host, schema, keyPath)) {
+  const isIndex = [...fields.values()].some(({ index }) => index?.path === keyPath)
+  if (fields.has(keyPath) || isIndex || isTaken(host, schema, keyPath)) {
     throw invalid('keyPath', `The path ${keyPath} is already taken. Choose another with keyPath.`)
   }
 }

@@ -10,8 +10,9 @@ import {
   valueTypeOf,
 } from '../mongoose/schema'
 import type { Field } from './fields'
+import { keptOf, keysUseOf } from './kept'
 import { fieldAt, fieldsBelow, layoutOf } from './layout'
-import { encryptedFieldOf, keysUseOf } from './type'
+import { encryptedFieldOf } from './type'
 import type { Use } from './use'
 
 /** The uses of the plugin on a schema. They are read off its paths, so that whoever copies a schema copies them. */
@@ -52,6 +53,19 @@ export function checkModel(model: AnyModel): void {
   checkIndexes(model)
   checkVirtuals(model)
   checkOwners(base ?? model)
+  checkIndexed(model)
+}
+
+/** An index value stands beside its field in the record; in a subdocument, nothing writes or asks for it yet. */
+function checkIndexed(model: AnyModel): void {
+  for (const { path, place } of fieldsBelow(layoutOf([model]))) {
+    if (path.length === 1 || place.fields.every(({ field }) => !field.index)) continue
+    throw new ConfigurationError(
+      'FIELD_INVALID',
+      `${model.modelName}: ${path.join('.')} has a blind index, which is not supported in subdocuments yet. Remove blindIndex or unique, or ` +
+        'keep the field in the record itself.',
+    )
+  }
 }
 
 /** A subdocument under the key of its owner needs one there. */
@@ -141,6 +155,13 @@ function checkPaths(schema: AnySchema, modelName: string): void {
       throw new ConfigurationError(
         'FIELD_INVALID',
         `${modelName}: ${name} is encrypted, and the schema declares it again as something else. Remove one of the two.`,
+      )
+    }
+    for (const field of use.fields.values()) {
+      if (!field.index || keptOf(schema.path(field.index.path))?.indexed === field) continue
+      throw new ConfigurationError(
+        'FIELD_INVALID',
+        `${modelName}: ${field.index.path} holds the index values of ${field.name}, and the schema declares it again. Remove one of the two.`,
       )
     }
     if (use.byOwner || keysUseOf(schema.path(use.keyPath)) === use) continue

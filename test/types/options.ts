@@ -1,6 +1,12 @@
 // Options: contextual types of functions, and what does not compile.
 import { model, Schema, type Types } from 'mongoose'
-import { type KeyProvider, type KmsEncryptedOptions, kmsEncrypted, localKms } from 'mongoose-kms-encrypted'
+import {
+  createIndexKey,
+  type KeyProvider,
+  type KmsEncryptedOptions,
+  kmsEncrypted,
+  localKms,
+} from 'mongoose-kms-encrypted'
 import { expectType } from './expect'
 
 const fields = { email: String }
@@ -35,6 +41,23 @@ export async function functionsGetTheRecord() {
     context: (doc: { name?: string | null }) => ({ Record: `User/${doc.name}` }),
     fields,
   })
+}
+
+export async function indexedFieldsHaveTheirTypes() {
+  const schema = new Schema({ name: String }).plugin(kmsEncrypted, {
+    indexKey: process.env.INDEX_KEY,
+    fields: {
+      email: { type: String, required: true, unique: true },
+      phone: { type: String, blindIndex: true },
+      dob: { type: Date, blindIndex: { unique: false, normalize: (value: Date) => value } },
+    },
+  })
+  const User = model('User', schema)
+  const user = await User.findOne({ email: 'a', phone: { $in: ['1', null] }, dob: { $ne: new Date() } }).orFail()
+  expectType<{ email: string; phone?: string | null; dob?: Date | null }>()(await user.decrypt())
+  await User.updateOne({ email: 'a' }, { email: 'b' }, { upsert: true })
+  const key: string = await createIndexKey({ provider: localKms(), name: 'eu' })
+  return key
 }
 
 export function everyOption(provider: KeyProvider) {

@@ -1,0 +1,71 @@
+import type { Plain } from '../mongoose/host'
+import { type IndexValue, indexValueOf } from '../queries/indexvalue'
+import { checkPipeline, type RootOf } from '../queries/pipeline'
+import { type Compare, translateFilter } from '../queries/translation'
+import { allInOrder } from '../record/outcomes'
+import type { Place } from '../schema/layout'
+
+/** What is to be sent of a filter or pipeline, and the index values in it, which must be ready by then. */
+export interface Lookup {
+  readonly sent: unknown
+  readonly values: readonly IndexValue[]
+}
+
+/** @throws {OperationError} QUERY_REFUSED when a filter asks for more than can be answered */
+export function lookupOf(root: Place, filter: unknown, place: string): Lookup {
+  return collecting((compare) => translateFilter(root, filter, place, compare))
+}
+
+/** The same of a pipeline, and all filters in it. */
+export function lookupOfPipeline(root: Place, pipeline: unknown, rootOf: RootOf, place: string): Lookup {
+  return collecting((compare) => checkPipeline(root, pipeline, rootOf, place, compare))
+}
+
+function collecting(translate: (compare: Compare) => unknown): Lookup {
+  const values: IndexValue[] = []
+  const sent = translate((here, value, place) => {
+    const made = indexValueOf(here, value, place)
+    if (made) values.push(made)
+    return made
+  })
+  return { sent, values }
+}
+
+/** A filter that can be sent. */
+export async function readyFilter(root: Place, filter: unknown, place: string): Promise<unknown> {
+  const { sent, values } = lookupOf(root, filter, place)
+  if (values.length > 0) await allReady(values)
+  return sent
+}
+
+async function allReady(values: readonly IndexValue[]): Promise<void> {
+  await allInOrder(values.map((value) => value.ready()))
+}
+
+const readers = ['next', 'tryNext', 'hasNext', 'toArray', 'forEach', 'explain'] as const
+
+/** Has a cursor wait for the index values of its filter before it is read. */
+export function readWhenReady(cursor: Plain, values: readonly IndexValue[]): Plain {
+  if (values.length === 0) return cursor
+  return beforeReading(cursor, () => allReady(values))
+}
+
+/** A cursor that does something before anything is read of it: it is given at once, and reading is not. */
+export function beforeReading(cursor: Plain, prepare: () => Promise<void>): Plain {
+  // Until the connection is open, Mongoose gives a promise of one.
+  if (typeof cursor.then === 'function') return cursor.then((opened: Plain) => beforeReading(opened, prepare))
+  for (const name of readers) {
+    const read = cursor[name]
+    cursor[name] = async (...args: unknown[]) => {
+      await prepare()
+      return read.apply(cursor, args)
+    }
+  }
+  const iterate = (cursor as AsyncIterable<unknown>)[Symbol.asyncIterator]
+  return Object.assign(cursor, {
+    async *[Symbol.asyncIterator]() {
+      await prepare()
+      yield* { [Symbol.asyncIterator]: () => iterate.call(cursor) }
+    },
+  })
+}

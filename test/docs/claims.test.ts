@@ -1,5 +1,5 @@
 import { Schema } from 'mongoose'
-import { awsKms, channels, type KeyEvent, kmsEncrypted } from '../../lib'
+import { awsKms, channels, createIndexKey, type KeyEvent, kmsEncrypted } from '../../lib'
 import { type Access, type KmsStandIn, startKms } from '../kms'
 import { rawCollection, secret, useDatabase } from '../support'
 import { blocksOf, readPage, sectionOf } from './page'
@@ -33,19 +33,21 @@ describe('IAM', () => {
     Effect: string
     Action: string[]
     Resource: string
-    Condition: { StringLike: Record<string, string> }
+    Condition: { [operator in 'StringLike' | 'StringEquals']?: Record<string, string> }
   }
-  const { Statement } = JSON.parse(
-    blocksOf(sectionOf(readme, '## IAM')).find(({ language }) => language === 'json')?.text ?? '',
-  ) as { Statement: Statement[] }
+  const policies = blocksOf(sectionOf(readme, '## IAM')).filter(({ language }) => language === 'json')
+  const [{ Statement }, ofIndexKey] = policies.map(({ text }) => JSON.parse(text)) as [
+    { Statement: Statement[] },
+    Statement,
+  ]
 
   /** Evaluates the policy as IAM does: what no statement allows is denied. */
-  function isAllowed({ operation, context }: Access, actions?: string[]): boolean {
-    return Statement.some(
-      ({ Effect, Action, Condition }) =>
+  function isAllowed({ operation, context }: Access, actions?: string[], statements = Statement): boolean {
+    return statements.some(
+      ({ Effect, Action, Condition: { StringLike, StringEquals } }) =>
         Effect === 'Allow' &&
         (actions ?? Action).includes(`kms:${operation}`) &&
-        Object.entries(Condition.StringLike).every(([key, pattern]) => {
+        Object.entries({ ...StringLike, ...StringEquals }).every(([key, pattern]) => {
           const name = /^kms:EncryptionContext:(.+)$/.exec(key)?.[1] as string
           return new RegExp(`^${pattern.replaceAll('*', '.*')}$`).test(context[name] ?? '')
         }),
@@ -67,6 +69,23 @@ describe('IAM', () => {
     expect(Statement.map(({ Resource }) => Resource)).toEqual([
       expect.stringMatching(/^arn:aws:kms:[\w-]+:\d{12}:key\//),
     ])
+  })
+
+  test('a blind index takes the statement for the index key', async () => {
+    const provider = awsKms({ client: kms.client() })
+    const indexKey = await createIndexKey({ provider, keyId: arn })
+    const User = userModel({ provider, indexKey, fields: { email: { type: String, blindIndex: true } } })
+    const without = kms.denyWhen((access) => !isAllowed(access))
+    await expect(User.exists({ email: secret('ada@example.org') })).rejects.toMatchObject({ code: 'KMS_ACCESS_DENIED' })
+    without.lift()
+    const statements = [...Statement, ofIndexKey]
+    const denial = kms.denyWhen((access) => !isAllowed(access, undefined, statements))
+    try {
+      await User.create({ email: secret('ada@example.org') })
+      expect(await User.exists({ email: 'ada@example.org' })).not.toBeNull()
+    } finally {
+      denial.lift()
+    }
   })
 
   test('creating takes no kms:Decrypt, reading no kms:GenerateDataKey', async () => {

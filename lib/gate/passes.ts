@@ -6,8 +6,9 @@ import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkPath, checkSort } from '../queries/filter'
 import { checkChanges } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
-import { asItIs, translateFilter } from '../queries/translation'
+import { type Compare, translateFilter } from '../queries/translation'
 import type { Place } from '../schema/layout'
+import { encryptedFieldOf } from '../schema/type'
 import { bulkWrite } from './bulk'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
@@ -168,11 +169,22 @@ export function checkOperation(
 ): unknown {
   if (layout.isClear || typeof body !== 'object' || body === null) return body
   const { filter, update, replacement } = body as Plain
-  translateFilter(layout, filter, place, asItIs)
+  translateFilter(layout, filter, place, knownTo(model))
   refuseUnknown(layout, update, model.schema, place)
   const stored = { update: asStored(update), replacement: asStored(replacement) }
   if (stored.update !== update) return { ...body, update: stored.update }
   return stored.replacement === replacement ? body : { ...body, replacement: stored.replacement }
+}
+
+/** Of a path that its schema does not have, Mongoose may strip the condition, and everything would match. */
+function knownTo({ schema, modelName }: AnyModel): Compare {
+  return ({ field }, value, place) => {
+    if (encryptedFieldOf(schema.path(field.name) as never)?.field === field) return value
+    throw new OperationError(
+      'QUERY_REFUSED',
+      `${place}: ${field.name} is a field of another model of the collection, and not of ${modelName}. Ask that model.`,
+    )
+  }
 }
 
 /** What is found by encrypted values is told apart by them, which `populate()` cannot. */
@@ -202,7 +214,7 @@ export function gateModel(model: AnyModel, coverConnection: (connection: Connect
     if (layout.isClear) return
     const place = `${model.modelName}.${operation}()`
     refusePopulation(layout, filter, place)
-    translateFilter(layout, filter, place, asItIs)
+    translateFilter(layout, filter, place, knownTo(model))
     refuseUnknown(layout, update, model.schema, place)
   })
 }

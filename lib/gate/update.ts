@@ -4,10 +4,12 @@ import { isDocument, type Plain, topOf } from '../mongoose/host'
 import { isPlainObject, valueAt } from '../mongoose/plain'
 import { IndexValue } from '../queries/indexvalue'
 import { refreshFrom } from '../record/refreshing'
+import type { Place } from '../schema/layout'
 import { ownerUseOf } from '../schema/uses'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
 import type { Gate } from './gate'
+import { indexPathsOf } from './indexed'
 import { type Plan, type PlannedSlot, planReplacement, planUpdate } from './plan'
 import { type Request, type Sending, sessionOnly, withoutUndefined } from './request'
 import { type Aimed, aim, fill, type RawRings, type Reached, type Sealed, slotSchema } from './targets'
@@ -43,7 +45,7 @@ export async function updateOne(gate: Gate, request: Sending): Promise<any> {
 export function planOf(gate: Gate, { method, filter, update, options }: Request): Plan {
   const place = gate.place(method)
   if (isReplacement(method)) return planReplacement(gate.root, update, place)
-  return planUpdate(gate.root, options.upsert ? withAsked(filter, update, place) : update, place)
+  return planUpdate(gate.root, options.upsert ? withAsked(gate.root, filter, update, place) : update, place)
 }
 
 /**
@@ -51,7 +53,8 @@ export function planOf(gate: Gate, { method, filter, update, options }: Request)
  *
  * @throws {OperationError} UPDATE_REFUSED where nothing can be added to what it does, or MongoDB alone knows what it would take over
  */
-function withAsked(filter: Plain, update: unknown, place: string): unknown {
+function withAsked(root: Place, filter: Plain, update: unknown, place: string): unknown {
+  for (const path of indexPathsOf(root).values()) if (asksForNull(filter, path)) throw withoutAsked(place, path)
   const equal = Object.values(equalities(filter ?? {}))
   const { $setOnInsert, ...others } = (update ?? {}) as Plain
   const added: Plain = {}
@@ -70,6 +73,17 @@ function indexValuesIn(filter: unknown): IndexValue[] {
   if (filter instanceof IndexValue) return [filter]
   if (Array.isArray(filter)) return filter.flatMap(indexValuesIn)
   return isPlainObject(filter) ? Object.values(filter).flatMap(indexValuesIn) : []
+}
+
+/** MongoDB would store it as what was asked for, and a unique index take it for a value. */
+function asksForNull(filter: unknown, path: string): boolean {
+  if (Array.isArray(filter)) return filter.some((part) => asksForNull(part, path))
+  if (!isPlainObject(filter)) return false
+  return Object.entries(filter).some(([key, condition]) => {
+    if (key !== path) return key.startsWith('$') && asksForNull(condition, path)
+    const { $eq, $in = [] } = Object(condition)
+    return condition === null || $eq === null || [$in].flat().includes(null)
+  })
 }
 
 function withoutAsked(place: string, field: string): OperationError {

@@ -9,9 +9,6 @@ import { entriesOf, hasOperators, itemsOf } from './values'
 /** What becomes of a value that an indexed field is compared with. */
 export type Compare = (here: FieldHere, value: unknown, place: string) => unknown
 
-/** Where no more is wanted than whether the filter can be translated. */
-export const asItIs: Compare = (_here, value) => value
-
 /** What is the same throughout a filter. */
 interface Walk {
   readonly root: Place
@@ -59,7 +56,8 @@ function translatePart(walk: Walk, filter: unknown): unknown {
     checkFilter(walk.root, filter, walk.place, walk.variables)
     return filter
   }
-  const translated: Plain = {}
+  // With no prototype: any key is one.
+  const translated: Plain = Object.create(null)
   const besides: Plain[] = []
   let isChanged = false
   for (const [key, value] of entries) {

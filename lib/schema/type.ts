@@ -126,7 +126,10 @@ function defineFieldType(host: Host): TypeClass {
       if (scope === undefined || scope === null || isPlainObject(scope)) return castPlain(field, value)
       if (field.complex) return this.castComplex(value, scope, prior)
       const known = prior instanceof Box && prior.isOpen ? prior.value() : undefined
-      const box = Box.open(field, use, scope, field.inner!.cast(value, scope, false, known, options))
+      const made = field.inner!.cast(value, scope, false, known, options)
+      // Such as the number of an empty text: there is no index value of it, and none may stand beside it.
+      if (field.index && (made === null || made === undefined)) return made
+      const box = Box.open(field, use, scope, made)
       if (!isDocument(scope) || !(prior instanceof Box)) return box
       box.prior = prior.prior ?? (prior.lastEnvelope ? prior : undefined)
       return sameValue(box, prior, scope) ?? sameValue(box, box.prior, scope) ?? box
@@ -231,7 +234,7 @@ function defineFieldType(host: Host): TypeClass {
       if ($conditional !== null && $conditional !== undefined) return value
       if (value === null || value === undefined || value instanceof RegExp) return value
       const { field, use } = this.encrypted
-      if (!field.complex) return this.applySetters(value, context)
+      if (!field.complex) return forQuery(field, use, this.applySetters(value, context))
       try {
         return this.applySetters(value, context)
       } catch (error) {
@@ -255,6 +258,13 @@ function defineFieldType(host: Host): TypeClass {
 function hasDefault(field: Field): boolean {
   const value = storedValue(field, hold(field, undefined, 'assigned'))
   return value !== undefined && (field.inner !== undefined || Object.keys(value as object).length > 0)
+}
+
+/** Without a document or query around, as in a bulk write, a value is cast and not put into a box: in a filter it would be cast again. */
+function forQuery(field: Field, use: Use, cast: unknown): unknown {
+  if (!field.index || cast instanceof Box || cast === null || cast === undefined) return cast
+  const bytes = bytesOf(cast)
+  return bytes && looksLikeEnvelope(bytes) ? cast : Box.open(field, use, undefined, cast)
 }
 
 function nullish(field: Field, value: unknown, scope: any, prior: unknown, options: unknown): unknown {

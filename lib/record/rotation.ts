@@ -67,11 +67,10 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
   const parts = partsToRotate(doc, owner, fresh)
   const found = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
   const plaintexts = await Promise.all(found.map(open))
-  const rings = new Set([...found.map(({ target }) => target.ring), ...parts.flatMap(ringsWithKeys)])
+  const needed = new Set(found.map(({ target }) => target.ring))
+  const rings = new Set([...needed, ...parts.flatMap(ringsWithKeys)])
   const drawn = new Map<KeyRing, OpenKey>()
-  await Promise.all(
-    [...new Set(found.map(({ target }) => target.ring))].map(async (ring) => void drawn.set(ring, await ring.draw())),
-  )
+  await Promise.all(Array.from(needed, async (ring) => void drawn.set(ring, await ring.draw())))
   const written: Plain = {}
   const conditions: Plain[] = []
   for (const [index, { path, field, target, envelope }] of found.entries()) {

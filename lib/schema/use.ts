@@ -282,12 +282,12 @@ function checkProvider(provider: KeyProvider | undefined): KeyProvider {
 }
 
 function checkVersion(option: string, version: unknown): number {
-  if (Number.isInteger(version) && (version as number) > 0 && (version as number) < 2 ** 31) return version as number
+  if (isCount(version)) return version
   throw invalid(option, `Expected a positive integer, got ${String(version)}.`)
 }
 
-/** Timers of Node take no more milliseconds than this: they would end at once. */
-function isCount(value: unknown): boolean {
+/** A positive int32. Timers of Node take no more milliseconds than this: they would end at once. */
+function isCount(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 31
 }
 

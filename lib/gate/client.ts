@@ -6,7 +6,7 @@ import { allInOrder } from '../record/outcomes'
 import { Place } from '../schema/layout'
 import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
 import { inFieldTerms } from './duplicates'
-import type { Gate } from './gate'
+import { type Gate, layoutIn } from './gate'
 import { checkOperation, gateOf } from './passes'
 
 const covered = new WeakSet<object>()
@@ -52,12 +52,6 @@ function checkedAggregation(connection: Connection, aggregation: Plain): Plain {
       return cursor!.apply(aggregation, args)
     },
   })
-}
-
-function layoutIn({ models }: Connection, collection: string): Place | undefined {
-  const model = (Object.values(models) as AnyModel[]).find((each) => each.collection.name === collection)
-  const layout = model && gateOf(model.collection).layout
-  return layout?.isClear ? undefined : layout
 }
 
 function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[]) => Promise<any> }): void {

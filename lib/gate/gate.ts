@@ -1,3 +1,4 @@
+import type { Connection } from 'mongoose'
 import { ConfigurationError } from '../errors'
 import { type AnyModel, type Host, hostOf } from '../mongoose/host'
 import { shapeOf } from '../mongoose/schema'
@@ -68,10 +69,7 @@ export class Gate {
   /** The layout of another collection of the same connection, by its name. */
   layoutOfCollection(name: string): Place | undefined {
     const [model] = this.models
-    const others = Object.values((model?.db.models ?? {}) as Record<string, AnyModel>)
-    const other = others.find((each) => each.collection.name === name)
-    const layout = other && gates.get(other.collection)?.layout
-    return layout?.isClear ? undefined : layout
+    return model && layoutIn(model.db, name)
   }
 }
 
@@ -85,6 +83,13 @@ function checkNames(root: Place, models: ReadonlySet<AnyModel>): void {
     `${[...names].join(' and ')} have fields with blind indexes in one collection, where what one writes the other would not find. Use one model, or ` +
       'discriminators of one.',
   )
+}
+
+/** The layout of a collection of a connection, by its name; `undefined` where nothing there is encrypted. */
+export function layoutIn({ models }: Connection, collection: string): Place | undefined {
+  const model = (Object.values(models) as AnyModel[]).find((each) => each.collection.name === collection)
+  const layout = model && gates.get(model.collection)?.layout
+  return layout?.isClear ? undefined : layout
 }
 
 /** A collection object of Mongoose, seen as its methods. */

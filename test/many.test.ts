@@ -223,6 +223,28 @@ describe('a cursor', () => {
     expect(taken).toBe(100)
   })
 
+  test('holds no record that was read, however many there are', async () => {
+    v8.setFlagsFromString('--expose-gc')
+    const collect = vm.runInNewContext('gc') as () => void
+    const [record] = await create(1)
+    const given: WeakRef<object>[] = []
+    const source = async function* () {
+      for (let count = 0; count < 1000; count++) {
+        const copy = { ...record }
+        given.push(new WeakRef(copy))
+        yield copy
+      }
+    }
+    let read = 0
+    for await (const _ of User.decrypt(source())) {
+      if (++read !== 900) continue
+      await new Promise((resume) => setImmediate(resume))
+      collect()
+      expect(given.filter((each) => each.deref()).length).toBeLessThan(8 * concurrency)
+    }
+    expect(read).toBe(1000)
+  })
+
   test('is closed when the reader stops, and nothing is asked for any more', async () => {
     await create(100)
     for (const make of [() => User.find().lean().cursor({ batchSize: 3 }), () => rawCollection(User).find({})]) {

@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util'
 import { model, Schema } from 'mongoose'
 import { createIndexKey, kmsEncrypted } from 'mongoose-kms-encrypted'
 import { type BlindIndex, compileIndex, IndexKey } from '../lib/search/value'
-import { costOf, inRounds, median, printRow } from './measure'
+import { concurrently, costOf, inRounds, median, printRow } from './measure'
 import { sizedLikeAws } from './provider'
 import { withDatabase } from './server'
 
@@ -79,21 +79,22 @@ async function measureLookups(): Promise<void> {
     process.exitCode = 1
   }
 
-  const workloads = {
-    'findOne, lean': (Model: typeof plain, email: string) => Model.findOne({ email }).lean(),
-    'findOne, hydrated': (Model: typeof plain, email: string) => Model.findOne({ email }),
-  }
-  console.log(
-    `\nA lookup by email, and client CPU of it, medians of ${rounds} rounds of ${lookups} one after another:\n`,
-  )
+  const lean = (Model: typeof plain, email: string) => Model.findOne({ email }).lean()
+  const hydrated = (Model: typeof plain, email: string) => Model.findOne({ email })
+  const workloads = [
+    ['lean, one after another', lean, 1],
+    ['lean, 16 at once', lean, 16],
+    ['hydrated, one after another', hydrated, 1],
+    ['hydrated, 16 at once', hydrated, 16],
+  ] as const
+  console.log(`\nTime and client CPU of a findOne by email, medians of ${rounds} rounds of ${lookups}:\n`)
   printRow(['', 'plain', 'encrypted', 'ratio', 'plain CPU', 'encr. CPU', 'ratio'])
-  for (const [name, lookUp] of Object.entries(workloads)) {
-    const work = (Model: typeof plain) => async () => {
-      for (let left = lookups; left > 0; left--) {
+  for (const [name, lookUp, atOnce] of workloads) {
+    const work = (Model: typeof plain) =>
+      concurrently(atOnce, lookups, async () => {
         if (!(await lookUp(Model, addressOf(randomInt(documents))))) throw new Error('A record was not found.')
-      }
-    }
-    const measured = await inRounds(rounds, { plain: work(plain), encrypted: work(encrypted) })
+      })
+    const measured = await inRounds(rounds, { plain: () => work(plain), encrypted: () => work(encrypted) })
     const columns = (['wallMs', 'cpuMs'] as const).flatMap((cost) => [
       ...(['plain', 'encrypted'] as const).map(
         (way) => `${median(measured.map((round) => (round[way][cost] * 1000) / lookups)).toFixed(0)} µs`,

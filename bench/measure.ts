@@ -38,6 +38,15 @@ export async function inRounds(
   return measured
 }
 
+/** Does something so many times, and never more of it at a time. */
+export async function concurrently(atOnce: number, times: number, work: () => Promise<unknown>): Promise<void> {
+  let left = times
+  const inTurn = async () => {
+    while (left-- > 0) await work()
+  }
+  await Promise.all(Array.from({ length: atOnce }, inTurn))
+}
+
 export function median(numbers: number[]): number {
   const sorted = [...numbers].sort((a, b) => a - b)
   const middle = sorted.length >> 1
@@ -45,5 +54,5 @@ export function median(numbers: number[]): number {
 }
 
 export function printRow([first, ...cells]: readonly [string, ...string[]]): void {
-  console.log(first.padEnd(26) + cells.map((cell) => cell.padStart(13)).join(''))
+  console.log(first.padEnd(28) + cells.map((cell) => cell.padStart(13)).join(''))
 }

@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import mongoose, { model, Schema } from 'mongoose'
 import { kmsEncrypted } from 'mongoose-kms-encrypted'
-import { inRounds, median, printRow, type Round } from './measure'
+import { concurrently, inRounds, median, printRow, type Round } from './measure'
 import { sizedLikeAws } from './provider'
 import { withDatabase } from './server'
 
@@ -30,11 +30,7 @@ const text = () => randomBytes(16).toString('hex')
 const values = () => ({ first: text(), second: text(), third: text(), number: Math.random() })
 
 async function save(Model: Either, atOnce: number): Promise<void> {
-  let left = records
-  const work = async () => {
-    while (left-- > 0) await new Model(values()).save()
-  }
-  await Promise.all(Array.from({ length: atOnce }, work))
+  await concurrently(atOnce, records, () => new Model(values()).save())
 }
 
 async function find(Model: Either, read?: (record: RecordLike) => Promise<void>): Promise<void> {

@@ -40,5 +40,5 @@ export type {
   PlainFields,
   Records,
 } from './schema/types'
+export type { BlindIndexOptions, CompoundIndexOptions, IndexVersionOptions } from './search/declaration'
 export { type CreateIndexKeyOptions, createIndexKey } from './search/indexkey'
-export type { BlindIndexOptions } from './search/value'

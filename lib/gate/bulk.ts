@@ -18,7 +18,18 @@ import type { Plan } from './plan'
 import { type Request, sessionOnly } from './request'
 import { type Aimed, fill, type RawRings, ringName, type Sealed } from './targets'
 import { settle } from './tie'
-import { aimBound, aimFor, aimInserted, empty, fillInserted, findReached, planOf, wholeOf, withKeys } from './update'
+import {
+  aimBound,
+  aimFor,
+  aimInserted,
+  empty,
+  fillInserted,
+  findReached,
+  planOf,
+  wholeOf,
+  withKeys,
+  withParts,
+} from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
 export interface Prepared {
@@ -111,7 +122,10 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   if (name === 'updateMany') return refuseMany(place)
   const given: Given = { gate, name, body, content, plan }
   const bound = aimBound(gate, request, plan)
-  if (bound) return async () => finishTied(given, await fill(bound), idOfFilter(body.filter))
+  if (bound) {
+    const whole = await withParts(gate, request, plan, bound)
+    return async () => finishTied(given, await fill(whole), idOfFilter(body.filter))
+  }
   const found = await findReached(gate, request, plan)
   if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
   if (!found && !body.upsert) {

@@ -1,14 +1,14 @@
 import type { Plain } from '../mongoose/host'
-import { type IndexValue, indexValueOf } from '../queries/indexvalue'
+import { type Asked, askedFor } from '../queries/indexvalue'
 import { checkPipeline, type RootOf } from '../queries/pipeline'
 import { type Compare, translateFilter } from '../queries/translation'
 import { allInOrder } from '../record/outcomes'
 import type { Place } from '../schema/layout'
 
-/** What is to be sent of a filter or pipeline, and the index values in it, which must be ready by then. */
+/** What is to be sent of a filter or pipeline, and what is asked for in it, which must be ready by then. */
 export interface Lookup {
   readonly sent: unknown
-  readonly values: readonly IndexValue[]
+  readonly asked: readonly Asked[]
 }
 
 /** @throws {OperationError} QUERY_REFUSED when a filter asks for more than can be answered */
@@ -22,32 +22,32 @@ export function lookupOfPipeline(root: Place, pipeline: unknown, rootOf: RootOf,
 }
 
 function collecting(translate: (compare: Compare) => unknown): Lookup {
-  const values: IndexValue[] = []
-  const sent = translate((here, value, place) => {
-    const made = indexValueOf(here, value, place)
-    if (made) values.push(made)
-    return made
+  const asked: Asked[] = []
+  const sent = translate((index, heres, values, place) => {
+    const made = askedFor(index, heres, values, place)
+    if (made) asked.push(made)
+    return made?.values ?? null
   })
-  return { sent, values }
+  return { sent, asked }
 }
 
 /** A filter that can be sent. */
 export async function readyFilter(root: Place, filter: unknown, place: string): Promise<unknown> {
-  const { sent, values } = lookupOf(root, filter, place)
-  if (values.length > 0) await allReady(values)
+  const { sent, asked } = lookupOf(root, filter, place)
+  if (asked.length > 0) await allReady(asked)
   return sent
 }
 
-async function allReady(values: readonly IndexValue[]): Promise<void> {
-  await allInOrder(values.map((value) => value.ready()))
+async function allReady(asked: readonly Asked[]): Promise<void> {
+  await allInOrder(asked.map((each) => each.ready()))
 }
 
 const readers = ['next', 'tryNext', 'hasNext', 'toArray', 'forEach', 'explain'] as const
 
 /** Has a cursor wait for the index values of its filter before it is read. */
-export function readWhenReady(cursor: Plain, values: readonly IndexValue[]): Plain {
-  if (values.length === 0) return cursor
-  return beforeReading(cursor, () => allReady(values))
+export function readWhenReady(cursor: Plain, asked: readonly Asked[]): Plain {
+  if (asked.length === 0) return cursor
+  return beforeReading(cursor, () => allReady(asked))
 }
 
 /** A cursor that does something before anything is read of it: it is given at once, and reading is not. */

@@ -12,7 +12,6 @@ import { encryptedFieldOf } from '../schema/type'
 import { bulkWrite } from './bulk'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
-import { indexPathsOf } from './indexed'
 import { insertMany, insertOne } from './insert'
 import { beforeReading, lookupOf, lookupOfPipeline, readWhenReady, readyFilter } from './lookup'
 import { updateMany } from './many'
@@ -38,8 +37,8 @@ const updating: Pass = async (gate, args, method) => updateOne(gate, await reque
 
 const passes: Record<string, Pass> = {
   find: (gate, [filter, options, ...rest], method) => {
-    const { sent, values } = lookupOf(gate.root, filter, gate.place(method))
-    return readWhenReady(gate.native.find(sent, withProjection(gate, method, options), ...rest), values)
+    const { sent, asked } = lookupOf(gate.root, filter, gate.place(method))
+    return readWhenReady(gate.native.find(sent, withProjection(gate, method, options), ...rest), asked)
   },
   findOne: reading,
   findOneAndDelete: reading,
@@ -55,8 +54,8 @@ const passes: Record<string, Pass> = {
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
     const rootOf = (name: string) => gate.layoutOfCollection(name)
-    const { sent, values } = lookupOfPipeline(gate.root, pipeline, rootOf, gate.place(method))
-    return readWhenReady(gate.native.aggregate(sent, ...rest), values)
+    const { sent, asked } = lookupOfPipeline(gate.root, pipeline, rootOf, gate.place(method))
+    return readWhenReady(gate.native.aggregate(sent, ...rest), asked)
   },
   watch: (gate, [pipeline, ...rest]) => {
     checkStream(gate, pipeline)
@@ -178,18 +177,21 @@ export function checkOperation(
 
 /** Of a path that its schema does not have, Mongoose may strip the condition, and everything would match. */
 function knownTo({ schema, modelName }: AnyModel): Compare {
-  return ({ field }, value, place) => {
-    if (encryptedFieldOf(schema.path(field.name) as never)?.field === field) return value
-    throw new OperationError(
-      'QUERY_REFUSED',
-      `${place}: ${field.name} is a field of another model of the collection, and not of ${modelName}. Ask that model.`,
-    )
+  return (_index, heres, values, place) => {
+    for (const { field, within } of heres) {
+      if (encryptedFieldOf(schema.path(`${within}${field.name}`) as never)?.field === field) continue
+      throw new OperationError(
+        'QUERY_REFUSED',
+        `${place}: ${within}${field.name} is a field of another model of the collection, and not of ${modelName}. Ask that model.`,
+      )
+    }
+    return values
   }
 }
 
 /** What is found by encrypted values is told apart by them, which `populate()` cannot. */
 function refusePopulation(layout: Place, filter: unknown, place: string): void {
-  for (const name of indexPathsOf(layout).keys()) {
+  for (const name of new Set(layout.indexes.flatMap(({ fields }) => fields))) {
     if (!isTrusted(Object(filter)[name])) continue
     throw new OperationError(
       'QUERY_REFUSED',

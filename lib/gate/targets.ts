@@ -23,6 +23,7 @@ import { Box } from '../schema/box'
 import type { FieldHere, Place } from '../schema/layout'
 import type { Use } from '../schema/use'
 import { ownerUseOf } from '../schema/uses'
+import { beginIndexing, putIndexValues } from './indexing'
 import type { Slot } from './scan'
 
 /**
@@ -54,6 +55,8 @@ export interface Aimed extends Job {
 export interface Sealed extends Aimed {
   /** The reference of the data key of its envelope. */
   readonly reference: string
+  /** What else must be stored in its record when it is written. */
+  readonly conditions: Plain
 }
 
 /** Rings made for records that no document of the user's stands for, by their names: one for each record of an operation. */
@@ -70,7 +73,9 @@ export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, mod
     const prefix = slot.path.slice(0, -1).join('.')
     const doc = bound[index]
     const target = doc ? targetsOf(doc)(slot.box.use) : rawTarget(slot, reached, raw, owner)
-    return { slot, box: slot.box, target, isBound: doc !== undefined, prefix, stored: reached.stored }
+    // Of a record that is inserted, nothing is stored beside what is sent.
+    const stored = reached.stored ?? (reached.content && {})
+    return { slot, box: slot.box, target, isBound: doc !== undefined, prefix, stored }
   })
 }
 
@@ -88,15 +93,19 @@ function remembered<K, V>(make: (key: K) => V): (key: K) => V {
  * @param whole the top-level record, where all of it is sent
  */
 export async function fill(aimed: readonly Aimed[], whole?: Plain): Promise<Sealed[]> {
+  const indexings = await beginIndexing(aimed)
   const writers = await prepare(aimed)
   const sealed = aimed.map((each) => {
     const { slot, box } = each
-    const { envelope, index } = seal(each, writers)
-    const { host, index: blind } = box.field
-    slot.holder[slot.key] = host.binary(envelope, envelopeSubtype)
-    if (index && blind) slot.holder[blind.path] = host.binary(index)
-    return { ...each, reference: parseReference(envelope, slot.path.join('.')) }
+    const envelope = seal(each, writers)
+    slot.holder[slot.key] = box.field.host.binary(envelope, envelopeSubtype)
+    const conditions = Object.assign(
+      {},
+      ...indexings.filter(({ beside }) => beside === each).map((own) => own.conditions),
+    )
+    return { ...each, reference: parseReference(envelope, slot.path.join('.')), conditions }
   })
+  putIndexValues(indexings, writers)
   for (const { slot, box, target } of aimed) {
     if (slot.isWhole && !box.use.byOwner) slot.holder[box.use.keyPath] = target.ring.toStore()
     else if (whole && box.use.byOwner) whole[target.ring.use.keyPath] = target.ring.toStore()

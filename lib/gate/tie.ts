@@ -38,6 +38,7 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
   for (const each of sealed) {
     const { slot, target, reference, prefix, box } = each
     const { ring } = target
+    Object.assign(conditions, each.conditions)
     if (slot.isWhole && !box.use.byOwner) continue
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
     const keyPath = `${at}${ring.use.keyPath}`

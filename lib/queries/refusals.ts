@@ -39,6 +39,14 @@ export function refusedSeveral(place: string, path: string): OperationError {
   )
 }
 
+/** A comparison with a field that an index knows together with others alone. */
+export function refusedAlone(place: string, path: string, fields: readonly string[]): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is found by a blind index over ${fields.join(', ')} together. Ask in one object for one value of each of them.`,
+  )
+}
+
 /** A comparison with wrapped keys. */
 export function refusedKeys(place: string, path: string): OperationError {
   return new OperationError(

@@ -128,7 +128,7 @@ function defineFieldType(host: Host): TypeClass {
       const known = prior instanceof Box && prior.isOpen ? prior.value() : undefined
       const made = field.inner!.cast(value, scope, false, known, options)
       // Such as the number of an empty text: there is no index value of it, and none may stand beside it.
-      if (field.index && (made === null || made === undefined)) return made
+      if (use.indexed.has(field.name) && (made === null || made === undefined)) return made
       const box = Box.open(field, use, scope, made)
       if (!isDocument(scope) || !(prior instanceof Box)) return box
       box.prior = prior.prior ?? (prior.lastEnvelope ? prior : undefined)
@@ -262,7 +262,7 @@ function hasDefault(field: Field): boolean {
 
 /** Without a document or query around, as in a bulk write, a value is cast and not put into a box: in a filter it would be cast again. */
 function forQuery(field: Field, use: Use, cast: unknown): unknown {
-  if (!field.index || cast instanceof Box || cast === null || cast === undefined) return cast
+  if (!use.indexed.has(field.name) || cast instanceof Box || cast === null || cast === undefined) return cast
   const bytes = bytesOf(cast)
   return bytes && looksLikeEnvelope(bytes) ? cast : Box.open(field, use, undefined, cast)
 }

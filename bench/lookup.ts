@@ -7,7 +7,8 @@ import { createHmac, createSecretKey, randomBytes, randomInt } from 'node:crypto
 import { parseArgs } from 'node:util'
 import { model, Schema } from 'mongoose'
 import { createIndexKey, kmsEncrypted } from 'mongoose-kms-encrypted'
-import { type BlindIndex, compileIndex, IndexKey } from '../lib/search/value'
+import { type BlindIndex, compileIndex } from '../lib/search/declaration'
+import { IndexKey, IndexKeys } from '../lib/search/value'
 import { concurrently, costOf, inRounds, median, printRow } from './measure'
 import { sizedLikeAws } from './provider'
 import { withDatabase } from './server'
@@ -121,8 +122,9 @@ async function rateOf(work: (number: number) => void): Promise<number> {
 async function measureValues(): Promise<void> {
   const secret = createSecretKey(randomBytes(32))
   const key = new IndexKey(secret)
-  const index = compileIndex('email', 'String', true, undefined) as BlindIndex
-  const values = await rateOf((number) => key.valueOf('Account', index, addressOf(number)))
+  const keys = new IndexKeys(() => key)
+  const index = compileIndex({ name: 'email', instance: 'String' }, true, undefined) as BlindIndex
+  const values = await rateOf((number) => keys.valuesOf('Account', index.path, index, [addressOf(number)]))
   console.log(`\n${Math.round(values)} index values of addresses in a second of one core`)
   // What somebody computes who has the index key and tries all there is.
   const bare = await rateOf((number) =>

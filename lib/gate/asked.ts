@@ -46,7 +46,9 @@ function equalAsked(filter: unknown): Set<Asked> {
     if (Array.isArray(parts)) for (const part of parts) for (const asked of equalAsked(part)) found.add(asked)
     else if (!key.startsWith('$')) {
       const { $eq = condition, $in = [$eq] } = Object(condition) as Plain
-      const values = new Set($in.map((value: unknown) => (value instanceof IndexValue ? value.asked : undefined)))
+      const values = new Set(
+        [$in].flat().map((value: unknown) => (value instanceof IndexValue ? value.asked : undefined)),
+      )
       const [only] = values as Set<Asked | undefined>
       if (values.size === 1 && only) found.add(only)
     }

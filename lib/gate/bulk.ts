@@ -11,12 +11,13 @@ import { allInOrder } from '../record/outcomes'
 import { refreshFrom } from '../record/refreshing'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
+import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
 import { beginInsertion, insertedIn } from './insert'
 import { readyFilter } from './lookup'
 import type { Plan } from './plan'
 import { type Request, sessionOnly } from './request'
-import { type Aimed, fill, type RawRings, ringName, type Sealed } from './targets'
+import { type Aimed, type RawRings, ringName } from './targets'
 import { settle } from './tie'
 import {
   aimBound,
@@ -95,7 +96,7 @@ export async function begin(bulk: Bulk, given: Plain, index: number): Promise<Be
       return { gate, operation: { insertOne: { ...body, document: content } }, sealed, matches: 0 }
     }
   }
-  const filter = await readyFilter(layout, body.filter, place)
+  const filter = await readyFilter(gate, body.filter, place, bulk.options.session, layout)
   const asked = filter === body.filter ? body : { ...body, filter }
   if (name === 'deleteOne' || name === 'deleteMany') return asItIs({ [name]: asked }, 0)
   const begun = await beginUpdate(bulk, name, asked, place)

@@ -27,18 +27,18 @@ type Pass = (gate: Gate, args: any[], method: keyof Native) => any
 
 const reading: Pass = async (gate, [filter, options, ...rest], method) => {
   const projected = withProjection(gate, method, options)
-  return gate.native[method](await ready(gate, method, filter), projected, ...rest)
+  return gate.native[method](await ready(gate, method, filter, options), projected, ...rest)
 }
 
 const filtering: Pass = async (gate, [filter, ...rest], method) =>
-  gate.native[method](await ready(gate, method, filter), ...rest)
+  gate.native[method](await ready(gate, method, filter, rest[0]), ...rest)
 
 const updating: Pass = async (gate, args, method) => updateOne(gate, await requestOf(gate, method, args))
 
 const passes: Record<string, Pass> = {
   find: (gate, [filter, options, ...rest], method) => {
-    const { sent, asked } = lookupOf(gate.root, filter, gate.place(method))
-    return readWhenReady(gate.native.find(sent, withProjection(gate, method, options), ...rest), asked)
+    const { sent, pending } = lookupOf(gate, filter, gate.place(method), options?.session)
+    return readWhenReady(gate.native.find(sent, withProjection(gate, method, options), ...rest), pending)
   },
   findOne: reading,
   findOneAndDelete: reading,
@@ -50,12 +50,12 @@ const passes: Record<string, Pass> = {
   },
   distinct: async (gate, [path, filter, ...rest], method) => {
     checkPath(gate.root, path, gate.place(method))
-    return gate.native.distinct(path, await ready(gate, method, filter), ...rest)
+    return gate.native.distinct(path, await ready(gate, method, filter, rest[0]), ...rest)
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
     const rootOf = (name: string) => gate.layoutOfCollection(name)
-    const { sent, asked } = lookupOfPipeline(gate.root, pipeline, rootOf, gate.place(method))
-    return readWhenReady(gate.native.aggregate(sent, ...rest), asked)
+    const { sent, pending } = lookupOfPipeline(gate.root, pipeline, rootOf, gate.place(method))
+    return readWhenReady(gate.native.aggregate(sent, ...rest), pending)
   },
   watch: (gate, [pipeline, ...rest]) => {
     checkStream(gate, pipeline)
@@ -91,8 +91,8 @@ function checkStream(gate: Gate, pipeline: unknown): void {
 }
 
 /** The filter that is sent, once it is checked. */
-function ready(gate: Gate, method: string, filter: unknown): Promise<unknown> {
-  return readyFilter(gate.root, filter, gate.place(method))
+function ready(gate: Gate, method: string, filter: unknown, options: Plain | undefined): Promise<unknown> {
+  return readyFilter(gate, filter, gate.place(method), options?.session)
 }
 
 function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
@@ -110,7 +110,7 @@ async function requestOf(gate: Gate, method: keyof Native, [filter, update, give
   checkArrayFilters(gate.root, update, options.arrayFilters, place)
   return {
     method,
-    filter: ((await ready(gate, method, filter)) ?? {}) as Plain,
+    filter: ((await ready(gate, method, filter, options)) ?? {}) as Plain,
     update,
     options,
     send: (where: Plain, sent: unknown, how: Plain) => gate.native[method](where, sent, how),

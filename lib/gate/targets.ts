@@ -1,4 +1,3 @@
-import { envelopeSubtype, parseReference } from '../format/envelope'
 import { fullPathOf } from '../mongoose/document'
 import {
   type AnyModel,
@@ -17,17 +16,16 @@ import { defaultOf } from '../mongoose/schema'
 import { idAsRead, identify, identityOf, idOf, modelNameOf, nameOf } from '../record/identity'
 import { KeyRing } from '../record/ring'
 import { currentTarget, type Target } from '../record/rings'
-import { type Job, prepare, seal } from '../record/sealing'
+import type { Job } from '../record/sealing'
 import { encryptedPartsOf } from '../record/staging'
 import { Box } from '../schema/box'
 import type { FieldHere, Place } from '../schema/layout'
 import type { Use } from '../schema/use'
 import { ownerUseOf } from '../schema/uses'
-import { beginIndexing, putIndexValues } from './indexing'
 import type { Slot } from './scan'
 
 /**
- * Finds out for each slot which record it is of, and encrypts its value for that record. A value whose box stands in a document of
+ * Finds out for each slot which record it is of. A value whose box stands in a document of
  * the user's is encrypted under that document's key ring; any other under a ring made of what is stored, or of nothing.
  */
 
@@ -49,14 +47,6 @@ export interface Aimed extends Job {
   readonly prefix: string
   /** What is stored of the record, where it was read. */
   readonly stored: Plain | undefined
-}
-
-/** A slot whose envelope has been put in. */
-export interface Sealed extends Aimed {
-  /** The reference of the data key of its envelope. */
-  readonly reference: string
-  /** What else must be stored in its record when it is written. */
-  readonly conditions: Plain
 }
 
 /** Rings made for records that no document of the user's stands for, by their names: one for each record of an operation. */
@@ -85,32 +75,6 @@ function remembered<K, V>(make: (key: K) => V): (key: K) => V {
     if (!made.has(key)) made.set(key, make(key))
     return made.get(key) as V
   }
-}
-
-/**
- * Puts the envelopes in, and the wrapped keys beside those whose record is sent whole.
- *
- * @param whole the top-level record, where all of it is sent
- */
-export async function fill(aimed: readonly Aimed[], whole?: Plain): Promise<Sealed[]> {
-  const indexings = await beginIndexing(aimed)
-  const writers = await prepare(aimed)
-  const sealed = aimed.map((each) => {
-    const { slot, box } = each
-    const envelope = seal(each, writers)
-    slot.holder[slot.key] = box.field.host.binary(envelope, envelopeSubtype)
-    const conditions = Object.assign(
-      {},
-      ...indexings.filter(({ beside }) => beside === each).map((own) => own.conditions),
-    )
-    return { ...each, reference: parseReference(envelope, slot.path.join('.')), conditions }
-  })
-  putIndexValues(indexings, writers)
-  for (const { slot, box, target } of aimed) {
-    if (slot.isWhole && !box.use.byOwner) slot.holder[box.use.keyPath] = target.ring.toStore()
-    else if (whole && box.use.byOwner) whole[target.ring.use.keyPath] = target.ring.toStore()
-  }
-  return sealed
 }
 
 /** The document of the user's that a slot's box stands in, if that is the record which the write reaches. */

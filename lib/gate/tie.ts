@@ -9,7 +9,7 @@ import { ringStored } from '../record/rings'
 import { noticeChanges } from '../record/staging'
 import { noteUncommitted } from '../record/transactions'
 import { isScalar } from './conditions'
-import type { Sealed } from './targets'
+import type { Sealed } from './filling'
 
 /**
  * The one way in which a write of an envelope is tied to the record and the data key that it was made under: an update brings the

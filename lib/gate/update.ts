@@ -7,11 +7,12 @@ import { ownerUseOf } from '../schema/uses'
 import { withAsked } from './asked'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
+import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
 import { partsLackedBy, referencesOf } from './indexing'
 import { type Plan, type PlannedSlot, planReplacement, planUpdate } from './plan'
 import { type Request, type Sending, sessionOnly, withoutUndefined } from './request'
-import { type Aimed, aim, fill, type RawRings, type Reached, type Sealed, slotSchema } from './targets'
+import { type Aimed, aim, type RawRings, type Reached, slotSchema } from './targets'
 import { settle, tie } from './tie'
 
 /** How often a write starts anew when another comes between its reading and its writing. */

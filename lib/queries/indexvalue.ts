@@ -6,6 +6,7 @@ import { Box } from '../schema/box'
 import type { FieldHere } from '../schema/layout'
 import { refuseOdd } from '../schema/type'
 import { indexKeyUseOf } from '../schema/uses'
+import { Approximate } from '../search/approximate'
 import type { BlindIndex } from '../search/declaration'
 import type { IndexKeys } from '../search/value'
 import { refusedBox } from './refusals'
@@ -18,10 +19,13 @@ export class Asked {
   readonly boxes: readonly Box[]
   readonly #heres: readonly FieldHere[]
   readonly #index: BlindIndex
+  /** Whether it is enough to find what has the same index value. */
+  readonly isApproximate: boolean
   #made: readonly unknown[] | undefined
 
-  constructor(index: BlindIndex, heres: readonly FieldHere[], boxes: readonly Box[]) {
+  constructor(index: BlindIndex, heres: readonly FieldHere[], boxes: readonly Box[], isApproximate: boolean) {
     this.#index = index
+    this.isApproximate = isApproximate
     this.#heres = heres
     this.boxes = boxes
     this.values = index.versions.map((_version, position) => new IndexValue(this, position))
@@ -31,15 +35,20 @@ export class Asked {
     return this.#index
   }
 
+  /** The first field. All are of one record or subdocument, and one use of the plugin. */
+  get here(): FieldHere {
+    return this.#heres[0] as FieldHere
+  }
+
   /** Whether it is asked of a subdocument. */
   get isWithin(): boolean {
-    return this.#heres[0]?.within !== ''
+    return this.here.within !== ''
   }
 
   /** @throws {KeyProviderError} when the KMS does not open the index key */
   async ready(): Promise<void> {
     if (this.#made !== undefined) return
-    const [{ use, record, model, within }] = this.#heres as readonly [FieldHere]
+    const { use, record, model, within } = this.here
     const key = (await indexKeyUseOf(use, record).indexKey?.open()) as IndexKeys
     const stored = this.boxes.map((box) => box.stored())
     const bytes = key.valuesOf(nameOf(model), `${within}${this.#index.name}`, this.#index, stored)
@@ -93,8 +102,12 @@ export function askedFor(
   values: readonly unknown[],
   place: string,
 ): Asked | null {
-  const boxes = heres.map((here, position) => boxFor(here, values[position], place))
-  return boxes.every((box) => box !== null) ? new Asked(index, heres, boxes) : null
+  const isApproximate = values.some((value) => value instanceof Approximate)
+  const boxes = heres.map((here, position) => {
+    const value = values[position]
+    return boxFor(here, value instanceof Approximate ? value.value : value, place)
+  })
+  return boxes.every((box) => box !== null) ? new Asked(index, heres, boxes, isApproximate) : null
 }
 
 function boxFor(here: FieldHere, value: unknown, place: string): Box | null {

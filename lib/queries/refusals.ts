@@ -47,6 +47,15 @@ export function refusedAlone(place: string, path: string, fields: readonly strin
   )
 }
 
+/** A comparison with an index that is shortened, where nothing can be looked at again. */
+export function refusedShortened(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is found by an index that is shortened to some bits and finds other values, too, and here nothing can be decrypted to tell ` +
+      'them apart. Find the records before, or ask for approximate(value) and compare after decrypting.',
+  )
+}
+
 /** A comparison with wrapped keys. */
 export function refusedKeys(place: string, path: string): OperationError {
   return new OperationError(

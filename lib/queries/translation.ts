@@ -15,10 +15,19 @@ export type Compare = (
   place: string,
 ) => readonly unknown[] | null
 
+/**
+ * What the `_id` of records must be in that have what an index is asked for, where it is shortened; `undefined` where other records may
+ * be found, too.
+ *
+ * @param values index values, as `Compare` gives them
+ */
+export type Verify = (values: readonly unknown[]) => unknown
+
 /** What is the same throughout a filter. */
 interface Walk {
   readonly place: string
   readonly compare: Compare
+  readonly verify: Verify | undefined
   readonly variables: Variables | undefined
 }
 
@@ -34,6 +43,7 @@ interface Part {
  *
  * @param place names the operation for messages, such as `User.find()`
  * @param variables those of a `$lookup` around, for `$expr`
+ * @param verify where records can be looked at before they are found
  * @returns the filter itself, where nothing is to be translated
  * @throws {OperationError} QUERY_REFUSED when it compares an encrypted field in another way
  */
@@ -43,8 +53,9 @@ export function translateFilter(
   place: string,
   compare: Compare,
   variables?: Variables,
+  verify?: Verify,
 ): unknown {
-  if (hasIndexes(root)) return translatePart({ place, compare, variables }, { at: root, path: '' }, filter)
+  if (hasIndexes(root)) return translatePart({ place, compare, verify, variables }, { at: root, path: '' }, filter)
   checkFilter(root, filter, place, variables)
   return filter
 }
@@ -71,7 +82,9 @@ function translatePart(walk: Walk, part: Part, filter: unknown): unknown {
   }
   const conjunction = new Conjunction()
   const together = togetherIn(walk, part, entries)
-  for (const { path, compared } of together) conjunction.put(path, undefined, compared)
+  for (const { path, compared, condition } of together)
+    if (condition) conjunction.put('$and', undefined, [condition])
+    else conjunction.put(path, undefined, compared)
   const answered = new Set(together.flatMap(({ keys }) => keys))
   for (const [key, value] of entries) if (!answered.has(key)) translateEntry(walk, part, key, value, conjunction)
   return conjunction.isChanged ? conjunction.filter : filter
@@ -102,10 +115,13 @@ function translateEntry(walk: Walk, part: Part, key: string, value: unknown, con
   const location = key.startsWith('$') ? undefined : follow(part.at, key)
   const holder = location && isHolder(location.place) && hasIndexes(location.place) ? location.place : undefined
   const found = location?.below.length === 0 ? indexedAt(walk, part, key, location.place) : undefined
-  const split = found && splitCondition(walk, found, value)
+  const isVerified = found?.index.isShortened && walk.verify && !asksForPresence(value)
+  const split = found && !isVerified ? splitCondition(walk, found, value) : undefined
   if (isList) conjunction.put(key, value, translatePart(walk, part, value))
   else if (holder)
     conjunction.put(key, value, translateHolder(walk, { at: holder, path: pathBelow(part.path, key) }, value))
+  else if (found && isVerified)
+    conjunction.put('$and', undefined, verifiedClauses(walk, found, key, operatorsOf(value) ?? [['$eq', value]]))
   else if (found && split) {
     if (split.present) conjunction.put(key, value, split.present)
     conjunction.put(`${prefixOf(key)}${found.index.path}`, value, split.compared)
@@ -190,6 +206,8 @@ interface Together {
   readonly keys: readonly string[]
   readonly path: string
   readonly compared: unknown
+  /** All of the condition, where the index is shortened. */
+  readonly condition: Plain | undefined
 }
 
 function togetherIn(walk: Walk, part: Part, entries: readonly (readonly [string, unknown])[]): Together[] {
@@ -214,7 +232,10 @@ function togetherIn(walk: Walk, part: Part, entries: readonly (readonly [string,
         values,
         walk.place,
       )
-      if (compared) found.push({ keys, path: `${prefix}${index.path}`, compared: oneOf(compared) })
+      if (!compared) continue
+      const path = `${prefix}${index.path}`
+      const condition = index.isShortened && walk.verify ? verified(walk.verify, path, compared) : undefined
+      found.push({ keys, path, compared: oneOf(compared), condition })
     }
   }
   return found
@@ -247,6 +268,39 @@ function splitCondition(
     compared: bare(comparisons(walk, found, comparing)),
     present: present.length > 0 ? Object.fromEntries(present) : undefined,
   }
+}
+
+/** The condition on a shortened index, clause by clause: each is said of the records that have the value, and may be negated as a whole. */
+function verifiedClauses(
+  walk: Walk,
+  found: Found,
+  key: string,
+  operators: readonly (readonly [string, unknown])[],
+): Plain[] {
+  const path = `${prefixOf(key)}${found.index.path}`
+  return operators.map(([operator, operand]): Plain => {
+    if (isPresenceOperator([operator, operand])) return { [key]: { [operator]: operand } }
+    const inner = operator === '$not' ? operatorsOf(operand) : undefined
+    if (inner) return { $nor: [{ $and: verifiedClauses(walk, found, key, inner) }] }
+    const isList = operator === '$in' || operator === '$nin'
+    if (!isList && operator !== '$eq' && operator !== '$ne')
+      throw refusedBeyondEquality(walk.place, found.here.field.name)
+    const items = Array.from(isList ? (itemsOf(operand) ?? [operand]) : [operand], (item) =>
+      compared(walk, found, item),
+    )
+    const values = items.flat().filter((value) => value !== null)
+    const has = values.length > 0 && walk.verify ? [verified(walk.verify, path, values)] : []
+    const isNull = items.some(([value]) => value === null) ? [{ [path]: null }] : []
+    const any = [...has, ...isNull]
+    const positive = any.length === 1 ? (any[0] as Plain) : any.length === 0 ? { [path]: { $in: [] } } : { $or: any }
+    return operator === '$eq' || operator === '$in' ? positive : { $nor: [positive] }
+  })
+}
+
+/** What has one of these index values, and the value itself. */
+function verified(verify: Verify, path: string, values: readonly unknown[]): Plain {
+  const among = verify(values)
+  return { [path]: oneOf(values), ...(among === undefined ? {} : { _id: { $in: among } }) }
 }
 
 function operatorsOf(condition: unknown): readonly [string, unknown][] | undefined {

@@ -7,6 +7,7 @@ import { invalidationsOf, isImmutableSetting, strictModeOf, validateNow } from '
 import { type Doc, type Host, isDocument, valuesOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { applySettersOf, castNullish, type Inner, unmerged } from '../mongoose/schema'
+import { Approximate } from '../search/approximate'
 import { Box } from './box'
 import type { Field } from './fields'
 import { cleanMarks, hold, storedValue, validateInTurn } from './holder'
@@ -232,7 +233,7 @@ function defineFieldType(host: Host): TypeClass {
     /** Called alike for a value in an update and for a condition in a filter; only the gate can tell which it is. */
     castForQuery($conditional: string | null | undefined, value: any, context: unknown): unknown {
       if ($conditional !== null && $conditional !== undefined) return value
-      if (value === null || value === undefined || value instanceof RegExp) return value
+      if (value === null || value === undefined || value instanceof RegExp || value instanceof Approximate) return value
       const { field, use } = this.encrypted
       if (!field.complex) return forQuery(field, use, this.applySetters(value, context))
       try {

@@ -91,7 +91,7 @@ export function compileIndex(field: Indexed, option: unknown, isUnique: unknown)
 export function compileCompounds(option: unknown, find: (name: string) => Indexed | undefined): BlindIndex[] {
   if (option === undefined) return []
   if (typeof option !== 'object' || option === null || Array.isArray(option))
-    throw invalid('blindIndexes', "expected an object such as { name_dob: { fields: ['name', 'dob'] } }.")
+    throw invalid('blindIndexes', "expected an object, like { name_dob: { fields: ['name', 'dob'] } }.")
   return Object.entries(option).map(([name, given]) => {
     const place = `blindIndexes.${name}`
     if (!/^[^$.\0][^.\0]*$/.test(name)) throw invalid(place, 'a name must not be empty, start with $ or hold a dot.')
@@ -123,7 +123,7 @@ function compile(place: string, name: string, fields: readonly Indexed[], option
     )
   })
   if (typeof previousVersions !== 'object' || previousVersions === null)
-    throw invalid(place, 'previousVersions must be an object such as { 1: { caseInsensitive: false } }.')
+    throw invalid(place, 'previousVersions must be an object, like { 1: { caseInsensitive: false } }.')
   const previous = Object.entries(previousVersions).map(([key, changed]): [number, IndexVersionOptions] => {
     const number = checkVersion(`${place}: previousVersions`, Number(key))
     if (number === version)

@@ -127,7 +127,7 @@ function refuseTaken(method: unknown, name: string, kind: string): void {
   throw new ConfigurationError(
     'OPTION_INVALID',
     `kmsEncrypted: the schema has a ${kind} ${name} of its own. ${
-      name in jobs
+      Object.hasOwn(jobs, name)
         ? 'Give it another name.'
         : `Give that of the plugin another name by the option methods: { methods: { ${name}: '${name}Fields' } }.`
     }`,

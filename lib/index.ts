@@ -42,5 +42,6 @@ export type {
   PlainFields,
   Records,
 } from './schema/types'
+export { approximate } from './search/approximate'
+export type { BlindIndexOptions, CompoundIndexOptions, IndexVersionOptions } from './search/declaration'
 export { type CreateIndexKeyOptions, createIndexKey } from './search/indexkey'
-export type { BlindIndexOptions } from './search/value'

@@ -62,10 +62,9 @@ function addPaths(schema: AnySchema, use: Use): void {
   const define = schema.path.bind(schema) as (path: string, type: unknown) => unknown
   for (const field of use.fields.values()) define(field.name, makeFieldType(host, schema, { field, use }))
   if (!byOwner) define(keyPath, makeKeysType(host, schema, keyPath, use))
-  for (const field of use.fields.values()) {
-    if (!field.index) continue
-    const { path, isUnique } = field.index
-    define(path, makeIndexType(host, schema, path, field, use))
+  for (const index of use.indexes) {
+    const { path, isUnique } = index
+    define(path, makeIndexType(host, schema, index, use))
     // Records without a value are not among those that must differ.
     const partialFilterExpression = { [path]: { $exists: true } }
     schema.index({ [path]: 1 }, { ...(isUnique ? { unique: true } : {}), partialFilterExpression })

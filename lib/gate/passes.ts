@@ -12,7 +12,6 @@ import { encryptedFieldOf } from '../schema/type'
 import { bulkWrite } from './bulk'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
-import { indexPathsOf } from './indexed'
 import { insertMany, insertOne } from './insert'
 import { beforeReading, lookupOf, lookupOfPipeline, readWhenReady, readyFilter } from './lookup'
 import { updateMany } from './many'
@@ -28,18 +27,18 @@ type Pass = (gate: Gate, args: any[], method: keyof Native) => any
 
 const reading: Pass = async (gate, [filter, options, ...rest], method) => {
   const projected = withProjection(gate, method, options)
-  return gate.native[method](await ready(gate, method, filter), projected, ...rest)
+  return gate.native[method](await ready(gate, method, filter, options), projected, ...rest)
 }
 
 const filtering: Pass = async (gate, [filter, ...rest], method) =>
-  gate.native[method](await ready(gate, method, filter), ...rest)
+  gate.native[method](await ready(gate, method, filter, rest[0]), ...rest)
 
 const updating: Pass = async (gate, args, method) => updateOne(gate, await requestOf(gate, method, args))
 
 const passes: Record<string, Pass> = {
   find: (gate, [filter, options, ...rest], method) => {
-    const { sent, values } = lookupOf(gate.root, filter, gate.place(method))
-    return readWhenReady(gate.native.find(sent, withProjection(gate, method, options), ...rest), values)
+    const { sent, pending } = lookupOf(gate, filter, gate.place(method), options?.session)
+    return readWhenReady(gate.native.find(sent, withProjection(gate, method, options), ...rest), pending)
   },
   findOne: reading,
   findOneAndDelete: reading,
@@ -51,12 +50,12 @@ const passes: Record<string, Pass> = {
   },
   distinct: async (gate, [path, filter, ...rest], method) => {
     checkPath(gate.root, path, gate.place(method))
-    return gate.native.distinct(path, await ready(gate, method, filter), ...rest)
+    return gate.native.distinct(path, await ready(gate, method, filter, rest[0]), ...rest)
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
     const rootOf = (name: string) => gate.layoutOfCollection(name)
-    const { sent, values } = lookupOfPipeline(gate.root, pipeline, rootOf, gate.place(method))
-    return readWhenReady(gate.native.aggregate(sent, ...rest), values)
+    const { sent, pending } = lookupOfPipeline(gate.root, pipeline, rootOf, gate.place(method))
+    return readWhenReady(gate.native.aggregate(sent, ...rest), pending)
   },
   watch: (gate, [pipeline, ...rest]) => {
     checkStream(gate, pipeline)
@@ -92,8 +91,8 @@ function checkStream(gate: Gate, pipeline: unknown): void {
 }
 
 /** The filter that is sent, once it is checked. */
-function ready(gate: Gate, method: string, filter: unknown): Promise<unknown> {
-  return readyFilter(gate.root, filter, gate.place(method))
+function ready(gate: Gate, method: string, filter: unknown, options: Plain | undefined): Promise<unknown> {
+  return readyFilter(gate, filter, gate.place(method), options?.session)
 }
 
 function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
@@ -111,7 +110,7 @@ async function requestOf(gate: Gate, method: keyof Native, [filter, update, give
   checkArrayFilters(gate.root, update, options.arrayFilters, place)
   return {
     method,
-    filter: ((await ready(gate, method, filter)) ?? {}) as Plain,
+    filter: ((await ready(gate, method, filter, options)) ?? {}) as Plain,
     update,
     options,
     send: (where: Plain, sent: unknown, how: Plain) => gate.native[method](where, sent, how),
@@ -178,18 +177,21 @@ export function checkOperation(
 
 /** Of a path that its schema does not have, Mongoose may strip the condition, and everything would match. */
 function knownTo({ schema, modelName }: AnyModel): Compare {
-  return ({ field }, value, place) => {
-    if (encryptedFieldOf(schema.path(field.name) as never)?.field === field) return value
-    throw new OperationError(
-      'QUERY_REFUSED',
-      `${place}: ${field.name} is a field of another model of the collection, and not of ${modelName}. Ask that model.`,
-    )
+  return (_index, heres, values, place) => {
+    for (const { field, within } of heres) {
+      if (encryptedFieldOf(schema.path(`${within}${field.name}`) as never)?.field === field) continue
+      throw new OperationError(
+        'QUERY_REFUSED',
+        `${place}: ${within}${field.name} is a field of another model of the collection, and not of ${modelName}. Ask that model.`,
+      )
+    }
+    return values
   }
 }
 
 /** What is found by encrypted values is told apart by them, which `populate()` cannot. */
 function refusePopulation(layout: Place, filter: unknown, place: string): void {
-  for (const name of indexPathsOf(layout).keys()) {
+  for (const name of new Set(layout.indexes.flatMap(({ fields }) => fields))) {
     if (!isTrusted(Object(filter)[name])) continue
     throw new OperationError(
       'QUERY_REFUSED',

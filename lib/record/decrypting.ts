@@ -143,10 +143,8 @@ function opened(stored: Plain | undefined, part: Doc): Plain {
   const plain = plainFieldsOf(part)
   for (const use of usesOf(schemaOf(part))) {
     delete copy[use.keyPath]
-    for (const { name, index } of use.fields.values()) {
-      if (name in copy) copy[name] = plain[name]
-      if (index) delete copy[index.path]
-    }
+    for (const name of use.fields.keys()) if (name in copy) copy[name] = plain[name]
+    for (const { path } of use.indexes) delete copy[path]
   }
   return copy
 }

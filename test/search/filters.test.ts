@@ -231,13 +231,21 @@ const pipelines: [string, object[]][] = [
   ['after what takes it away', [{ $unset: 'email_bidx' }, { $match: { email: 'x' } }]],
   ['after what sets it', [{ $set: { email_bidx: 'x' } }, { $match: { email: 'x' } }]],
   ['after what renames it', [{ $project: { email: '$email_bidx' } }]],
-  ['after a group', [{ $group: { _id: '$name', all: { $push: '$$ROOT' } } }, { $match: { 'all.email': 'x' } }]],
-  ['after a facet', [{ $facet: { a: [] } }, { $match: { 'a.email': 'x' } }]],
+  ['sorted after a group', [{ $group: { _id: '$name', all: { $push: '$$ROOT' } } }, { $sort: { 'all.email': 1 } }]],
   ['after a union with what has none', [{ $unionWith: 'others' }, { $match: { email: { $gt: 'x' } } }]],
 ]
 
 test.each(pipelines)('refused in a pipeline: %s', async (_name, pipeline) => {
   await refused(() => Account.aggregate(pipeline), 'QUERY_REFUSED')
+})
+
+test.each([
+  ['a group', { $group: { _id: '$name', all: { $push: '$$ROOT' } } }, 1],
+  ['a facet', { $facet: { all: [] } }, 1],
+])('records are found within the results of %s', async (_name, stage, count) => {
+  const matching = (email: string) => Account.aggregate([stage, { $match: { 'all.email': email } }])
+  expect(await matching(ada)).toHaveLength(count)
+  expect(await matching(secret('nobody@example.org'))).toHaveLength(0)
 })
 
 test('one index is not taken for another in a pipeline', async () => {

@@ -80,7 +80,7 @@ async function* readBatches(
   resume: unknown,
 ): AsyncGenerator<Plain, void, undefined> {
   const gate = gateOf(model.collection)
-  const asked = await readyFilter(gate.layout, castFilter(model, filter), name)
+  const asked = await readyFilter(gate, castFilter(model, filter), name, undefined, gate.layout)
   let last = resume
   for (let isFirst = true; ; isFirst = false) {
     const conditions = [asked, condition, ...(last === undefined ? [] : [behind(hostOf(model.schema), last)])]

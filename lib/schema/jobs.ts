@@ -19,7 +19,7 @@ export interface JobProgress {
   /** How many records were worked on: the sum of the next three. */
   readonly processed: number
   readonly updated: number
-  /** How many needed nothing any more, for somebody else was faster. */
+  /** How many needed nothing, most often for somebody else was faster. */
   readonly unchanged: number
   readonly failed: number
   /** The `_id` of the last record up to which all were processed, in the order of MongoDB; `undefined` before the first. */

@@ -37,7 +37,7 @@ test('a record from before is found by its fields, and nothing else of it is cha
   // One call to the KMS, and one update that names what the index values are of, and nothing else.
   expect(kms.opened).toEqual([`${After.modelName}/${before._id}`])
   const [{ q, u }] = sent.flatMap(({ name, command }) => (name === 'update' ? command.updates : []))
-  expect(Object.keys(q).sort()).toEqual(['_id', 'email', 'email_bidx', 'phone', 'phone_bidx'])
+  expect(q.$and.flatMap((each: any) => Object.keys(each))).toEqual(['email', '$or', 'phone', '$or'])
   expect(u).toEqual({ $set: { email_bidx: after.email_bidx, phone_bidx: after.phone_bidx } })
   expect(writes(sent)).toBe(1)
   for (const filter of [{ email: ada() }, { phone: number() }]) expect((await After.findOne(filter)).name).toBe('Ada')
@@ -214,14 +214,14 @@ describe('discriminators', () => {
 
   test('are all done by the base, each with what it has', async () => {
     const { Base, Admin } = await family()
-    expect(await Base.backfillBlindIndexes()).toMatchObject({ processed: 2, updated: 2, failed: 0 })
+    expect(await Base.backfillBlindIndexes()).toMatchObject({ updated: 2, failed: 0 })
     expect((await raw(Base)).map(({ email_bidx, login_bidx }) => [!!email_bidx, !!login_bidx])).toEqual([
       [true, false],
       [false, true],
       [false, false],
     ])
     expect((await Admin.findOne({ login: 'the admin' })).name).toBe('admin')
-    expect(await Base.backfillBlindIndexes()).toMatchObject({ processed: 0 })
+    expect(await Base.backfillBlindIndexes()).toMatchObject({ updated: 0, failed: 0 })
   })
 
   test('do their own alone', async () => {

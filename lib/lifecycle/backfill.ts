@@ -3,7 +3,7 @@ import { envelopeSubtype } from '../format/envelope'
 import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
 import { fullPathOf, indexedPathOf } from '../mongoose/document'
-import { type AnyModel, type Doc, modelOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
+import { type AnyModel, type Doc, type Host, hostOf, modelOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { filterOf, storedOf } from '../record/fetching'
 import { recordName } from '../record/identity'
@@ -26,7 +26,7 @@ import { runJob } from './job'
 const maxAttempts = 5
 
 /**
- * Makes the index values of records that were stored before their fields were indexed, or with fewer versions of the index, or more. They
+ * Makes the index values of records that were stored before their fields were indexed, or with other versions of the index. They
  * are written only while the values that they are of are stored, and no such index values: whoever writes meanwhile writes their own.
  *
  * @throws {ConfigurationError} OPTION_INVALID; {KeyProviderError} when the KMS does not open the index key
@@ -34,7 +34,7 @@ const maxAttempts = 5
 export async function backfillBlindIndexes(model: AnyModel, options?: JobOptions): Promise<JobResult> {
   const name = `${model.modelName}.backfillBlindIndexes()`
   const layout = layoutOf([model])
-  const conditions = staleIn(layout)
+  const conditions = staleIn(hostOf(model.schema), layout)
   if (conditions.length === 0) {
     throw new ConfigurationError(
       'OPTION_INVALID',
@@ -54,12 +54,12 @@ export async function backfillBlindIndexes(model: AnyModel, options?: JobOptions
 }
 
 /** What finds records with stale index values. Of several discriminators with one field, each may be asked for the index of another. */
-function staleIn(place: Place, prefix = ''): Plain[] {
+function staleIn(host: Host, place: Place, prefix = ''): Plain[] {
   const below = [...place.children].flatMap(([segment, child]) => {
-    if (!child.isArray) return staleIn(child, `${prefix}${segment}.`)
-    return staleIn(child).map((condition) => ({ [`${prefix}${segment}`]: { $elemMatch: condition } }))
+    if (!child.isArray) return staleIn(host, child, `${prefix}${segment}.`)
+    return staleIn(host, child).map((condition) => ({ [`${prefix}${segment}`]: { $elemMatch: condition } }))
   })
-  return [...place.indexes.map((index) => staleFilter(index, prefix)), ...below]
+  return [...place.indexes.map((index) => staleFilter(index, prefix, host.binary)), ...below]
 }
 
 function openIndexKeys(layout: Place): Promise<unknown> {
@@ -134,8 +134,8 @@ async function makeValues({ part, use, index }: Stale): Promise<Made> {
   }))
   return {
     path: `${prefix}${index.path}`,
-    values: encodeIndexValues(values, binary),
-    conditions: [...envelopes, staleValues(index, prefix)],
+    values: encodeIndexValues(index, values, binary),
+    conditions: [...envelopes, staleValues(index, prefix, binary)],
   }
 }
 

@@ -70,7 +70,7 @@ export interface EncryptedMethods {
 /** The jobs over the records of a model. All take the same options, and give the same result. */
 export interface EncryptedJobs {
   /**
-   * Makes the index values of records that were stored before their fields had a blind index, or while it had more or fewer versions: one
+   * Makes the index values of records that were stored before their fields had a blind index, or with other versions of it: one
    * call to the KMS and one update for each record that lacks one, and none for the others. Neither hooks nor timestamps nor the version of a document notice.
    *
    * @throws {ConfigurationError} OPTION_INVALID, also where no field of the model has a blind index; {KeyProviderError} when the KMS does not

@@ -37,7 +37,7 @@ test('a record from before is found by its fields, and nothing else of it is cha
   // One call to the KMS, and one update that names what the index values are of, and nothing else.
   expect(kms.opened).toEqual([`${After.modelName}/${before._id}`])
   const [{ q, u }] = sent.flatMap(({ name, command }) => (name === 'update' ? command.updates : []))
-  expect(q.$and.flatMap((each: any) => Object.keys(each))).toEqual(['email', '$or', 'phone', '$or'])
+  expect(q.$and.flatMap((each: any) => Object.keys(each))).toEqual(['email', '$nor', 'phone', '$nor'])
   expect(u).toEqual({ $set: { email_bidx: after.email_bidx, phone_bidx: after.phone_bidx } })
   expect(writes(sent)).toBe(1)
   for (const filter of [{ email: ada() }, { phone: number() }]) expect((await After.findOne(filter)).name).toBe('Ada')

@@ -13,6 +13,7 @@ const hex = (value: any): unknown =>
 
 /** Whether a run touches anything, and a second one. */
 async function twice(model: any): Promise<number[]> {
+  await model.init()
   const first = await model.backfillBlindIndexes()
   const sent = commandsOf(model.db)
   const second = await model.backfillBlindIndexes()
@@ -24,7 +25,7 @@ test('versions: two side by side, and one by itself again', async () => {
   const name = named('Account')
   const make = (on: Connection, blindIndex: unknown) => {
     const email = { type: String, ...(blindIndex ? { blindIndex } : {}) }
-    return on.model<any>(name, new Schema<any>({}).plugin(plugin, { provider, fields: { email } })) as any
+    return on.model<any>(name, new Schema<any>({ name: String }).plugin(plugin, { provider, fields: { email } })) as any
   }
   const folded = { caseInsensitive: true, version: 2 }
   const None = make(connection, undefined)
@@ -39,10 +40,20 @@ test('versions: two side by side, and one by itself again', async () => {
   expect(await twice(Both)).toEqual([1, 1])
   expect(await stored()).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/), first])
   const [second] = (await stored()) as string[]
+  // Either is told by itself, and so is their order.
+  const both = (await raw(None))[0].email_bidx
+  for (const email_bidx of [[both[0]], [...both].reverse(), [both[0], both[0]], [...both, both[0]], both[1]]) {
+    await tamper(None, { name: null }, { $set: { email_bidx } })
+    expect(await twice(Both)).toEqual([1, 1])
+    expect(await stored()).toEqual([second, first])
+  }
   expect(await Two.countDocuments({ email: 'ADA LOVELACE' })).toBe(1)
   expect(await One.countDocuments({ email: ada() })).toBe(1)
-  expect(await twice(Two)).toEqual([1, 1])
-  expect(await stored()).toBe(second)
+  for (const email_bidx of [both, [both[0]], both[1], 'x']) {
+    await tamper(None, { name: null }, { $set: { email_bidx } })
+    expect(await twice(Two)).toEqual([1, 1])
+    expect(await stored()).toBe(second)
+  }
   expect(await One.countDocuments({ email: ada() })).toBe(0)
 })
 

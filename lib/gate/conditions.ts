@@ -1,4 +1,5 @@
 import type { Plain } from '../mongoose/host'
+import { isPlainObject } from '../mongoose/plain'
 
 /** For a write that found nothing to encrypt for: a record that comes up meanwhile must not be reached. */
 export function matchingNothing(filter: Plain): Plain {
@@ -39,6 +40,28 @@ export function idOfFilter(filter: Plain): unknown {
 /** Whether a value has no parts, so that a condition can hold it. */
 export function isScalar(value: any): boolean {
   return typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
+}
+
+/** Conditions for what stands at a path being what it was when it was read. */
+export function isAsRead(path: string, value: unknown): Plain[] {
+  if (!hasPositionLikeKey(value)) return [{ [path]: { $eq: value } }]
+  // JavaScript has such keys in an order of its own, and MongoDB compares objects by theirs: they are asked for one by one.
+  if (Array.isArray(value))
+    return [{ [path]: { $size: value.length } }, ...value.flatMap((item, index) => isAsRead(`${path}.${index}`, item))]
+  const entries = Object.entries(value as Plain)
+  const each = entries.flatMap(([key, item]) => isAsRead(`${path}.${key}`, item))
+  // No expression can name an element of an array by its position.
+  if (/\.\d+(\.|$)/.test(path)) return each
+  const isObject = { $eq: [{ $type: `$${path}` }, 'object'] }
+  const size = { $cond: [isObject, { $size: { $objectToArray: `$${path}` } }, -1] }
+  return [{ $expr: { $eq: [size, entries.length] } }, ...each]
+}
+
+/** An object with such keys comes out of the driver in another order than it is stored in. */
+export function hasPositionLikeKey(value: unknown): boolean {
+  if (Array.isArray(value)) return value.some(hasPositionLikeKey)
+  if (!isPlainObject(value)) return false
+  return Object.entries(value).some(([key, item]) => /^\d+$/.test(key) || hasPositionLikeKey(item))
 }
 
 /** Whether a condition is more than a value that a path is to have. */

@@ -88,7 +88,9 @@ export function beginIndexing(aimed: readonly Aimed[]): Promise<Indexing[]> {
         if (beside.slot.isWhole) return undefined
         const stored = storedAt(beside, name)
         conditions[siblingOf(beside.slot, name)] = stored ?? null
-        return (stored ?? null) === null ? undefined : openStored(beside, name, stored)
+        // Of what is in the clear there is an index value when that is encrypted, and not before: it may be changed by whoever knows of none.
+        const isClear = beside.box.use.migrating && !envelopeOf(stored)
+        return isClear || (stored ?? null) === null ? undefined : openStored(beside, name, stored)
       }),
     )
     return { beside, index, parts, conditions }

@@ -8,7 +8,7 @@ import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
 import { ringStored } from '../record/rings'
 import { noticeChanges } from '../record/staging'
 import { noteUncommitted } from '../record/transactions'
-import { isScalar } from './conditions'
+import { isAsRead, isScalar } from './conditions'
 import type { Sealed } from './filling'
 
 /**
@@ -39,6 +39,10 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     const { slot, target, reference, prefix, box } = each
     const { ring } = target
     Object.assign(conditions, each.conditions)
+    if (each.isBound && !slot.isWhole && box.clear) {
+      const same = isAsRead(slot.path.join('.'), box.field.host.deserialize(box.clear).v)
+      conditions.$and = [...(conditions.$and ?? []), ...same]
+    }
     if (slot.isWhole && !box.use.byOwner) continue
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
     const keyPath = `${at}${ring.use.keyPath}`

@@ -1,5 +1,6 @@
 import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
+import { sameBytes } from '../format/bytes'
 import { isDocument, type Plain, topOf } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
 import { refreshFrom } from '../record/refreshing'
@@ -81,6 +82,7 @@ export async function withParts(
   return aimed
 }
 
+/** The update of a document of the user's. What nobody has set, and another process has changed meanwhile, is left to the next. */
 async function updateDocument(gate: Gate, request: Sending, plan: Plan, aimed: readonly Aimed[]): Promise<any> {
   const { filter, options } = request
   const sealed = await fill(aimed)
@@ -88,8 +90,37 @@ async function updateDocument(gate: Gate, request: Sending, plan: Plan, aimed: r
   const id = idOfFilter(filter)
   const result = await request.send(tiedFilter(filter, id, conditions), update, options)
   if (isHit(result)) settle(sealed, options.session)
-  else if (Object.keys(conditions).length > 0) await refuseOvertaken(gate, request, sealed)
+  else if (Object.keys(conditions).length > 0) {
+    const others = await withoutOvertaken(gate, request, sealed)
+    if (others) return updateOne(gate, { ...request, update: others })
+    await refuseOvertaken(gate, request, sealed)
+  }
   return result
+}
+
+/** What is left of an update without the fields that it was to encrypt as they were read, and are stored otherwise by now. */
+async function withoutOvertaken(
+  gate: Gate,
+  { filter, options, update }: Request,
+  sealed: readonly Sealed[],
+): Promise<Plain | undefined> {
+  const migrating = sealed.filter(({ box, slot }) => box.isMigrating && !slot.isWhole)
+  const stored = migrating.length > 0 && (await gate.native.findOne(filter, sessionOnly(options)))
+  if (!stored) return undefined
+  const overtaken = migrating.filter(({ box, slot }) => {
+    const found = valueAt(stored, slot.path)
+    return !sameBytes(box.clear, gate.host.serialize({ v: found }))
+  })
+  if (overtaken.length === 0) return undefined
+  const $set = { ...(update as Plain).$set }
+  for (const { slot } of overtaken) delete $set[slot.path.join('.')]
+  refreshFrom(
+    overtaken.map(({ box }) => box),
+    stored,
+  )
+  const { $set: _all, ...others } = update as Plain
+  const left = Object.keys($set).length > 0 ? { ...others, $set } : others
+  return Object.keys(left).length > 0 ? left : undefined
 }
 
 /** Tells a record that was overtaken from one that is gone, or that does not match what the user asked for. */

@@ -7,7 +7,7 @@ import { type AnyModel, type Doc, type Host, hostOf, modelOf, type Plain, schema
 import { recordOf } from '../mongoose/model'
 import { filterOf, storedOf } from '../record/fetching'
 import { recordName } from '../record/identity'
-import { openBox } from '../record/opening'
+import { openBox, placeOf, plaintextFound } from '../record/opening'
 import { allInOrder, valuesOf as allOf } from '../record/outcomes'
 import { loadedTarget } from '../record/rings'
 import { indexValuesFor, prepare } from '../record/sealing'
@@ -120,6 +120,7 @@ async function makeValues({ part, use, index }: Stale): Promise<Made> {
   const [prefix, within] = part.$isSubdocument ? [`${indexedPathOf(part)}.`, `${fullPathOf(part)}.`] : ['', '']
   const boxes = index.fields.map((name) => valuesOf(part)[name] as Box)
   await allInOrder(boxes.map(openBox))
+  for (const box of boxes) if (box.clear) throw plaintextFound(placeOf(box))
   const target = loadedTarget(part, use)
   const jobs = boxes.map((box) => ({ box, target }))
   const values = indexValuesFor(

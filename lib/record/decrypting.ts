@@ -1,9 +1,9 @@
 import { ConfigurationError, RecordError } from '../errors'
-import { bytesOf } from '../format/entry'
 import { envelopeOf, looksLikeEnvelope } from '../format/envelope'
 import { type AnyModel, type Doc, isDocument, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { withValueAt } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
+import { envelopeAt } from '../schema/type'
 import { ownerUseOf, usesOf } from '../schema/uses'
 import { readAhead, sourceOf } from './cursors'
 import { pathWithin, storedOf } from './fetching'
@@ -112,7 +112,7 @@ function checkKeys(model: AnyModel, part: Doc, lean: Plain): void {
     const keys = use.byOwner ? ownerUseOf(schemaOf(ownerOf(part)), use) : use
     const holder = use.byOwner ? lean : stored
     if (!stored || !keys || holder?.[keys.keyPath] !== undefined) continue
-    if (![...use.fields.keys()].some((name) => bytesOf(stored[name]))) continue
+    if (![...use.fields.values()].some((field) => envelopeAt({ field, use }, stored[field.name]))) continue
     throw new RecordError(
       'KEY_NOT_SELECTED',
       `${nameOf(model)}.decrypt(): ${keys.keyPath} was not selected. Select it, too.`,

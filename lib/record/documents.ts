@@ -2,6 +2,7 @@ import { RecordError } from '../errors'
 import {
   type Dirty,
   forgetOwner,
+  indexedPathOf,
   isInternalShape,
   nameCopied,
   rawValueAt,
@@ -25,11 +26,11 @@ import { perSchema, shapeOf } from '../mongoose/schema'
 import { Box } from '../schema/box'
 import { cleanMarks } from '../schema/holder'
 import { keptOf } from '../schema/kept'
-import { follow, layoutOf } from '../schema/layout'
+import { follow, holdsUse, layoutOf } from '../schema/layout'
 import { encryptedFieldOf, refuseOdd } from '../schema/type'
 import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
 import { recordName } from './identity'
-import { openNow, readBox } from './opening'
+import { boxesOf, openNow, readBox } from './opening'
 import { rememberRings } from './rings'
 import { encryptedPartsOf } from './staging'
 
@@ -130,8 +131,25 @@ function wholeFields(doc: Doc, dirty: Dirty[]): Dirty[] {
     if (path === undefined) whole.set(item.path, item)
     else if (!whole.has(path)) whole.set(path, { path, value: rawValueAt(doc, path), schema: schemaOf(doc).path(path) })
   }
-  return [...whole.values()]
+  return [...whole.values(), ...migratedWith(doc, [...whole.keys()])]
 }
+
+/** What is stored in the clear and encrypted with what else is written. Of what is written as a whole, it is part already. */
+function migratedWith(doc: Doc, written: readonly string[]): Dirty[] {
+  if (written.length === 0 || doc.$isNew || doc.$isSubdocument || !migrates(schemaOf(doc))) return []
+  return encryptedPartsOf(doc).flatMap((part) =>
+    boxesOf(part).flatMap((box) => {
+      const { name } = box.field
+      const path = part.$isSubdocument ? `${indexedPathOf(part)}.${name}` : name
+      const isWritten = written.some(
+        (each) => each === path || path.startsWith(`${each}.`) || each.startsWith(`${path}.`),
+      )
+      return box.isMigrating && !isWritten ? [{ path, value: box, schema: schemaOf(part).path(name) }] : []
+    }),
+  )
+}
+
+const migrates = perSchema((schema) => holdsUse(schema, ({ migrating }) => migrating), shapeOf)
 
 /** The encrypted field that a path is within, in the document or a subdocument of it. */
 function fieldPathAbove(doc: Doc, path: string): string | undefined {
@@ -296,6 +314,7 @@ function cloneBoxes(clone: Doc): Doc {
     const copy = Box.copy(field, use, clone, box)
     // What nobody changed is not written, or it would take the place of what others have written meanwhile.
     copy.isUnsaved = box.isUnsaved
+    copy.clear = box.clear
     values[field.name] = copy
   }
   return clone

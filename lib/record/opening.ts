@@ -3,6 +3,7 @@ import { decryptEnvelope, encodeAad, parseReference } from '../format/envelope'
 import { type Doc, isDocument, schemaOf, valuesOf } from '../mongoose/host'
 import { toPlain } from '../mongoose/plain'
 import { Box } from '../schema/box'
+import { instanceOf } from '../schema/fields'
 import { fieldsOf } from '../schema/uses'
 import { recordName } from './identity'
 import { LockedValue } from './locked'
@@ -122,8 +123,17 @@ function decryptBox(box: Box, envelope: Uint8Array, target: Target, key: OpenKey
 
 function sealOf(box: Box): { envelope: Uint8Array; target: Target } {
   const envelope = box.lastEnvelope
-  if (!envelope) throw box.failure ?? plaintextFound(placeOf(box))
+  if (!envelope) throw box.failure ?? plaintextIn(box)
   return { envelope, target: targetOf(box) }
+}
+
+function plaintextIn(box: Box): DecryptionError {
+  if (!box.use.migrating) return plaintextFound(placeOf(box))
+  return new DecryptionError(
+    'PLAINTEXT_FOUND',
+    `${placeOf(box)}: what is stored there in the clear cannot be cast to ${instanceOf(box.field.inner)}. It is neither shown nor encrypted: ` +
+      'set the field anew, or mend what is stored.',
+  )
 }
 
 /** The error for a stored value that is no envelope. */

@@ -1,8 +1,7 @@
 import { sameBytes } from '../format/bytes'
-import { envelopeOf } from '../format/envelope'
 import { type Doc, isDocument, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
-import { load } from '../schema/type'
+import { envelopeAt, load } from '../schema/type'
 import { usesOf } from '../schema/uses'
 import { storedPart } from './fetching'
 import { loadedTarget } from './rings'
@@ -34,9 +33,10 @@ function refreshPart(part: Doc, stored: Plain): void {
     for (const field of use.fields.values()) {
       const { name } = field
       const box = values[name]
-      if (isChanged(part, name) || !part.isSelected(name) || (box instanceof Box && box.isUnsaved)) continue
+      const isSet = box instanceof Box && box.isUnsaved && !box.isMigrating
+      if (isChanged(part, name) || !part.isSelected(name) || isSet) continue
       const found = stored[name]
-      const envelope = envelopeOf(found)
+      const envelope = envelopeAt({ field, use }, found)
       if (found === undefined || found === null) values[name] = found
       else if (!envelope || !(box instanceof Box)) values[name] = load({ field, use }, part, found)
       else if (!sameBytes(box.lastEnvelope, envelope)) box.relock(envelope, target)

@@ -22,10 +22,9 @@ export async function stage(doc: Doc): Promise<void> {
   const parts = encryptedPartsOf(doc)
   await restoreAborted(doc, parts)
   const jobs: Job[] = []
-  for (const part of parts) {
-    noticeChanges(part)
-    for (const use of usesOf(schemaOf(part))) jobs.push(...(await jobsOf(part, use)))
-  }
+  for (const part of parts) noticeChanges(part)
+  const migrates = doc.isModified()
+  for (const part of parts) for (const use of usesOf(schemaOf(part))) jobs.push(...(await jobsOf(part, use, migrates)))
   // A bulk save validates after its hooks; the KMS is asked when it is sent.
   if (!isSaving(doc)) return
   const writers = await prepare(jobs)
@@ -40,7 +39,7 @@ export function noticeChanges(part: Doc): void {
   if (part.$isNew) return
   for (const box of boxesOf(part)) {
     const { name } = box.field
-    if (!box.isUnsaved || isChanged(part, name) || part.$isDefault(name) || box.isEmpty) continue
+    if (!box.isUnsaved || box.isMigrating || isChanged(part, name) || part.$isDefault(name) || box.isEmpty) continue
     // Where Mongoose has taken back a mark, it still takes the path for marked, and does nothing.
     part.unmarkModified(name)
     box.isUnsaved = true
@@ -63,9 +62,10 @@ function settleOwner(part: Doc, box: Box): void {
   else valuesOf(part)[box.field.name] = Box.copy(box.field, box.use, part, box)
 }
 
-async function jobsOf(part: Doc, use: Use): Promise<Job[]> {
+/** @param migrates whether something is written, so that what is stored in the clear is encrypted with it */
+async function jobsOf(part: Doc, use: Use, migrates: boolean): Promise<Job[]> {
   const boxes = boxesOf(part).filter((box) => box.use === use)
-  const isWritten = (box: Box) => part.$isNew || isChanged(part, box.field.name)
+  const isWritten = (box: Box) => part.$isNew || isChanged(part, box.field.name) || (migrates && box.isMigrating)
   const touched = boxes.filter(
     (box) => isWritten(box) && !(part.$isNew && box.isEmpty && !isChanged(part, box.field.name)),
   )

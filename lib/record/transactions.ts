@@ -5,11 +5,18 @@ import type { Box } from '../schema/box'
 import { fetchStored, storedPart, type Transaction } from './fetching'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 
+interface Written {
+  readonly box: Box
+  readonly before: Uint8Array | undefined
+  /** The same, where that was in the clear. */
+  readonly clear: Uint8Array | undefined
+}
+
 /** What was written in a transaction that may still be aborted. */
 interface Uncommitted {
   readonly transaction: Transaction
   /** The boxes that were written, by their fields, and what was stored there before the transaction, where that is known. */
-  readonly boxes: Map<string, { readonly box: Box; readonly before: Uint8Array | undefined }>
+  readonly boxes: Map<string, Written>
   /** The data keys that came to the record with it. */
   readonly keys: Map<KeyRing, OpenKey>
 }
@@ -30,7 +37,8 @@ export function noteUncommitted(
   }
   const { name } = box.field
   const earlier = known.boxes.get(name)
-  known.boxes.set(name, { box, before: earlier ? earlier.before : box.storedEnvelope })
+  const { before, clear } = earlier ?? { before: box.storedEnvelope, clear: box.clear }
+  known.boxes.set(name, { box, before, clear })
   if (added) known.keys.set(added.ring, added.key)
 }
 
@@ -46,7 +54,11 @@ export async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<v
     for (const [ring, key] of known.keys) ring.undone(key)
     // A subdocument that came with the transaction is written again as a whole, or not at all, by Mongoose.
     if (doc.$isNew || (record && !storedPart(part, record))) continue
-    for (const [name, { box }] of known.boxes) if (valuesOf(part)[name] === box) part.markModified(name)
+    for (const [name, { box, clear }] of known.boxes) {
+      if (valuesOf(part)[name] !== box) continue
+      box.clear = clear
+      part.markModified(name)
+    }
   }
 }
 

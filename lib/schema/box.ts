@@ -43,6 +43,8 @@ export class Box {
   #isStale = false
   #seal: Seal | undefined
   #snapshot: Uint8Array | undefined
+  #clear: Uint8Array | undefined
+  #isRevised = false
 
   private constructor(field: Field, use: Use, owner: unknown, loadedId?: unknown) {
     this.#field = field
@@ -64,6 +66,15 @@ export class Box {
     const box = new Box(field, use, owner, loadedId)
     box.#seal = { envelope, by: undefined }
     box.#stored = envelope
+    return box
+  }
+
+  /** A box of what was loaded in the clear, where that is migrated: open, and with what is to be replaced by an envelope. */
+  static clear(field: Field, use: Use, owner: unknown, loadedId: unknown, stored: unknown): Box {
+    const box = new Box(field, use, owner, loadedId)
+    // Before it is held: what is within it may be changed in place.
+    box.#clear = field.host.serialize({ v: stored })
+    box.#put(stored, 'stored')
     return box
   }
 
@@ -173,6 +184,20 @@ export class Box {
     this.#isUnsaved = isUnsaved
   }
 
+  /** What is stored in the clear in place of an envelope, as it was read, encoded; `undefined` where nothing is. */
+  get clear(): Uint8Array | undefined {
+    return this.#clear
+  }
+
+  set clear(clear: Uint8Array | undefined) {
+    this.#clear = clear
+  }
+
+  /** Whether the next write of the record is to encrypt it, though nobody has set it. */
+  get isMigrating(): boolean {
+    return this.#clear !== undefined && !this.#isRevised && !this.hasChanged
+  }
+
   /** Takes the value as it is now for one that need not be written; what is changed after that is noticed. */
   unmark(): void {
     this.#isUnsaved = false
@@ -186,7 +211,7 @@ export class Box {
 
   /** The open value as the user sees it, before getters. */
   value(): unknown {
-    if (this.field.mutable && this.#seal) this.#snapshot ??= this.encode()
+    if (this.field.mutable && (this.#seal || this.#clear)) this.#snapshot ??= this.encode()
     return this.#holder ? heldValue(this.field, this.#holder) : this.#value
   }
 
@@ -227,6 +252,7 @@ export class Box {
 
   /** Notes the envelope that a key ring made of the value as it is now, whose plaintext is kept where it may change, else zeroed. */
   sealed(envelope: Uint8Array, by: unknown, plaintext: Uint8Array): void {
+    this.#isRevised ||= this.hasChanged
     this.#seal = { envelope, by }
     this.#snapshot = this.field.mutable && this.#isOpen ? plaintext : undefined
     if (!this.#snapshot) plaintext.fill(0)
@@ -252,6 +278,7 @@ export class Box {
     this.#snapshot = undefined
     this.#source = undefined
     this.#failure = undefined
+    this.#clear = undefined
     this.#seal = { envelope, by }
     this.#stored = envelope
   }
@@ -264,12 +291,15 @@ export class Box {
   /** Assigns to a complex value that is held already, so that Mongoose compares, casts and marks within it. */
   assign(value: unknown): void {
     if (this.#holder) assign(this.field, this.#holder, value)
+    // All of it is given anew, whatever was there.
+    this.#clear = undefined
     this.#isUnsaved ||= this.#holder?.isModified(this.field.name) ?? false
   }
 
   /** The value has been stored with a write. */
   settled(): void {
     this.#isUnsaved = false
+    this.#clear = undefined
     this.#stored = this.#seal?.envelope
     if (this.#holder) markSaved(this.#holder)
   }

@@ -101,6 +101,11 @@ export interface KmsEncryptedOptions<
    * path are the owner's then and cannot be given. By default every subdocument has a data key of its own.
    */
   readonly dataKey?: DataKeyOption
+  /**
+   * While records are stored in the clear that were there before the plugin: they are read, found by blind indexes, and encrypted with the next
+   * write of the record. With `dataKey: 'owner'` the owner must migrate, too.
+   */
+  readonly migrating?: boolean
   /** Other names for the document methods `decrypt` and `rotateKmsKey` and for the static `decrypt`. */
   readonly methods?: MethodsOption<Decrypt, RotateKmsKey>
 }

@@ -301,9 +301,33 @@ function castPlain(field: Field, value: unknown): unknown {
 
 /** The box of what is stored at the path of a field. */
 export function load({ field, use }: Encrypted, doc: Doc, value: unknown): Box {
-  const envelope = envelopeOf(value)
+  const envelope = envelopeAt({ field, use }, value)
   if (envelope) return Box.locked(field, use, doc, valuesOf(doc)._id, envelope)
-  return Box.spoilt(field, use, doc, undefined)
+  return (use.migrating && loadClear({ field, use }, doc, value)) || Box.spoilt(field, use, doc, undefined)
+}
+
+/** The envelope that is stored for a field. While it migrates, bytes may be a value that was there before. */
+export function envelopeAt({ use }: Encrypted, stored: unknown): Uint8Array | undefined {
+  const envelope = envelopeOf(stored)
+  if (!envelope || !use.migrating || looksLikeEnvelope(envelope)) return envelope
+  // What has the subtype and not the form is a damaged one.
+  return (stored as { sub_type?: number }).sub_type === undefined ? undefined : envelope
+}
+
+/** Types that MongoDB stores as bytes; of others, text would be made of them. */
+const binaryTypes = new Set(['Buffer', 'Mixed', 'UUID'])
+
+/** The box of what was stored in the clear, cast as the field is; `undefined` where it is nothing of that type. */
+function loadClear({ field, use }: Encrypted, doc: Doc, stored: unknown): Box | undefined {
+  if (bytesOf(stored) && !binaryTypes.has(field.inner?.instance as string)) return undefined
+  try {
+    const box = Box.clear(field, use, doc, valuesOf(doc)._id, stored)
+    const isCast = box.holder === undefined || Object.keys(invalidationsOf(box.holder)).length === 0
+    return isCast && (box.stored() ?? null) !== null ? box : undefined
+  } catch {
+    // Mongoose's message would hold the value.
+    return undefined
+  }
 }
 
 /** The box that a document gets where it is given that of another, or its own once more. */

@@ -42,6 +42,8 @@ export interface Use {
   /** Whether the fields are encrypted under the data key of the record that holds the subdocument. */
   readonly byOwner: boolean
   readonly keyPath: string
+  /** Whether what is stored in the clear is read, and encrypted with the next write. */
+  readonly migrating: boolean
   readonly version: number
   /** The generation that is written, and the earlier ones that are still read, by number. */
   readonly generations: ReadonlyMap<number, Generation>
@@ -79,6 +81,7 @@ const known = new Set([
   'blindIndexes',
   'cache',
   'dataKey',
+  'migrating',
   'methods',
 ])
 // `deduplicate` and `tags` are Mongoose's own options of `schema.plugin()`.
@@ -110,13 +113,14 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
       throw invalid(option, `There is no such option. Use one of ${[...known].join(', ')}.`)
     }
   }
-  const { name, decrypt = 'onAccess', version = 1, cache } = options
+  const { name, decrypt = 'onAccess', version = 1, cache, migrating = false } = options
   if (name !== undefined && !(typeof name === 'string' && /^\w+$/.test(name))) {
     throw invalid('name', 'Expected letters, digits and underscores.')
   }
   if (decrypt !== 'onAccess' && decrypt !== 'onLoad') {
     throw invalid('decrypt', `Expected 'onAccess' or 'onLoad', got ${String(decrypt)}.`)
   }
+  if (typeof migrating !== 'boolean') throw invalid('migrating', `Expected true or false, got ${String(migrating)}.`)
   checkCache(cache)
   const byOwner = checkDataKey(options)
   const methods = checkMethods(host, options.methods)
@@ -140,6 +144,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     name,
     byOwner,
     keyPath,
+    migrating,
     version,
     generations,
     allows,

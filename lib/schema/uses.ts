@@ -96,7 +96,11 @@ function checkOwners(model: AnyModel): void {
       const owner = ownerUseOf(record, use)
       if (owner && (owners.get(field) ?? owner) === owner) {
         owners.set(field, owner)
-        continue
+        if (!use.migrating || owner.migrating) continue
+        throw new ConfigurationError(
+          'OPTION_INVALID',
+          `${model.modelName}: ${path.join('.')} is migrating, and the record that holds it is not. Its data keys are that record's: give it migrating: true, too.`,
+        )
       }
       const named = use.name === undefined ? '' : ` of the name ${use.name}`
       const fault = owner

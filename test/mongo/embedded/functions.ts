@@ -85,6 +85,12 @@ const FUNCTIONS: Record<string, Callable> = {
   $toLower: takes(1, 1, ([text]) => asText('$toLower', text).replace(/[A-Z]/g, (letter) => letter.toLowerCase())),
   $toUpper: takes(1, 1, ([text]) => asText('$toUpper', text).replace(/[a-z]/g, (letter) => letter.toUpperCase())),
 
+  $type: takes(1, 1, ([value]) => (value === undefined ? 'missing' : typeOf(value))),
+  $objectToArray: takes(1, 1, ([value]) => {
+    if (isNullish(value)) return null
+    if (isDoc(value)) return Object.entries(value).map(([k, v]) => ({ k, v }))
+    throw new ServerError(40390, `$objectToArray requires a document input, found: ${typeOf(value)}`)
+  }),
   $mergeObjects: takesAny((args) => {
     const docs = args.length === 1 && Array.isArray(args[0]) ? args[0] : args
     return Object.assign({}, ...docs.filter((doc) => !isNullish(doc)).map(docOf))

@@ -1,7 +1,7 @@
 import { OperationError } from '../errors'
 import type { Plain } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
-import { type Asked, IndexValue } from '../queries/indexvalue'
+import { type Asked, ClearValue, IndexValue } from '../queries/indexvalue'
 import type { Place } from '../schema/layout'
 
 /**
@@ -16,7 +16,7 @@ export function withAsked(root: Place, filter: Plain, update: unknown, place: st
   const added: Plain = {}
   for (const asked of askedIn(filter)) {
     if (asked.isWithin) {
-      if (equal.has(asked)) throw withoutAsked(place, asked.index.name)
+      if (equal.has(asked) || asked.here.use.migrating) throw withoutAsked(place, asked.index.name)
       continue
     }
     for (const [position, field] of asked.index.fields.entries()) {
@@ -32,7 +32,7 @@ export function withAsked(root: Place, filter: Plain, update: unknown, place: st
 
 /** All that a filter asks of the indexes of records. What it asks of elements of arrays, no upsert stores. */
 function askedIn(filter: unknown): Set<Asked> {
-  if (filter instanceof IndexValue) return new Set([filter.asked])
+  if (filter instanceof IndexValue || filter instanceof ClearValue) return new Set([filter.asked])
   if (Array.isArray(filter)) return new Set(filter.flatMap((each) => [...askedIn(each)]))
   if (!isPlainObject(filter)) return new Set()
   return new Set(Object.values(filter).flatMap((each) => [...askedIn(each)]))
@@ -42,12 +42,21 @@ function askedIn(filter: unknown): Set<Asked> {
 function equalAsked(filter: unknown): Set<Asked> {
   const found = new Set<Asked>()
   for (const [key, condition] of Object.entries(Object(filter) as Plain)) {
-    const parts = key === '$and' || (key === '$or' && condition?.length === 1) ? condition : undefined
-    if (Array.isArray(parts)) for (const part of parts) for (const asked of equalAsked(part)) found.add(asked)
-    else if (!key.startsWith('$')) {
+    if ((key === '$and' || key === '$or') && Array.isArray(condition)) {
+      const [first = new Set<Asked>(), ...others] = condition.map(equalAsked)
+      // Of alternatives, what all of them have.
+      const have = (asked: Asked) => key === '$and' || others.every((each) => each.has(asked))
+      for (const each of key === '$and' ? [first, ...others] : [first])
+        for (const asked of each) if (have(asked)) found.add(asked)
+    }
+    if (!key.startsWith('$')) {
       const { $eq = condition, $in = [$eq] } = Object(condition) as Plain
       const values = new Set(
-        [$in].flat().map((value: unknown) => (value instanceof IndexValue ? value.asked : undefined)),
+        [$in]
+          .flat()
+          .map((value: unknown) =>
+            value instanceof IndexValue || value instanceof ClearValue ? value.asked : undefined,
+          ),
       )
       const [only] = values as Set<Asked | undefined>
       if (values.size === 1 && only) found.add(only)

@@ -1,5 +1,5 @@
 import type { Plain } from '../mongoose/host'
-import { isPlainObject } from '../mongoose/plain'
+import { hasPositionLikeKey } from '../record/rotation'
 
 /** For a write that found nothing to encrypt for: a record that comes up meanwhile must not be reached. */
 export function matchingNothing(filter: Plain): Plain {
@@ -55,13 +55,6 @@ export function isAsRead(path: string, value: unknown): Plain[] {
   const isObject = { $eq: [{ $type: `$${path}` }, 'object'] }
   const size = { $cond: [isObject, { $size: { $objectToArray: `$${path}` } }, -1] }
   return [{ $expr: { $eq: [size, entries.length] } }, ...each]
-}
-
-/** An object with such keys comes out of the driver in another order than it is stored in. */
-export function hasPositionLikeKey(value: unknown): boolean {
-  if (Array.isArray(value)) return value.some(hasPositionLikeKey)
-  if (!isPlainObject(value)) return false
-  return Object.entries(value).some(([key, item]) => /^\d+$/.test(key) || hasPositionLikeKey(item))
 }
 
 /** Whether a condition is more than a value that a path is to have. */

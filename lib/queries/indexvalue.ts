@@ -92,6 +92,41 @@ export class IndexValue {
   }
 }
 
+/** What stands in a filter for the value of a field as it was stored in the clear, where records of that kind are found, too. */
+export class ClearValue {
+  readonly asked: Asked
+  readonly #position: number
+
+  constructor(asked: Asked, position: number) {
+    this.asked = asked
+    this.#position = position
+  }
+
+  toBSON(): unknown {
+    return this.asked.boxes[this.#position]?.stored()
+  }
+
+  toJSON(): undefined {
+    return undefined
+  }
+
+  [inspect.custom](): string {
+    return '<value>'
+  }
+}
+
+/**
+ * What is asked for, in the clear: of each, the values of the index's fields.
+ *
+ * @param values index values; anything else stands for itself
+ */
+export function clearValues(values: readonly unknown[]): readonly (readonly unknown[])[] {
+  const asked = new Set(values.map((value) => (value instanceof IndexValue ? value.asked : value)))
+  return Array.from(asked, (each) =>
+    each instanceof Asked ? each.boxes.map((_box, position) => new ClearValue(each, position)) : [each],
+  )
+}
+
 /**
  * What a filter asks an index for by values of its fields, cast as the fields are; `null` where one of them is.
  *

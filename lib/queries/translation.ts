@@ -1,8 +1,9 @@
 import type { Plain } from '../mongoose/host'
 import { Box } from '../schema/box'
-import { type FieldHere, follow, type Place } from '../schema/layout'
+import { type FieldHere, follow, type Place, step } from '../schema/layout'
 import type { BlindIndex } from '../search/declaration'
 import { asksForPresence, checkFilter, checkHolder, isPresenceOperator } from './filter'
+import { clearValues } from './indexvalue'
 import { pathBelow, refusedAlone, refusedBeyondEquality, refusedSeveral } from './refusals'
 import type { Variables } from './scope'
 import { entriesOf, hasOperators, itemsOf } from './values'
@@ -115,13 +116,14 @@ function translateEntry(walk: Walk, part: Part, key: string, value: unknown, con
   const location = key.startsWith('$') ? undefined : follow(part.at, key)
   const holder = location && isHolder(location.place) && hasIndexes(location.place) ? location.place : undefined
   const found = location?.below.length === 0 ? indexedAt(walk, part, key, location.place) : undefined
-  const isVerified = found?.index.isShortened && walk.verify && !asksForPresence(value)
-  const split = found && !isVerified ? splitCondition(walk, found, value) : undefined
+  const isInClauses =
+    found && (found.here.use.migrating || (found.index.isShortened && walk.verify)) && !asksForPresence(value)
+  const split = found && !isInClauses ? splitCondition(walk, found, value) : undefined
   if (isList) conjunction.put(key, value, translatePart(walk, part, value))
   else if (holder)
     conjunction.put(key, value, translateHolder(walk, { at: holder, path: pathBelow(part.path, key) }, value))
-  else if (found && isVerified)
-    conjunction.put('$and', undefined, verifiedClauses(walk, found, key, operatorsOf(value) ?? [['$eq', value]]))
+  else if (found && isInClauses)
+    conjunction.put('$and', undefined, clausesOf(walk, part, found, key, operatorsOf(value) ?? [['$eq', value]]))
   else if (found && split) {
     if (split.present) conjunction.put(key, value, split.present)
     conjunction.put(`${prefixOf(key)}${found.index.path}`, value, split.compared)
@@ -206,7 +208,7 @@ interface Together {
   readonly keys: readonly string[]
   readonly path: string
   readonly compared: unknown
-  /** All of the condition, where the index is shortened. */
+  /** All of the condition, where the index value is not all that is asked for. */
   readonly condition: Plain | undefined
 }
 
@@ -234,7 +236,8 @@ function togetherIn(walk: Walk, part: Part, entries: readonly (readonly [string,
       )
       if (!compared) continue
       const path = `${prefix}${index.path}`
-      const condition = index.isShortened && walk.verify ? verified(walk.verify, path, compared) : undefined
+      const isAlone = !heres[0]?.[0]?.use.migrating && !(index.isShortened && walk.verify)
+      const condition = isAlone ? undefined : having(walk, part, index, prefix, compared)
       found.push({ keys, path, compared: oneOf(compared), condition })
     }
   }
@@ -270,18 +273,20 @@ function splitCondition(
   }
 }
 
-/** The condition on a shortened index, clause by clause: each is said of the records that have the value, and may be negated as a whole. */
-function verifiedClauses(
+/** The condition on an index, clause by clause: each is said of the records that have the value, and may be negated as a whole. */
+function clausesOf(
   walk: Walk,
+  part: Part,
   found: Found,
   key: string,
   operators: readonly (readonly [string, unknown])[],
 ): Plain[] {
-  const path = `${prefixOf(key)}${found.index.path}`
+  // What is in the clear has no index value.
+  const path = found.here.use.migrating ? key : `${prefixOf(key)}${found.index.path}`
   return operators.map(([operator, operand]): Plain => {
     if (isPresenceOperator([operator, operand])) return { [key]: { [operator]: operand } }
     const inner = operator === '$not' ? operatorsOf(operand) : undefined
-    if (inner) return { $nor: [{ $and: verifiedClauses(walk, found, key, inner) }] }
+    if (inner) return { $nor: [{ $and: clausesOf(walk, part, found, key, inner) }] }
     const isList = operator === '$in' || operator === '$nin'
     if (!isList && operator !== '$eq' && operator !== '$ne')
       throw refusedBeyondEquality(walk.place, found.here.field.name)
@@ -289,7 +294,7 @@ function verifiedClauses(
       compared(walk, found, item),
     )
     const values = items.flat().filter((value) => value !== null)
-    const has = values.length > 0 && walk.verify ? [verified(walk.verify, path, values)] : []
+    const has = values.length > 0 ? [having(walk, part, found.index, prefixOf(key), values)] : []
     const isNull = items.some(([value]) => value === null) ? [{ [path]: null }] : []
     const any = [...has, ...isNull]
     const positive = any.length === 1 ? (any[0] as Plain) : any.length === 0 ? { [path]: { $in: [] } } : { $or: any }
@@ -297,10 +302,35 @@ function verifiedClauses(
   })
 }
 
-/** What has one of these index values, and the value itself. */
-function verified(verify: Verify, path: string, values: readonly unknown[]): Plain {
-  const among = verify(values)
-  return { [path]: oneOf(values), ...(among === undefined ? {} : { _id: { $in: among } }) }
+/** What has one of these index values, and the value itself; or has it in the clear, where that is migrated. */
+function having({ verify }: Walk, { at }: Part, index: BlindIndex, prefix: string, values: readonly unknown[]): Plain {
+  const among = index.isShortened ? verify?.(values) : undefined
+  const verified = among === undefined ? {} : { _id: { $in: among } }
+  const record = prefix.split('.').slice(0, -1)
+  const fields = index.fields.map((name) => follow(at, `${prefix}${name}`)?.place.fields[0])
+  if (!fields[0]?.use.migrating) return { [`${prefix}${index.path}`]: oneOf(values), ...verified }
+  // Beside what an older version of the application has put in the place of an envelope, its index value has stayed.
+  const sealed = Object.fromEntries(index.fields.map((name) => [name, { $type: 'binData' }]))
+  const clear = clearValues(values).map((each) => Object.fromEntries(index.fields.map((name, i) => [name, each[i]])))
+  const alternatives = [{ [index.path]: oneOf(values), ...sealed, ...verified }, ...clear]
+  return { $or: alternatives.map((each) => ofRecord(at, record, each)) }
+}
+
+/** Conditions on one and the same record or subdocument, at the path of what it stands in. */
+function ofRecord(at: Place, path: readonly string[], conditions: Plain): Plain {
+  let place = at
+  for (const [index, segment] of path.entries()) {
+    const next = step(place, segment) as Place
+    const isElement = next === place || isPosition(path[index + 1])
+    if (next.isArray && !isElement)
+      return { [path.slice(0, index + 1).join('.')]: { $elemMatch: ofRecord(next, path.slice(index + 1), conditions) } }
+    place = next
+  }
+  return Object.fromEntries(Object.entries(conditions).map(([key, value]) => [[...path, key].join('.'), value]))
+}
+
+function isPosition(segment: string | undefined): boolean {
+  return segment !== undefined && /^\d+$/.test(segment)
 }
 
 function operatorsOf(condition: unknown): readonly [string, unknown][] | undefined {

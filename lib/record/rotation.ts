@@ -135,7 +135,7 @@ function isAsRead(value: unknown): Plain {
 }
 
 /** An object with such keys comes out of the driver in another order than it is stored in, so no condition can hold it. */
-function hasPositionLikeKey(value: unknown): boolean {
+export function hasPositionLikeKey(value: unknown): boolean {
   if (Array.isArray(value)) return value.some(hasPositionLikeKey)
   if (!isPlainObject(value)) return false
   return Object.entries(value).some(([key, item]) => /^\d+$/.test(key) || hasPositionLikeKey(item))

@@ -52,6 +52,7 @@ export async function versions(
   options: object = {},
   fields: object = types,
   paths: object = {},
+  before: object = fields,
 ) {
   const name = named('Person')
   const settings = { timestamps: true }
@@ -61,7 +62,7 @@ export async function versions(
     schema.plugin(plugin, { provider: kms.provider, fields, migrating: true, ...options, ...own })
     return on.model<any>(name, schema) as any
   }
-  const Old = (await open()).model<any>(name, new Schema<any>({ name: String, ...paths, ...fields }, settings)) as any
+  const Old = (await open()).model<any>(name, new Schema<any>({ name: String, ...paths, ...before }, settings)) as any
   return { Old, New: make(connection), kms, again: async (own?: object) => make(await open(), own) }
 }
 

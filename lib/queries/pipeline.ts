@@ -112,11 +112,10 @@ const joins: Readonly<Record<string, Join>> = {
   },
 
   $graphLookup(run, scope, operand) {
-    const { from, startWith, connectFromField, connectToField, as } = optionsOf(operand)
+    const { from, startWith, connectFromField, connectToField, as, depthField } = optionsOf(operand)
     const foreign = layoutOf(run, from)
     evaluate(scope, startWith)
-    checkPath(foreign, connectFromField, run.place)
-    checkPath(foreign, connectToField, run.place)
+    for (const path of [connectFromField, connectToField, depthField]) checkPath(foreign, path, run.place)
     const { shape, sent } = within(run, foreign, operand, scope.variables)
     return { shape: withPath(scope.current, String(as).split('.'), arrayOf(shape)), sent }
   },

@@ -30,6 +30,15 @@ export function refusedBeyondEquality(place: string, path: string): OperationErr
   )
 }
 
+/** A comparison with an indexed field after a stage that may have parted it from its index values. */
+export function refusedTouched(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is found by its blind index, and a stage before this one may have taken away, set or mixed one of both. Have the $match come ` +
+      'before it.',
+  )
+}
+
 /** A comparison with a field that several models index. */
 export function refusedSeveral(place: string, path: string): OperationError {
   return new OperationError(

@@ -2,7 +2,7 @@ import type { Plain } from '../mongoose/host'
 import { Box } from '../schema/box'
 import type { FieldHere, Place } from '../schema/layout'
 import { asksForPresence, checkFilter, isPresenceOperator } from './filter'
-import { refusedBeyondEquality, refusedSeveral } from './refusals'
+import { refusedBeyondEquality, refusedSeveral, refusedTouched } from './refusals'
 import type { Variables } from './scope'
 import { entriesOf, hasOperators, itemsOf } from './values'
 
@@ -88,14 +88,21 @@ function sameOr(given: unknown, items: readonly unknown[], others: readonly unkn
   return items.some((item, index) => item !== others[index]) ? others : given
 }
 
-/** The field of a key whose index values are there to be asked. */
+/** The field of a key, if it is an indexed one. */
 function indexedAt({ root, place }: Walk, key: string): FieldHere | undefined {
   const [here, another] = root.children.get(key)?.fields ?? []
-  const { index } = here?.field ?? {}
-  if (!here || !index || !root.children.get(index.path)?.indexOf.includes(here.field)) return undefined
+  if (!here?.field.index) return undefined
   // Each would have a normal form of its own.
   if (another) throw refusedSeveral(place, key)
   return here
+}
+
+/** Whether both the envelopes of a field and the index values beside them are what was stored. */
+function isStored(root: Place, { field }: FieldHere): boolean {
+  const index = field.index && root.children.get(field.index.path)
+  return (
+    index?.indexOf.includes(field) === true && !index.isTouched && root.children.get(field.name)?.isTouched === false
+  )
 }
 
 /** A condition in two: on the index value, and on whether the field is there. Nothing where that is all that is asked. */
@@ -105,6 +112,7 @@ function splitCondition(
   condition: unknown,
 ): { compared: unknown; present: Plain | undefined } | undefined {
   if (asksForPresence(condition)) return undefined
+  if (!isStored(walk.root, here)) throw refusedTouched(walk.place, here.field.name)
   const operators = operatorsOf(condition)
   if (!operators) return { compared: compared(walk, here, condition), present: undefined }
   const present = operators.filter(isPresenceOperator)

@@ -33,6 +33,8 @@ export class Place {
   readonly keysOf: Use[] = []
   /** The fields whose index values are stored here. */
   readonly indexOf: Field[] = []
+  /** Whether a stage may have set, taken away or mixed what stands here: it need not be what was stored, beside what it was stored with. */
+  isTouched = false
 
   /** Whether nothing here or below is encrypted. */
   get isClear(): boolean {

@@ -1,4 +1,3 @@
-import type { Plain } from '../mongoose/host'
 import { type IndexValue, indexValueOf } from '../queries/indexvalue'
 import { checkPipeline, type RootOf } from '../queries/pipeline'
 import { type Compare, translateFilter } from '../queries/translation'
@@ -38,34 +37,6 @@ export async function readyFilter(root: Place, filter: unknown, place: string): 
   return sent
 }
 
-async function allReady(values: readonly IndexValue[]): Promise<void> {
+export async function allReady(values: readonly IndexValue[]): Promise<void> {
   await allInOrder(values.map((value) => value.ready()))
-}
-
-const readers = ['next', 'tryNext', 'hasNext', 'toArray', 'forEach', 'explain'] as const
-
-/** Has a cursor wait for the index values of its filter before it is read. */
-export function readWhenReady(cursor: Plain, values: readonly IndexValue[]): Plain {
-  if (values.length === 0) return cursor
-  return beforeReading(cursor, () => allReady(values))
-}
-
-/** A cursor that does something before anything is read of it: it is given at once, and reading is not. */
-export function beforeReading(cursor: Plain, prepare: () => Promise<void>): Plain {
-  // Until the connection is open, Mongoose gives a promise of one.
-  if (typeof cursor.then === 'function') return cursor.then((opened: Plain) => beforeReading(opened, prepare))
-  for (const name of readers) {
-    const read = cursor[name]
-    cursor[name] = async (...args: unknown[]) => {
-      await prepare()
-      return read.apply(cursor, args)
-    }
-  }
-  const iterate = (cursor as AsyncIterable<unknown>)[Symbol.asyncIterator]
-  return Object.assign(cursor, {
-    async *[Symbol.asyncIterator]() {
-      await prepare()
-      yield* { [Symbol.asyncIterator]: () => iterate.call(cursor) }
-    },
-  })
 }

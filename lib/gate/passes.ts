@@ -3,18 +3,20 @@ import { OperationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { asStored, beforeCast, convertDocuments, isTrusted, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
-import { checkPath, checkSort } from '../queries/filter'
+import { checkFilter, checkPath, checkSort } from '../queries/filter'
 import { checkChanges } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
 import { type Compare, translateFilter } from '../queries/translation'
+import { itemsOf, optionsOf } from '../queries/values'
 import type { Place } from '../schema/layout'
 import { encryptedFieldOf } from '../schema/type'
 import { bulkWrite } from './bulk'
+import { beforeReading, gateAggregation, gateFind } from './cursors'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
 import { indexPathsOf } from './indexed'
 import { insertMany, insertOne } from './insert'
-import { beforeReading, lookupOf, lookupOfPipeline, readWhenReady, readyFilter } from './lookup'
+import { lookupOf, lookupOfPipeline, readyFilter } from './lookup'
 import { updateMany } from './many'
 import { refuseUnknown } from './plan'
 import type { Sending } from './request'
@@ -39,11 +41,12 @@ const updating: Pass = async (gate, args, method) => updateOne(gate, await reque
 const passes: Record<string, Pass> = {
   find: (gate, [filter, options, ...rest], method) => {
     const { sent, values } = lookupOf(gate.root, filter, gate.place(method))
-    return readWhenReady(gate.native.find(sent, withProjection(gate, method, options), ...rest), values)
+    return gateFind(gate, gate.native.find(sent, withProjection(gate, method, options), ...rest), values)
   },
   findOne: reading,
   findOneAndDelete: reading,
   countDocuments: filtering,
+  count: filtering,
   deleteMany: filtering,
   deleteOne: (gate, args, method) => {
     checkSort(gate.root, args[1]?.sort, gate.place(method))
@@ -55,12 +58,22 @@ const passes: Record<string, Pass> = {
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
     const rootOf = (name: string) => gate.layoutOfCollection(name)
-    const { sent, values } = lookupOfPipeline(gate.root, pipeline, rootOf, gate.place(method))
-    return readWhenReady(gate.native.aggregate(sent, ...rest), values)
+    const look = (stages: unknown) => lookupOfPipeline(gate.root, stages, rootOf, gate.place(method))
+    const { sent, values } = look(pipeline)
+    return gateAggregation(gate.native.aggregate(sent, ...rest), itemsOf(pipeline) ?? [], values, look)
   },
   watch: (gate, [pipeline, ...rest]) => {
     checkStream(gate, pipeline)
     return gate.native.watch(pipeline, ...rest)
+  },
+  createIndex: async (gate, [keys, options, ...rest], method) => {
+    checkFilter(gate.root, options?.partialFilterExpression, gate.place(method))
+    return gate.native.createIndex(keys, options, ...rest)
+  },
+  createIndexes: async (gate, [indexes, ...rest], method) => {
+    for (const index of itemsOf(indexes) ?? [])
+      checkFilter(gate.root, optionsOf(index).partialFilterExpression, gate.place(method))
+    return gate.native.createIndexes(indexes, ...rest)
   },
   insertOne: (gate, [document, options]) => insertOne(gate, document, options),
   insertMany: (gate, [documents, options]) => insertMany(gate, documents, options),
@@ -99,7 +112,8 @@ function ready(gate: Gate, method: string, filter: unknown): Promise<unknown> {
 function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
   if (!options) return options
   const place = gate.place(method)
-  checkSort(gate.root, options.sort, place)
+  // Bounds of an index name paths as an order does.
+  for (const order of [options.sort, options.min, options.max]) checkSort(gate.root, order, place)
   const key = options.projection ? 'projection' : options.fields ? 'fields' : undefined
   const projection = key && translateProjection(gate.root, options[key], place)
   return projection ? { ...options, [key as string]: projection } : options

@@ -266,12 +266,10 @@ test('sorting and distinct values', async () => {
   await refused(() => Account.distinct('email', { email: ada }), 'QUERY_REFUSED')
 })
 
-test('a copy of a cursor that nobody waited for sends nothing', async () => {
-  await refused(
-    () => Account.collection.find({ email: ada }).clone().toArray(),
-    'QUERY_REFUSED',
-    /before the index value/,
-  )
+test('a cursor that nobody waited for sends nothing', async () => {
+  const cursor = Account.collection.find({ email: ada })
+  const { next } = Object.getPrototypeOf(cursor)
+  await refused(() => next.call(cursor), 'QUERY_REFUSED', /before the index value/)
 })
 
 test('a virtual that is populated by it is no silent miss', async () => {

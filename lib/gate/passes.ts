@@ -4,6 +4,7 @@ import type { AnyModel, Plain } from '../mongoose/host'
 import { asStored, beforeCast, convertDocuments, isTrusted, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkFilter, checkPath, checkSort } from '../queries/filter'
+import { indexValueOf } from '../queries/indexvalue'
 import { checkChanges } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
 import { type Compare, translateFilter } from '../queries/translation'
@@ -190,10 +191,17 @@ export function checkOperation(
   return stored.replacement === replacement ? body : { ...body, replacement: stored.replacement }
 }
 
-/** Of a path that its schema does not have, Mongoose may strip the condition, and everything would match. */
+/**
+ * Of a path that its schema does not have, Mongoose may strip the condition, and everything would match; the error of what it cannot cast
+ * would hold the value.
+ */
 function knownTo({ schema, modelName }: AnyModel): Compare {
-  return ({ field }, value, place) => {
-    if (encryptedFieldOf(schema.path(field.name) as never)?.field === field) return value
+  return (here, value, place) => {
+    const { field } = here
+    if (encryptedFieldOf(schema.path(field.name) as never)?.field === field) {
+      for (const each of itemsOf(value) ?? [value]) indexValueOf(here, each, place)
+      return value
+    }
     throw new OperationError(
       'QUERY_REFUSED',
       `${place}: ${field.name} is a field of another model of the collection, and not of ${modelName}. Ask that model.`,

@@ -87,7 +87,7 @@ export function compileIndex(
     isUnique: isUnique === true || options.unique === true,
     version: 1,
     normalForm: (value: unknown) => {
-      const own = normalize ? normalize(value) : value
+      const own = normalize ? normalized(field, normalize, value) : value
       const bytes = encode(caseInsensitive && typeof own === 'string' ? folded(own) : own)
       if (bytes) return lengthPrefixed([label, bytes])
       throw new OperationError(
@@ -96,6 +96,17 @@ export function compileIndex(
       )
     },
   })
+}
+
+function normalized(field: string, normalize: (value: any) => unknown, value: unknown): unknown {
+  try {
+    return normalize(value)
+  } catch {
+    throw new OperationError(
+      'WRITE_REFUSED',
+      `${field}: its normalize threw an error, so there is no index value to store or to ask for. What it says is left out, for it may hold the value.`,
+    )
+  }
 }
 
 function checkOptions(field: string, option: unknown): BlindIndexOptions {

@@ -3,6 +3,7 @@ import { Place } from '../schema/layout'
 import { checkContents } from './contents'
 import { evaluate } from './expression'
 import { checkFilter } from './filter'
+import { translateJoin } from './join'
 import { checkPath } from './paths'
 import { binding, type Scope, scopeOf, type Variables } from './scope'
 import { arrayOf, merged, objectOf, withPath } from './shapes'
@@ -105,9 +106,9 @@ const joins: Readonly<Record<string, Join>> = {
   $lookup(run, scope, operand) {
     const { from, localField, foreignField, let: given, as } = optionsOf(operand)
     const foreign = layoutOf(run, from)
-    checkPath(scope.current, localField, run.place)
-    checkPath(foreign, foreignField, run.place)
-    const { shape, sent } = within(run, foreign, operand, bound(scope, entriesOf(given)))
+    const join: object = translateJoin(scope.current, foreign, { localField, foreignField }, run.place)
+    const joined = withValues(operand, (key, value) => (Object.hasOwn(join, key) ? join[key as never] : value))
+    const { shape, sent } = within(run, foreign, joined, bound(scope, entriesOf(given)))
     return { shape: withPath(scope.current, String(as).split('.'), arrayOf(shape)), sent }
   },
 

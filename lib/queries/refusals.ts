@@ -39,6 +39,15 @@ export function refusedTouched(place: string, path: string): OperationError {
   )
 }
 
+/** A comparison of an indexed field with another path, or with that of another model. */
+export function refusedJoin(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is found by its blind index, and index values can be compared only with those of the same field of the same model. Join ` +
+      'by a path in the clear, such as _id, or by a $match within a pipeline that asks for a value.',
+  )
+}
+
 /** A comparison with a field that several models index. */
 export function refusedSeveral(place: string, path: string): OperationError {
   return new OperationError(

@@ -98,7 +98,7 @@ function indexedAt({ root, place }: Walk, key: string): FieldHere | undefined {
 }
 
 /** Whether both the envelopes of a field and the index values beside them are what was stored. */
-function isStored(root: Place, { field }: FieldHere): boolean {
+export function isStored(root: Place, { field }: FieldHere): boolean {
   const index = field.index && root.children.get(field.index.path)
   return (
     index?.indexOf.includes(field) === true && !index.isTouched && root.children.get(field.name)?.isTouched === false

@@ -216,3 +216,119 @@ test('a field of a model without an index is refused all the same', async () => 
   const Plain = connection.model<any>(named('Plain'), schema)
   await refused(() => Plain.aggregate([mixed({ email: 'x' }), match()]), 'QUERY_REFUSED', /stored encrypted/)
 })
+
+describe('$lookup by an indexed field', () => {
+  const join = (from: any, localField: string, foreignField = localField, more: object = {}) => ({
+    $lookup: { from: from.collection.name, localField, foreignField, as: 'same', ...more },
+  })
+
+  test('joins a collection with itself by the index values', async () => {
+    const People = accountModel(connection, {}, { type: String, blindIndex: true })
+    const Child = People.discriminator(named('Child'), new Schema<any>({ of: String }))
+    await People.create([
+      { name: 'Ada', email: ada },
+      { name: 'Bob', email: bob },
+    ])
+    await Child.create({ name: 'Byron', email: ada })
+    const pipeline = [{ $match: { name: 'Ada' } }, join(People, 'email')]
+    const before = JSON.stringify(pipeline)
+    const names = async (model: any, stages: object[]) =>
+      (await model.aggregate(stages))[0].same.map(({ name }: any) => name).sort()
+    expect(await names(People, pipeline)).toEqual(['Ada', 'Byron'])
+    expect(JSON.stringify(pipeline)).toBe(before)
+    expect(await names(Child, [join(People, 'email')])).toEqual(['Ada', 'Byron'])
+    const twice = [...pipeline, { $unwind: '$same' }, { $match: { 'same.name': 'Byron' } }]
+    expect(await names(People, [...twice, { $addFields: { by: '$same' } }, join(People, 'by.email', 'email')])).toEqual(
+      ['Ada', 'Byron'],
+    )
+    const { sent } = await sentBy(() => People.aggregate(pipeline))
+    expect(sent.at(-1).$lookup).toMatchObject({ localField: 'email_bidx', foreignField: 'email_bidx', as: 'same' })
+  })
+
+  test('is refused with whatever has other index values', async () => {
+    const Another = accountModel(connection)
+    // One schema, and thus one field, of two models.
+    const Twin = connection.model<any>(named('Twin'), Account.schema)
+    const message = /can be compared only with those of the same field of the same model\. Join by a path in the clear/
+    for (const act of [
+      () => Account.aggregate([join(Another, 'email')]),
+      () => Account.aggregate([join(Twin, 'email')]),
+      () => Account.aggregate([join(Account, 'name', 'email')]),
+      () => Account.aggregate([join(Account, 'email', 'name')]),
+      () => Account.aggregate([join(Other, 'email')]),
+      () => Other.aggregate([join(Account, 'email')]),
+      () => Account.aggregate([join(Account, 'email', 'note')]),
+    ])
+      await refused(act, 'QUERY_REFUSED', message)
+    await refused(() => Account.aggregate([{ $unset: 'email_bidx' }, join(Account, 'email')]), 'QUERY_REFUSED')
+    await refused(() => Account.aggregate([join(Account, 'note')]), 'QUERY_REFUSED', /stored encrypted/)
+    const graph = { from: Account.collection.name, connectFromField: 'email', connectToField: 'email', as: 'same' }
+    await refused(() => Account.aggregate([{ $graphLookup: { ...graph, startWith: '$name' } }]), 'QUERY_REFUSED')
+    await refused(() => Account.aggregate([{ $graphLookup: { ...graph, startWith: '$email' } }]), 'QUERY_REFUSED')
+  })
+
+  test('asks for a value within its pipeline', async () => {
+    const pipeline = [join(Account, 'account', '_id', { pipeline: [{ $match: { email: bob } }] })]
+    const { sent } = await sentBy(() => Other.aggregate(pipeline))
+    expect(Object.keys(sent[0].$lookup.pipeline[0].$match)).toEqual(['email_bidx'])
+    const bound = { from: Account.collection.name, let: { e: '$email' }, as: 'same' }
+    const byVariable = [{ $match: { $expr: { $eq: ['$email', '$$e'] } } }]
+    await refused(() => Other.aggregate([{ $lookup: { ...bound, pipeline: byVariable } }]), 'QUERY_REFUSED')
+    const filtered = [{ $lookup: { ...bound, pipeline: [{ $match: { email: { $gt: 'x' } } }] } }]
+    await refused(() => Other.aggregate(filtered), 'QUERY_REFUSED', /equal values alone/)
+  })
+})
+
+describe('populate() with a match on an indexed field', () => {
+  let Post: any
+  let Blog: any
+  beforeEach(async () => {
+    const ref = { type: Schema.Types.ObjectId, ref: Account.modelName }
+    Post = connection.model<any>(named('Post'), new Schema<any>({ title: String, by: ref, all: [ref] }))
+    const post = { type: Schema.Types.ObjectId, ref: Post.modelName }
+    Blog = connection.model<any>(named('Blog'), new Schema<any>({ posts: [post] }))
+    const accounts = await Account.find().sort({ name: 1 })
+    const posts = await Post.create(accounts.map(({ _id, name }: any) => ({ title: name, by: _id, all: accounts })))
+    await Blog.create({ posts })
+  })
+
+  test.each<[string, () => object, string]>([
+    ['a value', () => ({ email: bob }), 'Bob'],
+    ['$eq', () => ({ email: { $eq: bob.toUpperCase() } }), 'Bob'],
+    ['$in', () => ({ email: { $in: [ada, bob] } }), 'Ada Bob'],
+    ['$ne', () => ({ email: { $ne: bob } }), 'Ada Dan'],
+    ['$nin', () => ({ email: { $nin: [bob, null] } }), 'Ada'],
+    ['null', () => ({ email: null }), 'Dan'],
+    ['$or', () => ({ $or: [{ email: bob }, { name: 'Dan' }] }), 'Bob Dan'],
+  ])('%s', async (_name, match, expected) => {
+    const names = (found: any[]) => found.flatMap((each) => each?.name ?? []).join(' ')
+    const one = await Post.find().sort({ title: 1 }).populate({ path: 'by', match: match() })
+    expect(names(one.map(({ by }: any) => by))).toBe(expected)
+    const many = await Post.findOne()
+      .populate({ path: 'all', match: match(), options: { sort: { name: 1 } } })
+      .lean()
+    expect(names(many.all)).toBe(expected)
+    const deep = await Blog.findOne().populate({
+      path: 'posts',
+      options: { sort: { title: 1 } },
+      populate: { path: 'by', match: match() },
+    })
+    expect(names(deep.posts.map(({ by }: any) => by))).toBe(expected)
+    const late = await (await Post.findOne({ title: 'Bob' })).populate({ path: 'all', match: match() })
+    expect(names(late.all)).toBe(expected)
+    for await (const post of Post.find({ title: 'Bob' }).populate({ path: 'all', match: match() }).cursor())
+      expect(names(post.all)).toBe(expected)
+  })
+
+  test('ranges are refused', async () => {
+    for (const match of [{ email: { $gt: 'x' } }, { email: /x/ }, { $or: [{ email: { $lt: 'x' } }] }]) {
+      for (const act of [
+        () => Post.find().populate({ path: 'by', match }),
+        () => Post.find().populate({ path: 'all', match }).lean(),
+        () => Blog.find().populate({ path: 'posts', populate: { path: 'by', match } }),
+        async () => (await Post.findOne()).populate({ path: 'all', match }),
+      ])
+        await refused(act, 'QUERY_REFUSED', /equal values alone/)
+    }
+  })
+})

@@ -1,7 +1,7 @@
 import type { Connection } from 'mongoose'
 import { OperationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
-import { asStored, beforeCast, convertDocuments, isTrusted, whenSet } from '../mongoose/model'
+import { aroundExec, asStored, beforeCast, convertDocuments, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkFilter, checkPath, checkSort } from '../queries/filter'
 import { indexValueOf } from '../queries/indexvalue'
@@ -15,11 +15,11 @@ import { bulkWrite } from './bulk'
 import { beforeReading, gateAggregation, gateFind } from './cursors'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
-import { indexPathsOf } from './indexed'
 import { insertMany, insertOne } from './insert'
 import { lookupOf, lookupOfPipeline, readyFilter } from './lookup'
 import { updateMany } from './many'
 import { refuseUnknown } from './plan'
+import { populated } from './population'
 import type { Sending } from './request'
 import { updateOne } from './update'
 
@@ -209,18 +209,6 @@ function knownTo({ schema, modelName }: AnyModel): Compare {
   }
 }
 
-/** What is found by encrypted values is told apart by them, which `populate()` cannot. */
-function refusePopulation(layout: Place, filter: unknown, place: string): void {
-  for (const name of indexPathsOf(layout).keys()) {
-    if (!isTrusted(Object(filter)[name])) continue
-    throw new OperationError(
-      'QUERY_REFUSED',
-      `${place}: ${name} is stored encrypted, so populate() cannot tell which record belongs to which value. Find them by ${name}, and compare ` +
-        'after decrypting; in place of trusted(), ask for each value by $or.',
-    )
-  }
-}
-
 const gated = new WeakSet<AnyModel>()
 
 /** Has all that a model sends pass the gate of its collection, also where it is given another one, or another connection, later. */
@@ -235,8 +223,11 @@ export function gateModel(model: AnyModel, coverConnection: (connection: Connect
     const { layout } = gateOf(model.collection)
     if (layout.isClear) return
     const place = `${model.modelName}.${operation}()`
-    refusePopulation(layout, filter, place)
     translateFilter(layout, filter, place, knownTo(model))
     refuseUnknown(layout, update, model.schema, place)
+  })
+  aroundExec(model, (exec, query) => {
+    const { layout } = gateOf(model.collection)
+    return layout.isClear ? exec() : populated(layout, query, exec)
   })
 }

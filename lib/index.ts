@@ -19,6 +19,7 @@ export type { CacheOptions } from './kms/manager'
 export type { GeneratedDataKey, KeyProvider } from './kms/provider'
 export { channels, type KeyEvent } from './kms/tracing'
 export { kmsEncrypted } from './plugin'
+export type { JobFailure, JobOptions, JobProgress, JobResult } from './schema/jobs'
 export type {
   AllowKeyIdsOption,
   ContextOption,
@@ -34,11 +35,13 @@ export type {
   Decrypted,
   Encrypted,
   EncryptedFields,
+  EncryptedJobs,
   EncryptedMethods,
   EncryptedStatics,
   KmsEncryptedPlugin,
   PlainFields,
   Records,
 } from './schema/types'
+export { approximate } from './search/approximate'
+export type { BlindIndexOptions, CompoundIndexOptions, IndexVersionOptions } from './search/declaration'
 export { type CreateIndexKeyOptions, createIndexKey } from './search/indexkey'
-export type { BlindIndexOptions } from './search/value'

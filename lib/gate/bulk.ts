@@ -11,14 +11,26 @@ import { allInOrder } from '../record/outcomes'
 import { refreshFrom } from '../record/refreshing'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
+import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
 import { beginInsertion, insertedIn } from './insert'
 import { readyFilter } from './lookup'
 import type { Plan } from './plan'
 import { type Request, sessionOnly } from './request'
-import { type Aimed, fill, type RawRings, ringName, type Sealed } from './targets'
+import { type Aimed, type RawRings, ringName } from './targets'
 import { settle } from './tie'
-import { aimBound, aimFor, aimInserted, empty, fillInserted, findReached, planOf, wholeOf, withKeys } from './update'
+import {
+  aimBound,
+  aimFor,
+  aimInserted,
+  empty,
+  fillInserted,
+  findReached,
+  planOf,
+  wholeOf,
+  withKeys,
+  withParts,
+} from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
 export interface Prepared {
@@ -84,7 +96,7 @@ export async function begin(bulk: Bulk, given: Plain, index: number): Promise<Be
       return { gate, operation: { insertOne: { ...body, document: content } }, sealed, matches: 0 }
     }
   }
-  const filter = await readyFilter(layout, body.filter, place)
+  const filter = await readyFilter(gate, body.filter, place, bulk.options.session, layout)
   const asked = filter === body.filter ? body : { ...body, filter }
   if (name === 'deleteOne' || name === 'deleteMany') return asItIs({ [name]: asked }, 0)
   const begun = await beginUpdate(bulk, name, asked, place)
@@ -111,7 +123,10 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   if (name === 'updateMany') return refuseMany(place)
   const given: Given = { gate, name, body, content, plan }
   const bound = aimBound(gate, request, plan)
-  if (bound) return async () => finishTied(given, await fill(bound), idOfFilter(body.filter))
+  if (bound) {
+    const whole = await withParts(gate, request, plan, bound)
+    return async () => finishTied(given, await fill(whole), idOfFilter(body.filter))
+  }
   const found = await findReached(gate, request, plan)
   if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
   if (!found && !body.upsert) {

@@ -1,9 +1,9 @@
+import type { ClientSession } from 'mongoose'
 import type { Plain } from '../mongoose/host'
 import { checkSort } from '../queries/filter'
-import type { IndexValue } from '../queries/indexvalue'
 import { translateProjection } from '../queries/projection'
 import type { Gate } from './gate'
-import { allReady, type Lookup, lookupOf } from './lookup'
+import { allReady, type Lookup, lookupOf, type Pending } from './lookup'
 
 /**
  * The driver's cursors, as the gate gives them out: they are read once their index values are made, and whatever brings them another filter,
@@ -16,11 +16,16 @@ const readers = ['next', 'tryNext', 'hasNext', 'toArray', 'forEach', 'explain', 
 const modifiers: Readonly<Record<string, string>> = { $query: 'filter', $orderby: 'sort', $min: 'min', $max: 'max' }
 
 /** The cursor of `find()`. */
-export function gateFind(gate: Gate, given: Plain | undefined, values: readonly IndexValue[]): Plain | undefined {
+export function gateFind(
+  gate: Gate,
+  given: Plain | undefined,
+  pending: readonly Pending[],
+  session?: ClientSession,
+): Plain | undefined {
   return whenOpen(given, (cursor) => {
     const { filter, sort, project, min, max, addQueryModifier, clone } = cursor
     const place = gate.place('find')
-    let asked = values
+    let asked = pending
     const ordering =
       (native: Plain['sort']) =>
       (order: unknown, ...rest: unknown[]) => {
@@ -29,7 +34,7 @@ export function gateFind(gate: Gate, given: Plain | undefined, values: readonly 
       }
     const builders: Plain = {
       filter(another: unknown) {
-        const { sent, values: others } = lookupOf(gate.root, another, place)
+        const { sent, pending: others } = lookupOf(gate, another, place, session)
         asked = others
         return readWhenReady(filter.call(cursor, sent), others)
       },
@@ -42,9 +47,9 @@ export function gateFind(gate: Gate, given: Plain | undefined, values: readonly 
         Object.hasOwn(modifiers, name)
           ? builders[modifiers[name] as string](value)
           : addQueryModifier.call(cursor, name, value),
-      clone: () => gateFind(gate, clone.call(cursor), asked),
+      clone: () => gateFind(gate, clone.call(cursor), asked, session),
     }
-    return Object.assign(readWhenReady(cursor, values), builders)
+    return Object.assign(readWhenReady(cursor, pending), builders)
   })
 }
 
@@ -52,27 +57,27 @@ export function gateFind(gate: Gate, given: Plain | undefined, values: readonly 
 export function gateAggregation(
   given: Plain | undefined,
   stages: readonly unknown[],
-  values: readonly IndexValue[],
+  pending: readonly Pending[],
   look: (stages: readonly unknown[]) => Lookup,
 ): Plain | undefined {
   return whenOpen(given, (cursor) => {
     const { addStage, clone } = cursor
-    let asked = { stages, values }
-    return Object.assign(readWhenReady(cursor, values), {
+    let asked = { stages, pending }
+    return Object.assign(readWhenReady(cursor, pending), {
       addStage(stage: unknown) {
         const all = [...asked.stages, stage]
-        const { sent, values: others } = look(all)
-        asked = { stages: all, values: others }
+        const { sent, pending: others } = look(all)
+        asked = { stages: all, pending: others }
         // Those of the stages before are made again, and not sent.
         return readWhenReady(addStage.call(cursor, (sent as unknown[]).at(-1)), others)
       },
-      clone: () => gateAggregation(clone.call(cursor), asked.stages, asked.values, look),
+      clone: () => gateAggregation(clone.call(cursor), asked.stages, asked.pending, look),
     })
   })
 }
 
-function readWhenReady(cursor: Plain, values: readonly IndexValue[]): Plain {
-  if (values.length > 0) beforeReading(cursor, () => allReady(values))
+function readWhenReady(cursor: Plain, pending: readonly Pending[]): Plain {
+  if (pending.length > 0) beforeReading(cursor, () => allReady(pending))
   return cursor
 }
 

@@ -12,8 +12,8 @@ const hidden = '<encrypted>'
 export function inFieldTerms(gates: Iterable<Gate>, error: unknown): unknown {
   for (const { root } of gates) {
     // One path may end as another: the longer ones come first.
-    const paths = [...indexPathsOf(root)].sort(([, one], [, other]) => other.length - one.length)
-    for (const [name, path] of paths) tell(error, name, path, 0)
+    const paths = [...indexPathsOf(root)].sort(([one], [other]) => other.length - one.length)
+    for (const [path, name] of paths) tell(error, name, path, 0)
   }
   return error
 }

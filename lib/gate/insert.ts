@@ -1,9 +1,10 @@
 import type { ClientSession } from 'mongoose'
 import type { Plain } from '../mongoose/host'
 import { allInOrder } from '../record/outcomes'
+import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
 import { type Slot, scanDocument } from './scan'
-import { aim, fill, type RawRings, type Sealed } from './targets'
+import { aim, type RawRings } from './targets'
 import { settle } from './tie'
 
 /** A document that is ready to be inserted. */

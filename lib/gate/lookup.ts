@@ -1,42 +1,79 @@
-import { type IndexValue, indexValueOf } from '../queries/indexvalue'
+import type { ClientSession } from 'mongoose'
+import { Candidates } from '../queries/candidates'
+import { type Asked, askedFor, type IndexValue } from '../queries/indexvalue'
 import { checkPipeline, type RootOf } from '../queries/pipeline'
-import { type Compare, translateFilter } from '../queries/translation'
+import { refusedShortened } from '../queries/refusals'
+import { type Compare, translateFilter, type Verify } from '../queries/translation'
 import { allInOrder } from '../record/outcomes'
 import type { Place } from '../schema/layout'
+import type { Gate } from './gate'
+import { verify } from './verifying'
 
-/** What is to be sent of a filter or pipeline, and the index values in it, which must be ready by then. */
+/** What is to be sent of a filter or pipeline, and what in it must be ready by then. */
 export interface Lookup {
   readonly sent: unknown
-  readonly values: readonly IndexValue[]
+  readonly pending: readonly Pending[]
+}
+
+/** What stands in a query before it is known. */
+export interface Pending {
+  ready(): Promise<void>
 }
 
 /** @throws {OperationError} QUERY_REFUSED when a filter asks for more than can be answered */
-export function lookupOf(root: Place, filter: unknown, place: string): Lookup {
-  return collecting((compare) => translateFilter(root, filter, place, compare))
+export function lookupOf(
+  gate: Gate,
+  filter: unknown,
+  place: string,
+  session?: ClientSession,
+  root: Place = gate.root,
+): Lookup {
+  const candidates: Pending[] = []
+  const verifying: Verify = (values) => {
+    const asked = [...new Set((values as readonly IndexValue[]).map((value) => value.asked))]
+    if (asked.some(({ isApproximate }) => isApproximate)) return undefined
+    const among = new Candidates(place, async () => {
+      await allReady(asked)
+      return verify(gate, asked, session)
+    })
+    candidates.push(among)
+    return among
+  }
+  const { sent, pending } = collecting(
+    (compare) => translateFilter(root, filter, place, compare, undefined, verifying),
+    ({ isWithin }) => !isWithin,
+  )
+  return { sent, pending: [...pending, ...candidates] }
 }
 
 /** The same of a pipeline, and all filters in it. */
 export function lookupOfPipeline(root: Place, pipeline: unknown, rootOf: RootOf, place: string): Lookup {
-  return collecting((compare) => checkPipeline(root, pipeline, rootOf, place, compare))
+  return collecting(
+    (compare) => checkPipeline(root, pipeline, rootOf, place, compare),
+    () => false,
+  )
 }
 
-function collecting(translate: (compare: Compare) => unknown): Lookup {
-  const values: IndexValue[] = []
-  const sent = translate((here, value, place) => {
-    const made = indexValueOf(here, value, place)
-    if (made) values.push(made)
-    return made
+/** @param canVerify whether it can be looked at which records have what is asked for, where an index is shortened */
+function collecting(translate: (compare: Compare) => unknown, canVerify: (asked: Asked) => boolean): Lookup {
+  const pending: Asked[] = []
+  const sent = translate((index, heres, values, place) => {
+    const asked = askedFor(index, heres, values, place)
+    if (!asked) return null
+    if (index.isShortened && !asked.isApproximate && !canVerify(asked)) throw refusedShortened(place, index.name)
+    pending.push(asked)
+    return asked.values
   })
-  return { sent, values }
+  return { sent, pending }
 }
 
 /** A filter that can be sent. */
-export async function readyFilter(root: Place, filter: unknown, place: string): Promise<unknown> {
-  const { sent, values } = lookupOf(root, filter, place)
-  if (values.length > 0) await allReady(values)
+export async function readyFilter(...asked: Parameters<typeof lookupOf>): Promise<unknown> {
+  const { sent, pending } = lookupOf(...asked)
+  if (pending.length > 0) await allReady(pending)
   return sent
 }
 
-export async function allReady(values: readonly IndexValue[]): Promise<void> {
-  await allInOrder(values.map((value) => value.ready()))
+export async function allReady(pending: readonly Pending[]): Promise<void> {
+  await allInOrder(pending.map((each) => each.ready()))
 }

@@ -4,7 +4,7 @@ import type { AnyModel, Plain } from '../mongoose/host'
 import { aroundExec, asStored, beforeCast, convertDocuments, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
 import { checkFilter, checkPath, checkSort } from '../queries/filter'
-import { indexValueOf } from '../queries/indexvalue'
+import { checkCast } from '../queries/indexvalue'
 import { checkChanges } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
 import { type Compare, translateFilter } from '../queries/translation'
@@ -31,18 +31,23 @@ type Pass = (gate: Gate, args: any[], method: keyof Native) => any
 
 const reading: Pass = async (gate, [filter, options, ...rest], method) => {
   const projected = withProjection(gate, method, options)
-  return gate.native[method](await ready(gate, method, filter), projected, ...rest)
+  return gate.native[method](await ready(gate, method, filter, options), projected, ...rest)
 }
 
 const filtering: Pass = async (gate, [filter, ...rest], method) =>
-  gate.native[method](await ready(gate, method, filter), ...rest)
+  gate.native[method](await ready(gate, method, filter, rest[0]), ...rest)
 
 const updating: Pass = async (gate, args, method) => updateOne(gate, await requestOf(gate, method, args))
 
 const passes: Record<string, Pass> = {
   find: (gate, [filter, options, ...rest], method) => {
-    const { sent, values } = lookupOf(gate.root, filter, gate.place(method))
-    return gateFind(gate, gate.native.find(sent, withProjection(gate, method, options), ...rest), values)
+    const { sent, pending } = lookupOf(gate, filter, gate.place(method), options?.session)
+    return gateFind(
+      gate,
+      gate.native.find(sent, withProjection(gate, method, options), ...rest),
+      pending,
+      options?.session,
+    )
   },
   findOne: reading,
   findOneAndDelete: reading,
@@ -55,13 +60,13 @@ const passes: Record<string, Pass> = {
   },
   distinct: async (gate, [path, filter, ...rest], method) => {
     checkPath(gate.root, path, gate.place(method))
-    return gate.native.distinct(path, await ready(gate, method, filter), ...rest)
+    return gate.native.distinct(path, await ready(gate, method, filter, rest[0]), ...rest)
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
     const rootOf = (name: string) => gate.layoutOfCollection(name)
     const look = (stages: unknown) => lookupOfPipeline(gate.root, stages, rootOf, gate.place(method))
-    const { sent, values } = look(pipeline)
-    return gateAggregation(gate.native.aggregate(sent, ...rest), itemsOf(pipeline) ?? [], values, look)
+    const { sent, pending } = look(pipeline)
+    return gateAggregation(gate.native.aggregate(sent, ...rest), itemsOf(pipeline) ?? [], pending, look)
   },
   watch: (gate, [pipeline, ...rest]) => {
     checkStream(gate, pipeline)
@@ -106,8 +111,8 @@ function checkStream(gate: Gate, pipeline: unknown): void {
 }
 
 /** The filter that is sent, once it is checked. */
-function ready(gate: Gate, method: string, filter: unknown): Promise<unknown> {
-  return readyFilter(gate.root, filter, gate.place(method))
+function ready(gate: Gate, method: string, filter: unknown, options: Plain | undefined): Promise<unknown> {
+  return readyFilter(gate, filter, gate.place(method), options?.session)
 }
 
 function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
@@ -126,7 +131,7 @@ async function requestOf(gate: Gate, method: keyof Native, [filter, update, give
   checkArrayFilters(gate.root, update, options.arrayFilters, place)
   return {
     method,
-    filter: ((await ready(gate, method, filter)) ?? {}) as Plain,
+    filter: ((await ready(gate, method, filter, options)) ?? {}) as Plain,
     update,
     options,
     send: (where: Plain, sent: unknown, how: Plain) => gate.native[method](where, sent, how),
@@ -196,16 +201,19 @@ export function checkOperation(
  * would hold the value.
  */
 function knownTo({ schema, modelName }: AnyModel): Compare {
-  return (here, value, place) => {
-    const { field } = here
-    if (encryptedFieldOf(schema.path(field.name) as never)?.field === field) {
-      for (const each of itemsOf(value) ?? [value]) indexValueOf(here, each, place)
-      return value
+  return (_index, heres, values, place) => {
+    for (const [position, here] of heres.entries()) {
+      const { field, within } = here
+      if (encryptedFieldOf(schema.path(`${within}${field.name}`) as never)?.field === field) {
+        for (const value of itemsOf(values[position]) ?? [values[position]]) checkCast(here, value, place)
+        continue
+      }
+      throw new OperationError(
+        'QUERY_REFUSED',
+        `${place}: ${within}${field.name} is a field of another model of the collection, and not of ${modelName}. Ask that model.`,
+      )
     }
-    throw new OperationError(
-      'QUERY_REFUSED',
-      `${place}: ${field.name} is a field of another model of the collection, and not of ${modelName}. Ask that model.`,
-    )
+    return values
   }
 }
 

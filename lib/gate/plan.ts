@@ -4,7 +4,7 @@ import { isPlainObject } from '../mongoose/plain'
 import { discriminatorOf } from '../mongoose/schema'
 import { checkExpression, checkFilter } from '../queries/filter'
 import { follow, type Place } from '../schema/layout'
-import { checkIndexed, indexPathsOf } from './indexed'
+import { checkIndexed, recordsAt } from './indexed'
 import { keysAssigned } from './refusals'
 import { type Slot, scanDocument, scanOperand } from './scan'
 
@@ -35,8 +35,7 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
   const copy: Plain = {}
   const slots: PlannedSlot[] = []
   const touched: string[] = []
-  const indexPaths = indexPathsOf(root)
-  const cleared: string[] = []
+  const cleared = new Set<string>()
   for (const [operator, operand] of Object.entries((update ?? {}) as Plain)) {
     if (!operator.startsWith('$')) {
       throw new OperationError('UPDATE_REFUSED', `${place}: ${operator} is no operator of an update. Use $set.`)
@@ -49,16 +48,19 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
       checkPath(root, operator, path, value, place)
       if (assigning.has(operator) || adding.has(operator)) {
         const found: Slot[] = []
-        planValue(root, copy[operator], path, operator, place, found)
+        planValue(root, copy[operator], path, operator, place, found, cleared)
         for (const slot of found) slots.push({ ...slot, operator })
       } else if (operator === '$pull') checkPull(root, path, value, place)
       else refuseParts(root, operator, path, value, place)
-      if (operator === '$unset' && indexPaths.has(path)) cleared.push(indexPaths.get(path) as string)
+      if (operator === '$unset') for (const each of indexedBy(root, path)) cleared.add(each)
     }
-    if (operator === '$set') checkIndexed(indexPaths, copy.$set, place, (path) => cleared.push(path))
-    if (operator === '$setOnInsert') checkIndexed(indexPaths, copy.$setOnInsert, place)
+    if (!assigning.has(operator)) continue
+    const clear = operator === '$set' ? (path: string) => void cleared.add(path) : undefined
+    for (const [prefix, indexes] of recordsAt(root, Object.keys(operand)))
+      checkIndexed(indexes, copy[operator], prefix, place, clear)
   }
-  if (cleared.length > 0) copy.$unset = { ...copy.$unset, ...Object.fromEntries(cleared.map((path) => [path, 1])) }
+  const unset = Array.from(cleared, (path) => [path, 1])
+  if (unset.length > 0) copy.$unset = { ...copy.$unset, ...Object.fromEntries(unset) }
   return { update: copy, slots, touched, isReplacement: false }
 }
 
@@ -104,10 +106,27 @@ export function planReplacement(root: Place, replacement: unknown, place: string
   }
 }
 
-function planValue(root: Place, operand: Plain, path: string, operator: string, place: string, found: Slot[]): void {
+/** The paths of the index values that are made of a field, among others. */
+function indexedBy(root: Place, path: string): string[] {
+  return [...recordsAt(root, [path])].flatMap(([prefix, indexes]) =>
+    indexes
+      .filter(({ fields }) => fields.some((name) => `${prefix}${name}` === path))
+      .map((index) => `${prefix}${index.path}`),
+  )
+}
+
+function planValue(
+  root: Place,
+  operand: Plain,
+  path: string,
+  operator: string,
+  place: string,
+  found: Slot[],
+  cleared: ReadonlySet<string>,
+): void {
   const value = operand[path]
   if (!adding.has(operator) || !isPlainObject(value) || !('$each' in value)) {
-    scanOperand(root, operand, path, place, found)
+    scanOperand(root, operand, path, place, found, cleared)
     return
   }
   operand[path] = { ...value }
@@ -116,7 +135,7 @@ function planValue(root: Place, operand: Plain, path: string, operator: string, 
       if (follow(root, `${path}.${key}`)) throw refused(place, '$sort', `${path}.${key}`, 'ciphertexts have no order.')
     }
   }
-  scanOperand(root, operand[path], '$each', place, found, path)
+  scanOperand(root, operand[path], '$each', place, found, cleared, path)
 }
 
 function checkPath(root: Place, operator: string, path: string, value: unknown, place: string): void {
@@ -173,7 +192,6 @@ function checkPull(root: Place, path: string, condition: unknown, place: string)
 
 function planPipeline(root: Place, stages: readonly unknown[], place: string): Plan {
   const touched: string[] = []
-  const indexPaths = indexPathsOf(root)
   const planned: Plain[] = []
   for (const stage of stages) {
     planned.push(stage as Plain)
@@ -185,7 +203,7 @@ function planPipeline(root: Place, stages: readonly unknown[], place: string): P
       for (const path of paths) {
         touched.push(path)
         checkTarget(root, operator === '$unset' ? '$unset' : 'a pipeline', path, place)
-        if (operator === '$unset' && indexPaths.has(path)) planned.push({ $unset: indexPaths.get(path) })
+        if (operator === '$unset') for (const each of indexedBy(root, path)) planned.push({ $unset: each })
         if (operator !== '$unset' && follow(root, path)) {
           throw refused(place, operator, path, 'a pipeline encrypts nothing. Load the records and save them.')
         }

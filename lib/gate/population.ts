@@ -3,11 +3,12 @@ import { bytesOf } from '../format/entry'
 import { envelopeOf } from '../format/envelope'
 import { isDocument, type Plain, valuesOf } from '../mongoose/host'
 import { isTrusted, type QueryHere, withProjected } from '../mongoose/model'
-import { indexValueOf } from '../queries/indexvalue'
+import { askedFor } from '../queries/indexvalue'
 import { openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { Box } from '../schema/box'
-import type { FieldHere, Place } from '../schema/layout'
+import { type FieldHere, follow, type Place } from '../schema/layout'
+import type { BlindIndex } from '../search/declaration'
 
 /**
  * Virtuals that are populated by an indexed field. Mongoose tells the records found apart by what they have there, as text, and looks it up by the
@@ -16,9 +17,9 @@ import type { FieldHere, Place } from '../schema/layout'
  */
 export async function populated(layout: Place, query: QueryHere, exec: () => Promise<unknown>): Promise<unknown> {
   const filter = query.getFilter()
-  const here = Object.keys(filter).flatMap((name) => askedAt(layout, name, filter[name]))
-  if (here.length === 0) return exec()
   const place = `${query.model.modelName}.find()`
+  const here = Object.keys(filter).flatMap((name) => askedAt(layout, name, filter[name], place))
+  if (here.length === 0) return exec()
   const texts = await allInOrder(here.map((each) => textsOf(each, filter[each.field.name], place)))
   const added = withProjected(query, here.map(indexPathOf))
   const result = await exec()
@@ -37,10 +38,11 @@ export async function populated(layout: Place, query: QueryHere, exec: () => Pro
 type Texts = ReadonlyMap<string, string>
 
 /** An indexed field that `populate()` asks for values of. */
-function askedAt(layout: Place, name: string, condition: unknown): FieldHere[] {
-  const [here] = layout.children.get(name)?.fields ?? []
-  const isAsked = here?.field.index && isTrusted(condition) && Array.isArray((condition as Plain).$in)
-  return isAsked ? [here] : []
+function askedAt(layout: Place, name: string, condition: unknown, place: string): FieldHere[] {
+  const [here] = follow(layout, name)?.place.fields ?? []
+  if (!here?.field.index || !isTrusted(condition) || !Array.isArray((condition as Plain).$in)) return []
+  if (here.within !== '') throw refusedWithin(place, name)
+  return [here]
 }
 
 /** Has values asked for in the place of boxes of another field, and gives the texts of all. */
@@ -55,17 +57,17 @@ async function textsOf(here: FieldHere, condition: Plain, place: string): Promis
   const texts = new Map<string, string>()
   const indexes = new Map<string, string>()
   for (const [position, id] of ids.entries()) {
-    const value = indexValueOf(here, values[position], place)
-    if (!value) continue
-    await value.ready()
-    const index = hexOf(value.toBSON())
+    const asked = askedFor(here.field.index as BlindIndex, [here], [values[position]], place)
+    if (!asked) continue
+    await asked.ready()
+    const [newest, ...older] = asked.values.map((value) => hexOf(value.toBSON())) as [string, ...string[]]
     // What a box holds stands in no text.
-    if (id instanceof Box) readsAs(id, index)
+    if (id instanceof Box) readsAs(id, newest)
     const text = String(id)
-    if ((texts.get(index) ?? text) !== text || (indexes.get(text) ?? index) !== index)
+    if ((texts.get(newest) ?? text) !== text || (indexes.get(text) ?? newest) !== newest)
       throw refusedAlike(place, here.field.name)
-    texts.set(index, text)
-    indexes.set(text, index)
+    for (const index of [newest, ...older]) texts.set(index, text)
+    indexes.set(text, newest)
   }
   return texts
 }
@@ -93,6 +95,14 @@ function refusedLocked(place: string, path: string): OperationError {
   return new OperationError(
     'QUERY_REFUSED',
     `${place}: populate() asks for ${path} by a field that is locked. Have the records decrypted first, by decrypt() or decrypt: 'onLoad'.`,
+  )
+}
+
+function refusedWithin(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: populate() cannot tell which record belongs to which value of ${path}, for it is stored encrypted in subdocuments. Find the records by ` +
+      '$or, and compare after decrypting.',
   )
 }
 

@@ -9,7 +9,7 @@ import { Box } from '../schema/box'
 import { StoredIndex, StoredKeys } from '../schema/kept'
 import { isPositionOfNone, type Place, step } from '../schema/layout'
 import type { Use } from '../schema/use'
-import { checkIndexed, indexPathsOf } from './indexed'
+import { checkIndexed } from './indexed'
 import { keysAssigned } from './refusals'
 
 /**
@@ -31,11 +31,14 @@ export interface Slot {
   readonly key: string
   /** Whether the record is sent with it, so that its wrapped keys go into the holder. */
   readonly isWhole: boolean
+  /** The paths of index values that the write takes away. */
+  readonly cleared: ReadonlySet<string>
 }
 
 /** What is known on the way down. */
 interface Walk {
   readonly slots: Slot[]
+  readonly cleared: ReadonlySet<string>
   /** Names the operation for messages. */
   readonly place: string
   readonly path: string[]
@@ -46,22 +49,27 @@ interface Walk {
 
 /** Looks through a whole document. */
 export function scanDocument(root: Place, document: unknown, place: string, slots: Slot[]): Plain {
-  const walk: Walk = { slots, place, path: [], names: [], root: document }
-  const scanned = walkValue(walk, document, root) as Plain
-  if (isObject(scanned)) checkIndexed(indexPathsOf(root), scanned, place)
-  return scanned
+  const walk: Walk = { slots, cleared: none, place, path: [], names: [], root: document }
+  return walkValue(walk, document, root) as Plain
 }
 
-/** Looks through the value that an operator of an update gives a path; `operand[key]` is replaced where it holds a box. */
+const none: ReadonlySet<string> = new Set()
+
+/**
+ * Looks through the value that an operator of an update gives a path; `operand[key]` is replaced where it holds a box.
+ *
+ * @param cleared the paths of index values that the update takes away, once it is looked through
+ */
 export function scanOperand(
   root: Place,
   operand: Plain,
   key: string,
   place: string,
   slots: Slot[],
+  cleared: ReadonlySet<string>,
   target: string = key,
 ): void {
-  const walk: Walk = { slots, place, path: [], names: [], root: undefined }
+  const walk: Walk = { slots, cleared, place, path: [], names: [], root: undefined }
   let at: Place | undefined = root
   for (const segment of target.split('.')) {
     const next = step(at, segment)
@@ -118,6 +126,7 @@ function walkValue(walk: Walk, given: unknown, place: Place): unknown {
     walk.path.pop()
     walk.names.pop()
   }
+  if (place.indexes.length > 0) checkIndexed(place.indexes, copy ?? value, '', walk.place)
   return copy ?? value
 }
 
@@ -188,7 +197,8 @@ function putField(walk: Walk, place: Place, value: unknown, holder: Plain, key: 
     return
   }
   holder[key] = box
-  walk.slots.push({ box, place, path: [...walk.path], names: [...walk.names], holder, key, isWhole })
+  const { cleared } = walk
+  walk.slots.push({ box, place, path: [...walk.path], names: [...walk.names], holder, key, isWhole, cleared })
 }
 
 /** What is no box yet came past Mongoose's casts: a lean insert, the application's own use of the collection, a late plugin. */

@@ -1,4 +1,3 @@
-import { envelopeSubtype, parseReference } from '../format/envelope'
 import { fullPathOf } from '../mongoose/document'
 import {
   type AnyModel,
@@ -17,7 +16,7 @@ import { defaultOf } from '../mongoose/schema'
 import { idAsRead, identify, identityOf, idOf, modelNameOf, nameOf } from '../record/identity'
 import { KeyRing } from '../record/ring'
 import { currentTarget, type Target } from '../record/rings'
-import { type Job, prepare, seal } from '../record/sealing'
+import type { Job } from '../record/sealing'
 import { encryptedPartsOf } from '../record/staging'
 import { Box } from '../schema/box'
 import type { FieldHere, Place } from '../schema/layout'
@@ -26,7 +25,7 @@ import { ownerUseOf } from '../schema/uses'
 import type { Slot } from './scan'
 
 /**
- * Finds out for each slot which record it is of, and encrypts its value for that record. A value whose box stands in a document of
+ * Finds out for each slot which record it is of. A value whose box stands in a document of
  * the user's is encrypted under that document's key ring; any other under a ring made of what is stored, or of nothing.
  */
 
@@ -50,12 +49,6 @@ export interface Aimed extends Job {
   readonly stored: Plain | undefined
 }
 
-/** A slot whose envelope has been put in. */
-export interface Sealed extends Aimed {
-  /** The reference of the data key of its envelope. */
-  readonly reference: string
-}
-
 /** Rings made for records that no document of the user's stands for, by their names: one for each record of an operation. */
 export type RawRings = Map<string, KeyRing>
 
@@ -70,7 +63,9 @@ export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, mod
     const prefix = slot.path.slice(0, -1).join('.')
     const doc = bound[index]
     const target = doc ? targetsOf(doc)(slot.box.use) : rawTarget(slot, reached, raw, owner)
-    return { slot, box: slot.box, target, isBound: doc !== undefined, prefix, stored: reached.stored }
+    // Of a record that is inserted, nothing is stored beside what is sent.
+    const stored = reached.stored ?? (reached.content && {})
+    return { slot, box: slot.box, target, isBound: doc !== undefined, prefix, stored }
   })
 }
 
@@ -80,28 +75,6 @@ function remembered<K, V>(make: (key: K) => V): (key: K) => V {
     if (!made.has(key)) made.set(key, make(key))
     return made.get(key) as V
   }
-}
-
-/**
- * Puts the envelopes in, and the wrapped keys beside those whose record is sent whole.
- *
- * @param whole the top-level record, where all of it is sent
- */
-export async function fill(aimed: readonly Aimed[], whole?: Plain): Promise<Sealed[]> {
-  const writers = await prepare(aimed)
-  const sealed = aimed.map((each) => {
-    const { slot, box } = each
-    const { envelope, index } = seal(each, writers)
-    const { host, index: blind } = box.field
-    slot.holder[slot.key] = host.binary(envelope, envelopeSubtype)
-    if (index && blind) slot.holder[blind.path] = host.binary(index)
-    return { ...each, reference: parseReference(envelope, slot.path.join('.')) }
-  })
-  for (const { slot, box, target } of aimed) {
-    if (slot.isWhole && !box.use.byOwner) slot.holder[box.use.keyPath] = target.ring.toStore()
-    else if (whole && box.use.byOwner) whole[target.ring.use.keyPath] = target.ring.toStore()
-  }
-  return sealed
 }
 
 /** The document of the user's that a slot's box stands in, if that is the record which the write reaches. */

@@ -9,7 +9,7 @@ import { ringStored } from '../record/rings'
 import { noticeChanges } from '../record/staging'
 import { noteUncommitted } from '../record/transactions'
 import { isScalar } from './conditions'
-import type { Sealed } from './targets'
+import type { Sealed } from './filling'
 
 /**
  * The one way in which a write of an envelope is tied to the record and the data key that it was made under: an update brings the
@@ -38,6 +38,7 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
   for (const each of sealed) {
     const { slot, target, reference, prefix, box } = each
     const { ring } = target
+    Object.assign(conditions, each.conditions)
     if (slot.isWhole && !box.use.byOwner) continue
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
     const keyPath = `${at}${ring.use.keyPath}`

@@ -1,18 +1,18 @@
 import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
 import { isDocument, type Plain, topOf } from '../mongoose/host'
-import { isPlainObject, valueAt } from '../mongoose/plain'
-import { IndexValue } from '../queries/indexvalue'
+import { valueAt } from '../mongoose/plain'
 import { refreshFrom } from '../record/refreshing'
-import type { Place } from '../schema/layout'
 import { ownerUseOf } from '../schema/uses'
+import { withAsked } from './asked'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies, needsWhole } from './dependencies'
+import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
-import { indexPathsOf } from './indexed'
+import { partsLackedBy, referencesOf } from './indexing'
 import { type Plan, type PlannedSlot, planReplacement, planUpdate } from './plan'
 import { type Request, type Sending, sessionOnly, withoutUndefined } from './request'
-import { type Aimed, aim, fill, type RawRings, type Reached, type Sealed, slotSchema } from './targets'
+import { type Aimed, aim, type RawRings, type Reached, slotSchema } from './targets'
 import { settle, tie } from './tie'
 
 /** How often a write starts anew when another comes between its reading and its writing. */
@@ -32,7 +32,7 @@ export async function updateOne(gate: Gate, request: Sending): Promise<any> {
     return request.send(filter, plan.update, options)
   }
   const bound = aimBound(gate, request, plan)
-  if (bound) return updateDocument(gate, request, plan, bound)
+  if (bound) return updateDocument(gate, request, plan, await withParts(gate, request, plan, bound))
   for (let attempt = 1; attempt <= maxAttempts; attempt++) {
     // Every attempt fills slots of its own.
     const done = await attemptUpdate(gate, request, attempt === 1 ? plan : planOf(gate, request), attempt)
@@ -48,52 +48,6 @@ export function planOf(gate: Gate, { method, filter, update, options }: Request)
   return planUpdate(gate.root, options.upsert ? withAsked(gate.root, filter, update, place) : update, place)
 }
 
-/**
- * An update whose upsert stores the values that its filter asks for by their index values: MongoDB would take over these alone.
- *
- * @throws {OperationError} UPDATE_REFUSED where nothing can be added to what it does, or MongoDB alone knows what it would take over
- */
-function withAsked(root: Place, filter: Plain, update: unknown, place: string): unknown {
-  for (const path of indexPathsOf(root).values()) if (asksForNull(filter, path)) throw withoutAsked(place, path)
-  const equal = Object.values(equalities(filter ?? {}))
-  const { $setOnInsert, ...others } = (update ?? {}) as Plain
-  const added: Plain = {}
-  for (const value of indexValuesIn(filter)) {
-    const { field, box } = value
-    if (Object.values(others).some((operand) => Object.hasOwn(Object(operand), field))) continue
-    const isGiven = Object.hasOwn(Object($setOnInsert), field)
-    if (isGiven && ($setOnInsert[field] ?? null) !== null) continue
-    if (Array.isArray(update) || isGiven || !equal.includes(value)) throw withoutAsked(place, field)
-    added[field] = box
-  }
-  return Object.keys(added).length > 0 ? { ...others, $setOnInsert: { ...$setOnInsert, ...added } } : update
-}
-
-function indexValuesIn(filter: unknown): IndexValue[] {
-  if (filter instanceof IndexValue) return [filter]
-  if (Array.isArray(filter)) return filter.flatMap(indexValuesIn)
-  return isPlainObject(filter) ? Object.values(filter).flatMap(indexValuesIn) : []
-}
-
-/** MongoDB would store it as what was asked for, and a unique index take it for a value. */
-function asksForNull(filter: unknown, path: string): boolean {
-  if (Array.isArray(filter)) return filter.some((part) => asksForNull(part, path))
-  if (!isPlainObject(filter)) return false
-  return Object.entries(filter).some(([key, condition]) => {
-    if (key !== path) return key.startsWith('$') && asksForNull(condition, path)
-    const { $eq, $in = [] } = Object(condition)
-    return condition === null || $eq === null || [$in].flat().includes(null)
-  })
-}
-
-function withoutAsked(place: string, field: string): OperationError {
-  return new OperationError(
-    'UPDATE_REFUSED',
-    `${place}: an upsert stores what its filter asks for, and it is not plain which ${field} that would be. Ask for one value, or set the ${field} by ` +
-      '$set or $setOnInsert.',
-  )
-}
-
 function isReplacement(method: string): boolean {
   return method === 'replaceOne' || method === 'findOneAndReplace'
 }
@@ -105,6 +59,26 @@ export function aimBound(gate: Gate, { filter, options }: Request, plan: Plan): 
   if (!plan.slots.every(({ box }) => isDocument(box.owner))) return undefined
   const aimed = aim(plan.slots, { id, stored: undefined }, new Map(), gate.models)
   return aimed.every(({ isBound, slot }) => isBound || (slot.isWhole && !slot.box.use.byOwner)) ? aimed : undefined
+}
+
+/**
+ * The same with what is stored beside it, where index values are made of that, too.
+ *
+ * @throws {RecordError} RECORD_CHANGED where it is under a data key that the document does not know
+ */
+export async function withParts(
+  gate: Gate,
+  request: Request,
+  plan: Plan,
+  bound: readonly Aimed[],
+): Promise<readonly Aimed[]> {
+  if (partsLackedBy(plan.slots.filter(updates)).length === 0) return bound
+  // Where nothing is found there is nothing that the write could match either.
+  const stored = (await findReached(gate, request, plan)) ?? {}
+  const aimed = bound.map((each) => ({ ...each, stored }))
+  const isKnown = referencesOf(aimed).every(({ reference, aimed: { target } }) => target.ring.has(reference))
+  if (!isKnown) await refuseOvertaken(gate, request, aimed)
+  return aimed
 }
 
 async function updateDocument(gate: Gate, request: Sending, plan: Plan, aimed: readonly Aimed[]): Promise<any> {
@@ -122,7 +96,7 @@ async function updateDocument(gate: Gate, request: Sending, plan: Plan, aimed: r
 async function refuseOvertaken(
   gate: Gate,
   { filter, options, method }: Request,
-  sealed: readonly Sealed[],
+  sealed: readonly Aimed[],
 ): Promise<void> {
   const stored = await gate.native.findOne(filter, sessionOnly(options))
   if (!stored) return
@@ -161,9 +135,14 @@ export async function encryptFor(gate: Gate, plan: Plan, reached: Reached, raw: 
   return fill(aimFor(gate, plan, reached, raw), wholeOf(plan))
 }
 
+/** Whether a slot concerns an existing record. */
+function updates({ operator }: PlannedSlot): boolean {
+  return operator !== '$setOnInsert'
+}
+
 /** The slots of an update that concern an existing record, each aimed at it. */
 export function aimFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings): Aimed[] {
-  const slots = plan.slots.filter(({ operator }) => operator !== '$setOnInsert')
+  const slots = plan.slots.filter(updates)
   for (const slot of plan.slots) if (slot.operator === '$setOnInsert') delete slot.holder[slot.key]
   refuseMissing(gate, slots, reached)
   const content = plan.isReplacement ? { content: plan.update as Plain } : {}
@@ -268,6 +247,7 @@ export function projectionFor({ slots }: Plan): Record<string, 1> {
     if (record.length > 0 && path.length > 1) projection[record[0] as string] = 1
     else if (!use.byOwner) projection[use.keyPath] = 1
   }
+  for (const path of partsLackedBy(slots.filter(updates))) projection[topOf(path)] = 1
   return projection
 }
 
@@ -304,7 +284,7 @@ export function isHit(result: any): boolean {
 }
 
 /** The error for a write that was overtaken. */
-export function overtaken(place: string, sealed: readonly Sealed[] = []): RecordError {
+export function overtaken(place: string, sealed: readonly Aimed[] = []): RecordError {
   const names = [...new Set(sealed.map(({ target }) => target.ring.identity.name))].join(', ')
   return new RecordError(
     'RECORD_CHANGED',

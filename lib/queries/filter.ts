@@ -29,10 +29,16 @@ interface Part {
  *
  * @param place names the operation for messages, such as `User.find()`
  * @param variables those of a `$lookup` around, for `$expr`
+ * @param path the path that leads to where the filter stands, for messages
  * @throws {OperationError} QUERY_REFUSED
  */
-export function checkFilter(root: Place, filter: unknown, place: string, variables?: Variables): void {
-  checkPart({ scope: scopeOf(root, place, variables), at: root, path: '' }, filter)
+export function checkFilter(root: Place, filter: unknown, place: string, variables?: Variables, path = ''): void {
+  checkPart({ scope: scopeOf(root, place, variables), at: root, path }, filter)
+}
+
+/** The same of a condition on an object or array that holds encrypted fields. */
+export function checkHolder(at: Place, condition: unknown, place: string, path: string, variables?: Variables): void {
+  checkPartCondition({ scope: scopeOf(at, place, variables), at, path }, condition)
 }
 
 function checkPart(part: Part, filter: unknown): void {

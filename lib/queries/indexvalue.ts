@@ -5,48 +5,82 @@ import { nameOf } from '../record/identity'
 import { Box } from '../schema/box'
 import type { FieldHere } from '../schema/layout'
 import { refuseOdd } from '../schema/type'
-import type { BlindIndex, IndexKey } from '../search/value'
+import { indexKeyUseOf } from '../schema/uses'
+import { Approximate } from '../search/approximate'
+import type { BlindIndex } from '../search/declaration'
+import { encodeIndexValue, type IndexKeys } from '../search/value'
 import { refusedBox } from './refusals'
+
+/** What a filter asks an index for: the values of its fields, and an index value of each live version. */
+export class Asked {
+  /** The newest version first. */
+  readonly values: readonly IndexValue[]
+  /** The values that are asked for, in the order of the index's fields: an upsert stores them where it finds none. */
+  readonly boxes: readonly Box[]
+  readonly #heres: readonly FieldHere[]
+  readonly #index: BlindIndex
+  /** Whether it is enough to find what has the same index value. */
+  readonly isApproximate: boolean
+  #made: readonly unknown[] | undefined
+
+  constructor(index: BlindIndex, heres: readonly FieldHere[], boxes: readonly Box[], isApproximate: boolean) {
+    this.#index = index
+    this.isApproximate = isApproximate
+    this.#heres = heres
+    this.boxes = boxes
+    this.values = index.versions.map((_version, position) => new IndexValue(this, position))
+  }
+
+  get index(): BlindIndex {
+    return this.#index
+  }
+
+  /** The first field. All are of one record or subdocument, and one use of the plugin. */
+  get here(): FieldHere {
+    return this.#heres[0] as FieldHere
+  }
+
+  /** Whether it is asked of a subdocument. */
+  get isWithin(): boolean {
+    return this.here.within !== ''
+  }
+
+  /** @throws {KeyProviderError} when the KMS does not open the index key */
+  async ready(): Promise<void> {
+    if (this.#made !== undefined) return
+    const { use, record, model, within } = this.here
+    const key = (await indexKeyUseOf(use, record).indexKey?.open()) as IndexKeys
+    const stored = this.boxes.map((box) => box.stored())
+    const bytes = key.valuesOf(nameOf(model), `${within}${this.#index.name}`, this.#index, stored)
+    const { binary } = use.host
+    this.#made = bytes.map((_each, position) => encodeIndexValue(this.#index, bytes, position, binary))
+  }
+
+  /** What is sent for one version. */
+  made(position: number): unknown {
+    if (this.#made !== undefined) return this.#made[position]
+    throw new OperationError(
+      'QUERY_REFUSED',
+      `${this.#index.name}: a query was to be sent before the index value that it asks for was made, so nothing was sent. Use a method of the model.`,
+    )
+  }
+}
 
 /**
  * What stands in a filter in the place of a value that is asked for. It is made at once and ready later, when the index key is open: until
  * then it **throws when it is serialised to BSON**, so that whoever forgets to wait sends nothing.
  */
 export class IndexValue {
-  readonly #here: FieldHere
-  readonly #box: Box
-  #made: unknown
+  readonly asked: Asked
+  readonly #position: number
 
-  constructor(here: FieldHere, box: Box) {
-    this.#here = here
-    this.#box = box
-  }
-
-  /** The name of the field that is asked for. */
-  get field(): string {
-    return this.#here.field.name
-  }
-
-  /** The value that is asked for: an upsert stores it where it finds none. */
-  get box(): Box {
-    return this.#box
-  }
-
-  /** @throws {KeyProviderError} when the KMS does not open the index key */
-  async ready(): Promise<void> {
-    if (this.#made !== undefined) return
-    const { field, use, model } = this.#here
-    const key = (await use.indexKey?.open()) as IndexKey
-    const bytes = key.valueOf(nameOf(model), field.index as BlindIndex, this.#box.stored())
-    this.#made = use.host.binary(bytes)
+  constructor(asked: Asked, position: number) {
+    this.asked = asked
+    this.#position = position
   }
 
   toBSON(): unknown {
-    if (this.#made !== undefined) return this.#made
-    throw new OperationError(
-      'QUERY_REFUSED',
-      `${this.field}: a query was to be sent before the index value that it asks for was made, so nothing was sent. Use a method of the model.`,
-    )
+    return this.asked.made(this.#position)
   }
 
   toJSON(): undefined {
@@ -59,21 +93,40 @@ export class IndexValue {
 }
 
 /**
- * The index value of what a filter compares a field with, cast as the field is.
+ * What a filter asks an index for by values of its fields, cast as the fields are; `null` where one of them is.
  *
  * @throws {OperationError} QUERY_REFUSED; {RecordError} VALUE_NOT_AWAITED
  */
-export function indexValueOf(here: FieldHere, value: unknown, place: string): IndexValue | null {
+export function askedFor(
+  index: BlindIndex,
+  heres: readonly FieldHere[],
+  values: readonly unknown[],
+  place: string,
+): Asked | null {
+  const isApproximate = values.some((value) => value instanceof Approximate)
+  const boxes = heres.map((here, position) => {
+    const value = values[position]
+    return boxFor(here, value instanceof Approximate ? value.value : value, place)
+  })
+  return boxes.every((box) => box !== null) ? new Asked(index, heres, boxes, isApproximate) : null
+}
+
+/** @throws as `askedFor` does, where a value cannot be asked for */
+export function checkCast(here: FieldHere, value: unknown, place: string): void {
+  boxFor(here, value instanceof Approximate ? value.value : value, place)
+}
+
+function boxFor(here: FieldHere, value: unknown, place: string): Box | null {
   const { field, use } = here
   if (!(value instanceof Box)) {
     refuseOdd(field, undefined, value)
     const cast = castFor(here, value, place)
-    return cast === null || cast === undefined ? null : new IndexValue(here, Box.open(field, use, undefined, cast))
+    return cast === null || cast === undefined ? null : Box.open(field, use, undefined, cast)
   }
   if (!value.isOpen && value.failure && !isDocument(value.owner)) throw value.failure
   if (!value.isOpen || value.field !== field) throw refusedBox(place, field.name)
   // What is compared is the value as it is now.
-  return new IndexValue(here, Box.open(field, use, undefined, value.value()))
+  return Box.open(field, use, undefined, value.value())
 }
 
 function castFor({ field }: FieldHere, value: unknown, place: string): unknown {

@@ -29,7 +29,12 @@ export function translateJoin(local: Place, foreign: Place, given: Join, place: 
 
 /** Whether equal values of two fields have equal index values. */
 function isOne(one: FieldHere, other: FieldHere): boolean {
-  return one.field === other.field && one.use === other.use && nameOf(one.model) === nameOf(other.model)
+  return (
+    one.field === other.field &&
+    one.use === other.use &&
+    one.within === other.within &&
+    nameOf(one.model) === nameOf(other.model)
+  )
 }
 
 /** An indexed field at the end of a path, and the path of the index values beside it. */
@@ -38,6 +43,8 @@ function indexed(root: Place, path: unknown): { here: FieldHere; path: string } 
   const above = path.split('.').slice(0, -1)
   const parent = above.reduce<Place | undefined>(step, root)
   const [here, another] = parent?.children.get(path.split('.').at(-1) as string)?.fields ?? []
-  if (!parent || !here?.field.index || another || !isStored(parent, here)) return undefined
-  return { here, path: [...above, here.field.index.path].join('.') }
+  const { index } = here?.field ?? {}
+  // Of what is shortened, others are found as well.
+  if (!here || !index || another || index.isShortened || !isStored(parent, index)) return undefined
+  return { here, path: [...above, index.path].join('.') }
 }

@@ -57,6 +57,23 @@ export function refusedSeveral(place: string, path: string): OperationError {
   )
 }
 
+/** A comparison with a field that an index knows together with others alone. */
+export function refusedAlone(place: string, path: string, fields: readonly string[]): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is found by a blind index over ${fields.join(', ')} together. Ask in one object for one value of each of them.`,
+  )
+}
+
+/** A comparison with an index that is shortened, where nothing can be looked at again. */
+export function refusedShortened(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is found by an index that is shortened to some bits and finds other values, too, and here nothing can be decrypted to tell ` +
+      'them apart. Find the records before, or ask for approximate(value) and compare after decrypting.',
+  )
+}
+
 /** A comparison with wrapped keys. */
 export function refusedKeys(place: string, path: string): OperationError {
   return new OperationError(

@@ -1,20 +1,41 @@
 import type { Plain } from '../mongoose/host'
 import { Box } from '../schema/box'
-import type { FieldHere, Place } from '../schema/layout'
-import { asksForPresence, checkFilter, isPresenceOperator } from './filter'
-import { refusedBeyondEquality, refusedSeveral, refusedTouched } from './refusals'
+import { type FieldHere, follow, type Place } from '../schema/layout'
+import type { BlindIndex } from '../search/declaration'
+import { asksForPresence, checkFilter, checkHolder, isPresenceOperator } from './filter'
+import { pathBelow, refusedAlone, refusedBeyondEquality, refusedSeveral, refusedTouched } from './refusals'
 import type { Variables } from './scope'
 import { entriesOf, hasOperators, itemsOf } from './values'
 
-/** What becomes of a value that an indexed field is compared with. */
-export type Compare = (here: FieldHere, value: unknown, place: string) => unknown
+/** What becomes of values that an index is asked for: an index value for each live version of it, or `null` where there is nothing to ask for. */
+export type Compare = (
+  index: BlindIndex,
+  heres: readonly FieldHere[],
+  values: readonly unknown[],
+  place: string,
+) => readonly unknown[] | null
+
+/**
+ * What the `_id` of records must be in that have what an index is asked for, where it is shortened; `undefined` where other records may
+ * be found, too.
+ *
+ * @param values index values, as `Compare` gives them
+ */
+export type Verify = (values: readonly unknown[]) => unknown
 
 /** What is the same throughout a filter. */
 interface Walk {
-  readonly root: Place
   readonly place: string
   readonly compare: Compare
+  readonly verify: Verify | undefined
   readonly variables: Variables | undefined
+}
+
+/** Where a part of a filter stands: at a record, or within `$elemMatch` at an element of it. */
+interface Part {
+  readonly at: Place
+  /** The path that led there, for messages. */
+  readonly path: string
 }
 
 /**
@@ -22,6 +43,7 @@ interface Walk {
  *
  * @param place names the operation for messages, such as `User.find()`
  * @param variables those of a `$lookup` around, for `$expr`
+ * @param verify where records can be looked at before they are found
  * @returns the filter itself, where nothing is to be translated
  * @throws {OperationError} QUERY_REFUSED when it compares an encrypted field in another way
  */
@@ -31,96 +53,260 @@ export function translateFilter(
   place: string,
   compare: Compare,
   variables?: Variables,
+  verify?: Verify,
 ): unknown {
-  if (hasIndexes(root)) return translatePart({ root, place, compare, variables }, filter)
+  if (hasIndexes(root)) return translatePart({ place, compare, verify, variables }, { at: root, path: '' }, filter)
   checkFilter(root, filter, place, variables)
   return filter
 }
 
-/** Whether records of such a shape have index values. */
-export function hasIndexes(root: Place): boolean {
-  for (const { indexOf } of root.children.values()) if (indexOf.length > 0) return true
-  return false
+/** Whether records of such a shape, or subdocuments in them, have index values. */
+export function hasIndexes({ children, indexOf, any }: Place): boolean {
+  if (indexOf.length > 0) return true
+  for (const child of children.values()) if (hasIndexes(child)) return true
+  return any !== undefined && hasIndexes(any)
 }
 
-function translatePart(walk: Walk, filter: unknown): unknown {
+function translatePart(walk: Walk, part: Part, filter: unknown): unknown {
   const items = itemsOf(filter)
   if (items)
     return sameOr(
       filter,
       items,
-      Array.from(items, (item) => translatePart(walk, item)),
+      Array.from(items, (item) => translatePart(walk, part, item)),
     )
   const entries = filter instanceof Box ? undefined : entriesOf(filter)
   if (!entries) {
-    checkFilter(walk.root, filter, walk.place, walk.variables)
+    checkFilter(part.at, filter, walk.place, walk.variables, part.path)
     return filter
   }
+  const conjunction = new Conjunction()
+  const together = togetherIn(walk, part, entries)
+  for (const { path, compared, condition } of together)
+    if (condition) conjunction.put('$and', undefined, [condition])
+    else conjunction.put(path, undefined, compared)
+  const answered = new Set(together.flatMap(({ keys }) => keys))
+  for (const [key, value] of entries) if (!answered.has(key)) translateEntry(walk, part, key, value, conjunction)
+  return conjunction.isChanged ? conjunction.filter : filter
+}
+
+/** The conditions of one object. Whether there is an index value can be asked as well, so that a path may come twice. */
+class Conjunction {
   // With no prototype: any key is one.
-  const translated: Plain = Object.create(null)
-  const besides: Plain[] = []
-  let isChanged = false
-  for (const [key, value] of entries) {
-    if ((key === '$and' || key === '$or' || key === '$nor') && itemsOf(value)) {
-      translated[key] = translatePart(walk, value)
-      isChanged ||= translated[key] !== value
-      continue
-    }
-    const here = indexedAt(walk, key)
-    const split = here && splitCondition(walk, here, value)
-    if (!split) {
-      checkFilter(walk.root, { [key]: value }, walk.place, walk.variables)
-      translated[key] = value
-      continue
-    }
-    isChanged = true
-    if (split.present) translated[key] = split.present
-    const path = here?.field.index?.path as string
-    // Whether there is an index value can be asked as well.
-    if (entries.some(([other]) => other === path)) besides.push({ [path]: split.compared })
-    else translated[path] = split.compared
+  readonly #conditions: Plain = Object.create(null)
+  readonly #besides: Plain[] = []
+  isChanged = false
+
+  /** @param given what the condition was before it was translated */
+  put(key: string, given: unknown, translated: unknown): void {
+    this.isChanged ||= given !== translated
+    if (Object.hasOwn(this.#conditions, key)) this.#besides.push({ [key]: translated })
+    else this.#conditions[key] = translated
   }
-  if (besides.length > 0) translated.$and = [...(translated.$and ?? []), ...besides]
-  return isChanged ? translated : filter
+
+  get filter(): Plain {
+    if (this.#besides.length === 0) return this.#conditions
+    return { ...this.#conditions, $and: [...(this.#conditions.$and ?? []), ...this.#besides] }
+  }
+}
+
+function translateEntry(walk: Walk, part: Part, key: string, value: unknown, conjunction: Conjunction): void {
+  const isList = (key === '$and' || key === '$or' || key === '$nor') && itemsOf(value) !== undefined
+  const location = key.startsWith('$') ? undefined : follow(part.at, key)
+  const holder = location && isHolder(location.place) && hasIndexes(location.place) ? location.place : undefined
+  const found = location?.below.length === 0 ? indexedAt(walk, part, key, location.place) : undefined
+  const isVerified = found?.index.isShortened && walk.verify && !asksForPresence(value)
+  const split = found && !isVerified ? splitCondition(walk, found, value) : undefined
+  if (isList) conjunction.put(key, value, translatePart(walk, part, value))
+  else if (holder)
+    conjunction.put(key, value, translateHolder(walk, { at: holder, path: pathBelow(part.path, key) }, value))
+  else if (found && isVerified)
+    conjunction.put('$and', undefined, verifiedClauses(walk, found, key, operatorsOf(value) ?? [['$eq', value]]))
+  else if (found && split) {
+    if (split.present) conjunction.put(key, value, split.present)
+    conjunction.put(`${prefixOf(key)}${found.index.path}`, value, split.compared)
+  } else {
+    if (location?.below.length === 0) refuseAlone(walk, part, key, location.place, value)
+    checkFilter(part.at, { [key]: value }, walk.place, walk.variables, part.path)
+    conjunction.put(key, value, value)
+  }
+}
+
+/** Whether a place is an object or array, and neither a field nor what is kept beside it. */
+function isHolder({ fields, keysOf }: Place): boolean {
+  return fields.length === 0 && keysOf.length === 0
+}
+
+/** A condition on an object or array that holds indexed fields: its elements are asked for them. */
+function translateHolder(walk: Walk, part: Part, condition: unknown): unknown {
+  const operators = operatorsOf(condition)
+  if (!operators) {
+    checkHolder(part.at, condition, walk.place, part.path, walk.variables)
+    return condition
+  }
+  const translated = operators.map(([operator, operand]): [string, unknown] => {
+    if (operator === '$elemMatch') return [operator, translatePart(walk, part, operand)]
+    if (operator === '$not') return [operator, translateHolder(walk, part, operand)]
+    const items = operator === '$all' ? itemsOf(operand) : undefined
+    if (items) {
+      const others = Array.from(items, (item) => translateHolder(walk, part, item))
+      return [operator, sameOr(operand, items, others)]
+    }
+    checkHolder(part.at, { [operator]: operand }, walk.place, part.path, walk.variables)
+    return [operator, operand]
+  })
+  const isChanged = translated.some(([, operand], index) => operand !== operators[index]?.[1])
+  return isChanged ? Object.fromEntries(translated) : condition
 }
 
 function sameOr(given: unknown, items: readonly unknown[], others: readonly unknown[]): unknown {
   return items.some((item, index) => item !== others[index]) ? others : given
 }
 
-/** The field of a key, if it is an indexed one. */
-function indexedAt({ root, place }: Walk, key: string): FieldHere | undefined {
-  const [here, another] = root.children.get(key)?.fields ?? []
-  if (!here?.field.index) return undefined
-  // Each would have a normal form of its own.
-  if (another) throw refusedSeveral(place, key)
-  return here
+/** A field with its index, and index values that are there to be asked. */
+interface Found {
+  readonly here: FieldHere
+  readonly index: BlindIndex
 }
 
-/** Whether both the envelopes of a field and the index values beside them are what was stored. */
-export function isStored(root: Place, { field }: FieldHere): boolean {
-  const index = field.index && root.children.get(field.index.path)
-  return (
-    index?.indexOf.includes(field) === true && !index.isTouched && root.children.get(field.name)?.isTouched === false
+function prefixOf(key: string): string {
+  return key.slice(0, key.lastIndexOf('.') + 1)
+}
+
+/** What holds the index values of a field at a key. */
+function recordAround({ at }: Part, key: string): Place | undefined {
+  const prefix = prefixOf(key).slice(0, -1)
+  return prefix === '' ? at : follow(at, prefix)?.place
+}
+
+/** Whether both index values and the fields beside them are what was stored. */
+export function isStored(record: Place | undefined, index: BlindIndex): boolean {
+  const values = record?.children.get(index.path)
+  const isWhole = [values, ...index.fields.map((name) => record?.children.get(name))].every(
+    (each) => each?.isTouched === false,
   )
+  return isWhole && values?.indexOf.includes(index) === true
+}
+
+/** The field at a key, where it is found by itself. */
+function indexedAt({ place }: Walk, part: Part, key: string, { fields }: Place): Found | undefined {
+  const [here, another] = fields
+  const { index } = here?.field ?? {}
+  if (!here || !index || !isStored(recordAround(part, key), index)) return undefined
+  // Each would have a normal form of its own.
+  if (another) throw refusedSeveral(place, pathBelow(part.path, key))
+  return { here, index }
+}
+
+/** A field that is found together with others alone, or was parted from its index values. */
+function refuseAlone(walk: Walk, part: Part, key: string, { fields }: Place, condition: unknown): void {
+  const [here] = fields
+  if (here?.field.index && !asksForPresence(condition)) throw refusedTouched(walk.place, pathBelow(part.path, key))
+  const index = here?.use.indexes.find(({ fields: names }) => names.includes(here.field.name))
+  if (!here || !index || index.fields.length < 2 || asksForPresence(condition)) return
+  if (isStored(recordAround(part, key), index)) throw refusedAlone(walk.place, pathBelow(part.path, key), index.fields)
+}
+
+/** Conditions that ask an index over several fields, each for one value. */
+interface Together {
+  readonly keys: readonly string[]
+  readonly path: string
+  readonly compared: unknown
+  /** All of the condition, where the index is shortened. */
+  readonly condition: Plain | undefined
+}
+
+function togetherIn(walk: Walk, part: Part, entries: readonly (readonly [string, unknown])[]): Together[] {
+  const found: Together[] = []
+  const seen = new Set<BlindIndex>()
+  for (const [key] of entries) {
+    const fields = key.startsWith('$') ? [] : (follow(part.at, key)?.place.fields ?? [])
+    const prefix = prefixOf(key)
+    for (const index of fields[0]?.use.indexes ?? []) {
+      if (index.fields.length < 2 || seen.has(index) || !index.fields.includes(fields[0]?.field.name as string))
+        continue
+      if (!isStored(recordAround(part, key), index)) continue
+      const keys = index.fields.map((name) => `${prefix}${name}`)
+      const values = keys.map((each) => equalTo(entries, each))
+      if (values.some((value) => value === undefined)) continue
+      const heres = keys.map((each) => follow(part.at, each)?.place.fields ?? [])
+      if (heres.some((own) => own.length > 1)) throw refusedSeveral(walk.place, pathBelow(part.path, key))
+      seen.add(index)
+      const compared = walk.compare(
+        index,
+        heres.map(([here]) => here as FieldHere),
+        values,
+        walk.place,
+      )
+      if (!compared) continue
+      const path = `${prefix}${index.path}`
+      const condition = index.isShortened && walk.verify ? verified(walk.verify, path, compared) : undefined
+      found.push({ keys, path, compared: oneOf(compared), condition })
+    }
+  }
+  return found
+}
+
+/** The one value that a condition on a key asks for; `undefined` where it asks for none, or for anything else. */
+function equalTo(entries: readonly (readonly [string, unknown])[], key: string): unknown {
+  const condition = entries.find(([each]) => each === key)?.[1]
+  const operators = operatorsOf(condition)
+  const value = operators
+    ? operators.length === 1 && operators[0]?.[0] === '$eq'
+      ? operators[0][1]
+      : undefined
+    : condition
+  return value === null || isPattern(value) ? undefined : value
 }
 
 /** A condition in two: on the index value, and on whether the field is there. Nothing where that is all that is asked. */
 function splitCondition(
   walk: Walk,
-  here: FieldHere,
+  found: Found,
   condition: unknown,
 ): { compared: unknown; present: Plain | undefined } | undefined {
   if (asksForPresence(condition)) return undefined
-  if (!isStored(walk.root, here)) throw refusedTouched(walk.place, here.field.name)
   const operators = operatorsOf(condition)
-  if (!operators) return { compared: compared(walk, here, condition), present: undefined }
+  if (!operators) return { compared: oneOf(compared(walk, found, condition)), present: undefined }
   const present = operators.filter(isPresenceOperator)
   const comparing = operators.filter((each) => !present.includes(each))
   return {
-    compared: bare(comparisons(walk, here, comparing)),
+    compared: bare(comparisons(walk, found, comparing)),
     present: present.length > 0 ? Object.fromEntries(present) : undefined,
   }
+}
+
+/** The condition on a shortened index, clause by clause: each is said of the records that have the value, and may be negated as a whole. */
+function verifiedClauses(
+  walk: Walk,
+  found: Found,
+  key: string,
+  operators: readonly (readonly [string, unknown])[],
+): Plain[] {
+  const path = `${prefixOf(key)}${found.index.path}`
+  return operators.map(([operator, operand]): Plain => {
+    if (isPresenceOperator([operator, operand])) return { [key]: { [operator]: operand } }
+    const inner = operator === '$not' ? operatorsOf(operand) : undefined
+    if (inner) return { $nor: [{ $and: verifiedClauses(walk, found, key, inner) }] }
+    const isList = operator === '$in' || operator === '$nin'
+    if (!isList && operator !== '$eq' && operator !== '$ne')
+      throw refusedBeyondEquality(walk.place, found.here.field.name)
+    const items = Array.from(isList ? (itemsOf(operand) ?? [operand]) : [operand], (item) =>
+      compared(walk, found, item),
+    )
+    const values = items.flat().filter((value) => value !== null)
+    const has = values.length > 0 && walk.verify ? [verified(walk.verify, path, values)] : []
+    const isNull = items.some(([value]) => value === null) ? [{ [path]: null }] : []
+    const any = [...has, ...isNull]
+    const positive = any.length === 1 ? (any[0] as Plain) : any.length === 0 ? { [path]: { $in: [] } } : { $or: any }
+    return operator === '$eq' || operator === '$in' ? positive : { $nor: [positive] }
+  })
+}
+
+/** What has one of these index values, and the value itself. */
+function verified(verify: Verify, path: string, values: readonly unknown[]): Plain {
+  const among = verify(values)
+  return { [path]: oneOf(values), ...(among === undefined ? {} : { _id: { $in: among } }) }
 }
 
 function operatorsOf(condition: unknown): readonly [string, unknown][] | undefined {
@@ -128,31 +314,45 @@ function operatorsOf(condition: unknown): readonly [string, unknown][] | undefin
   return entries && hasOperators(entries) ? entries : undefined
 }
 
-function comparisons(walk: Walk, here: FieldHere, operators: readonly [string, unknown][]): Plain {
+function comparisons(walk: Walk, found: Found, operators: readonly [string, unknown][]): Plain {
   const result = operators.map(([operator, operand]): [string, unknown] => {
     switch (operator) {
       case '$eq':
+        return listed(true, compared(walk, found, operand))
       case '$ne':
-        return [operator, compared(walk, here, operand)]
+        return listed(false, compared(walk, found, operand))
       case '$in':
       case '$nin': {
-        const items = Array.from(itemsOf(operand) ?? [operand], (item) => compared(walk, here, item))
+        const items = Array.from(itemsOf(operand) ?? [operand], (item) => compared(walk, found, item))
         // MongoDB takes one for an equality, also in what an upsert stores.
-        return operator === '$in' && items.length === 1 ? ['$eq', items[0]] : [operator, items]
+        return items.length === 1
+          ? listed(operator === '$in', items[0] as readonly unknown[])
+          : [operator, items.flat()]
       }
       case '$not': {
         const inner = operatorsOf(operand)
-        if (!inner) throw refusedBeyondEquality(walk.place, here.field.name)
-        return [operator, comparisons(walk, here, inner)]
+        if (!inner) throw refusedBeyondEquality(walk.place, found.here.field.name)
+        return [operator, comparisons(walk, found, inner)]
       }
       default:
-        throw refusedBeyondEquality(walk.place, here.field.name)
+        throw refusedBeyondEquality(walk.place, found.here.field.name)
     }
   })
   // One that is asked for twice in one object would be asked for once.
   if (new Set(result.map(([operator]) => operator)).size < result.length)
-    throw refusedBeyondEquality(walk.place, here.field.name)
+    throw refusedBeyondEquality(walk.place, found.here.field.name)
   return Object.fromEntries(result)
+}
+
+/** The operator by which one of these values, or none of them, is asked for. */
+function listed(isEqual: boolean, values: readonly unknown[]): [string, unknown] {
+  if (values.length === 1) return [isEqual ? '$eq' : '$ne', values[0]]
+  return [isEqual ? '$in' : '$nin', values]
+}
+
+function oneOf(values: readonly unknown[]): unknown {
+  const [operator, operand] = listed(true, values)
+  return bare({ [operator]: operand })
 }
 
 /** A value in the place of `$eq` alone: it is what an upsert takes over. */
@@ -161,10 +361,13 @@ function bare(condition: Plain): unknown {
   return only === '$eq' && another === undefined ? condition.$eq : condition
 }
 
-function compared({ compare, place }: Walk, here: FieldHere, value: unknown): unknown {
-  if (value === null) return null
-  const isPattern =
-    value instanceof RegExp || (value as { _bsontype?: unknown } | undefined)?._bsontype === 'BSONRegExp'
-  if (value === undefined || isPattern) throw refusedBeyondEquality(place, here.field.name)
-  return compare(here, value, place)
+/** What is asked for in the place of a value: an index value of each live version, or `null` alone. */
+function compared({ compare, place }: Walk, { here, index }: Found, value: unknown): readonly unknown[] {
+  if (value === null) return [null]
+  if (value === undefined || isPattern(value)) throw refusedBeyondEquality(place, here.field.name)
+  return compare(index, [here], [value], place) ?? [null]
+}
+
+function isPattern(value: unknown): boolean {
+  return value instanceof RegExp || (value as { _bsontype?: unknown } | undefined)?._bsontype === 'BSONRegExp'
 }

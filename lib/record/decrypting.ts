@@ -76,7 +76,7 @@ function invalid(model: AnyModel, fault: string): ConfigurationError {
 }
 
 /** How many data keys of records the providers of a model open at once: more records at a time would only wait. */
-function concurrencyOf(model: AnyModel): number {
+export function concurrencyOf(model: AnyModel): number {
   const uses = fieldsBelow(layoutOf([model])).flatMap(({ place }) => place.fields.map(({ use }) => use))
   return Math.max(1, ...uses.map(({ keys }) => keys.concurrency))
 }
@@ -143,10 +143,8 @@ function opened(stored: Plain | undefined, part: Doc): Plain {
   const plain = plainFieldsOf(part)
   for (const use of usesOf(schemaOf(part))) {
     delete copy[use.keyPath]
-    for (const { name, index } of use.fields.values()) {
-      if (name in copy) copy[name] = plain[name]
-      if (index) delete copy[index.path]
-    }
+    for (const name of use.fields.keys()) if (name in copy) copy[name] = plain[name]
+    for (const { path } of use.indexes) delete copy[path]
   }
   return copy
 }

@@ -279,11 +279,11 @@ const hiding = new WeakSet<object>()
 
 function hide(doc: Doc, result: Plain): void {
   const schema = schemaOf(doc)
-  for (const { field } of fieldsOf(schema)) {
-    delete result[field.name]
-    if (field.index) delete result[field.index.path]
+  for (const { field } of fieldsOf(schema)) delete result[field.name]
+  for (const { keyPath, byOwner, indexes } of usesOf(schema)) {
+    if (!byOwner) delete result[keyPath]
+    for (const { path } of indexes) delete result[path]
   }
-  for (const { keyPath, byOwner } of usesOf(schema)) if (!byOwner) delete result[keyPath]
 }
 
 /** A clone has boxes of its own: Mongoose copies what it knows, and keeps other objects as they are. */

@@ -3,7 +3,8 @@ import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
 import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import type { Use } from '../schema/use'
-import type { BlindIndex, IndexKey } from '../search/value'
+import type { BlindIndex } from '../search/declaration'
+import type { IndexKeys } from '../search/value'
 import { openBox, placeOf } from './opening'
 import { allInOrder } from './outcomes'
 import type { KeyRing, OpenKey } from './ring'
@@ -29,14 +30,7 @@ function isSealedFor({ box, target }: Job): boolean {
 /** What is open to seal with: data keys by the ring, and index keys by the use. */
 interface Writers {
   readonly keys: ReadonlyMap<KeyRing, OpenKey>
-  readonly indexKeys: ReadonlyMap<Use, IndexKey>
-}
-
-/** What is stored of a value. */
-export interface Sealing {
-  readonly envelope: Uint8Array
-  /** The index value, where the field has a blind index. */
-  readonly index: Uint8Array | undefined
+  readonly indexKeys: ReadonlyMap<Use, IndexKeys>
 }
 
 /**
@@ -47,40 +41,41 @@ export interface Sealing {
  */
 export async function prepare(jobs: readonly Job[]): Promise<Writers> {
   const keys = new Map<KeyRing, OpenKey>()
-  const indexKeys = new Map<Use, IndexKey>()
+  const indexKeys = new Map<Use, IndexKeys>()
   const canSeal = (job: Job) => isSealedFor(job) || (job.box.isOpen && keys.has(job.target.ring))
-  const canIndex = ({ box }: Job) => !box.field.index || (box.isOpen && indexKeys.has(box.use))
+  const canIndex = (job: Job) => !isIndexed(job) || (job.box.isOpen && indexKeys.has(keyUseOf(job)))
   while (true) {
     // Whoever has a document may change it while the KMS is asked.
     const lacking = jobs.filter((job) => !canSeal(job) || !canIndex(job))
     if (lacking.length === 0) return { keys, indexKeys }
     for (const { box, target } of lacking) refuseLocked(box, target)
     const rings = new Set(lacking.filter((job) => !isSealedFor(job)).map(({ target }) => target.ring))
-    const uses = new Set(lacking.filter((job) => !canIndex(job)).map(({ box }) => box.use))
+    const uses = new Set(lacking.filter((job) => !canIndex(job)).map(keyUseOf))
     await allInOrder([
       ...lacking.map(({ box }) => openBox(box)),
       ...Array.from(rings, async (ring) => void keys.set(ring, await ring.writer())),
-      ...Array.from(uses, async (use) => void indexKeys.set(use, (await use.indexKey?.open()) as IndexKey)),
+      ...Array.from(uses, async (use) => void indexKeys.set(use, (await use.indexKey?.open()) as IndexKeys)),
     ])
   }
 }
 
+/** Whether a blind index is of the field of a box. */
+function isIndexed({ box }: Job): boolean {
+  return box.use.indexed.has(box.field.name)
+}
+
+/** The use that the index key comes from: that of the record whose data key it is. */
+function keyUseOf({ target }: Job): Use {
+  return target.ring.use
+}
+
 /**
- * Gives what is stored of a value: its envelope and index value always go together. Takes no turn of the event loop: the value that is
- * encrypted is the one that is there when the write is sent.
+ * Gives the envelope of a value, unless it has one for this target. Takes no turn of the event loop: the value that is encrypted is
+ * the one that is there when the write is sent.
  *
  * @param writers by {@link prepare}
  */
-export function seal(job: Job, writers: Writers): Sealing {
-  const { box, target } = job
-  const envelope = envelopeOf(job, writers)
-  const { index } = box.field
-  const key = index && (writers.indexKeys.get(box.use) as IndexKey)
-  return { envelope, index: key?.valueOf(target.ring.identity.model, index as BlindIndex, box.stored()) }
-}
-
-/** The envelope that a value has, unless it must be encrypted for this target. */
-function envelopeOf(job: Job, { keys }: Writers): Uint8Array {
+export function seal(job: Job, { keys }: Writers): Uint8Array {
   const { box, target } = job
   if (isSealedFor(job)) return box.envelope as Uint8Array
   const plaintext = box.encode()
@@ -90,6 +85,23 @@ function envelopeOf(job: Job, { keys }: Writers): Uint8Array {
     box.sealed(envelope, target, plaintext)
   else plaintext.fill(0)
   return envelope
+}
+
+/**
+ * Gives the index values of a record's index, of all live versions. Like {@link seal}, it takes no turn of the event loop.
+ *
+ * @param within the path of the subdocument that the index is of, with a dot after it; empty for the record itself
+ * @param values those of the index's fields, in order
+ */
+export function indexValuesFor(
+  job: Job,
+  { indexKeys }: Writers,
+  index: BlindIndex,
+  within: string,
+  values: readonly unknown[],
+): Buffer[] {
+  const key = indexKeys.get(keyUseOf(job)) as IndexKeys
+  return key.valuesOf(job.target.ring.identity.model, `${within}${index.name}`, index, values)
 }
 
 /** The envelope of a plaintext, bound to where it is to stand. The mirror of `decryptFor`. */

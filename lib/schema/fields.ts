@@ -3,7 +3,7 @@ import { ConfigurationError } from '../errors'
 import type { AnySchema, Doc, Host } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { documentProperties, eachSchemaType, type Inner, isNestedPath } from '../mongoose/schema'
-import { type BlindIndex, compileIndex } from '../search/value'
+import { type BlindIndex, compileIndex } from '../search/declaration'
 import { Binding } from './binding'
 
 /** One encrypted field, as the schema was built with it. */
@@ -88,13 +88,6 @@ export function compileFields(host: Host, schema: AnySchema, definition: unknown
   const named = normalise(definition)
   for (const name of Object.keys(named)) checkName(host, schema, name)
   const fields = Object.entries(named).map(([name, given]) => compileField(host, schema, name, given))
-  for (const { name, index } of fields) {
-    if (index && (index.path in named || isTaken(host, schema, index.path)))
-      throw invalid(
-        name,
-        `The path ${index.path}, where its index values are stored, is already taken. Give the field another name.`,
-      )
-  }
   return new Map(fields.map((field) => [field.name, field]))
 }
 
@@ -120,13 +113,18 @@ function compileField(host: Host, schema: AnySchema, name: string, given: unknow
     mutable,
     immutable,
     select: inner?.options.select,
-    index: compileIndex(name, inner?.instance ?? 'Object', blindIndex, unique),
+    index: compileIndex({ name, instance: instanceOf(inner) }, blindIndex, unique),
     binding,
     Holder: () => {
       Holder ??= makeHolder(host, name, fieldSchema)
       return Holder
     },
   })
+}
+
+/** The name of the schema type of a field. */
+export function instanceOf(inner: Inner | undefined): string {
+  return inner?.instance ?? 'Object'
 }
 
 /** Compiles the class and lets go of the model, which Mongoose would keep for ever. */

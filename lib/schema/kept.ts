@@ -1,7 +1,7 @@
 import type { SchemaType } from 'mongoose'
 import { type Host, isDocument, valuesOf } from '../mongoose/host'
 import { unmerged } from '../mongoose/schema'
-import type { Field } from './fields'
+import type { BlindIndex } from '../search/declaration'
 import type { Use } from './use'
 
 /**
@@ -12,8 +12,8 @@ import type { Use } from './use'
 /** What such a path holds. */
 interface Kept {
   readonly use: Use
-  /** The field whose index values are stored there; wrapped keys where there is none. */
-  readonly indexed?: Field
+  /** The blind index whose values are stored there; wrapped keys where there is none. */
+  readonly indexed?: BlindIndex
 }
 
 const keptTypes = new WeakMap<SchemaType, Kept>()
@@ -39,8 +39,8 @@ export function makeKeysType(host: Host, parent: unknown, path: string, use: Use
 }
 
 /** Makes the schema type of the path of index values, which are not loaded unless somebody asks for them. */
-export function makeIndexType(host: Host, parent: unknown, path: string, indexed: Field, use: Use): SchemaType {
-  return new (classFor(host))(path, { kept: unmerged({ use, indexed }) }, undefined, parent)
+export function makeIndexType(host: Host, parent: unknown, indexed: BlindIndex, use: Use): SchemaType {
+  return new (classFor(host))(indexed.path, { kept: unmerged({ use, indexed }) }, undefined, parent)
 }
 
 function classFor(host: Host): TypeClass {
@@ -90,7 +90,7 @@ function defineKeptType(host: Host): TypeClass {
     }
 
     toJSONSchema(): unknown {
-      return { bsonType: [this.kept.indexed ? 'binData' : 'array', 'null'] }
+      return { bsonType: this.kept.indexed ? ['binData', 'array', 'null'] : ['array', 'null'] }
     }
   }
   return KmsKept as unknown as TypeClass
@@ -119,7 +119,7 @@ class Stored {
   }
 }
 
-/** The index value of a field of a record. */
+/** The index values that are stored for a record. */
 export class StoredIndex extends Stored {}
 
 /** The wrapped keys of a record as they are stored. */

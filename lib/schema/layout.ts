@@ -1,6 +1,7 @@
 import type { SchemaType } from 'mongoose'
 import type { AnyModel, AnySchema } from '../mongoose/host'
 import { discriminatorsOf, elementOf, isArrayType, levelsOf, subschemaOf, valueTypeOf } from '../mongoose/schema'
+import type { BlindIndex } from '../search/declaration'
 import type { Field } from './fields'
 import { keptOf } from './kept'
 import { encryptedFieldOf } from './type'
@@ -15,6 +16,8 @@ export interface FieldHere {
   readonly schema: AnySchema
   /** The schema of the whole record: that of the model or a discriminator of it. */
   readonly record: AnySchema
+  /** The path of what holds the field in the record, with a dot after it, and `*` for any key of a map; empty at the top. */
+  readonly within: string
 }
 
 /**
@@ -31,10 +34,12 @@ export class Place {
   readonly fields: FieldHere[] = []
   /** The uses of the plugin whose wrapped keys are stored here, or index values of theirs. */
   readonly keysOf: Use[] = []
-  /** The fields whose index values are stored here. */
-  readonly indexOf: Field[] = []
   /** Whether a stage may have set, taken away or mixed what stands here: it need not be what was stored, beside what it was stored with. */
   isTouched = false
+  /** The blind indexes whose values are stored here. */
+  readonly indexOf: BlindIndex[] = []
+  /** Those of the children: the indexes of the records that have this shape, where it is one of a collection. */
+  indexes: readonly BlindIndex[] = []
 
   /** Whether nothing here or below is encrypted. */
   get isClear(): boolean {
@@ -111,7 +116,7 @@ export function fieldsBelow(place: Place, path: readonly string[] = []): { path:
 export function layoutOf(models: Iterable<Pick<AnyModel, 'schema'>>): Place {
   const root = new Place()
   for (const model of models)
-    addSchema(root, model.schema, { model: model as AnyModel, record: model.schema }, new Set())
+    addSchema(root, model.schema, { model: model as AnyModel, record: model.schema, within: '' }, new Set())
   prune(root)
   return root
 }
@@ -141,7 +146,7 @@ function holdsEncrypted(type: SchemaType, seen: Set<AnySchema>): boolean {
 function addSchema(
   root: Place,
   schema: AnySchema,
-  of: Pick<FieldHere, 'model' | 'record'>,
+  of: Pick<FieldHere, 'model' | 'record' | 'within'>,
   seen: ReadonlySet<AnySchema>,
 ): void {
   // A schema may hold itself; what is within is found at the first level, as deep as documents are looked at.
@@ -162,7 +167,7 @@ function addSchema(
         place = child
       }
     }
-    addType(place, type, { ...of, schema }, within)
+    addType(place, path, type, { ...of, schema }, within)
   })
   for (const own of discriminatorsOf(schema))
     addSchema(root, own, schema === of.record ? { ...of, record: own } : of, within)
@@ -170,6 +175,7 @@ function addSchema(
 
 function addType(
   place: Place,
+  path: string,
   type: SchemaType,
   of: Omit<FieldHere, 'field' | 'use'>,
   seen: ReadonlySet<AnySchema>,
@@ -187,16 +193,17 @@ function addType(
   const value = valueTypeOf(type)
   const element = elementOf(type)
   if (isArrayType(type)) place.isArray = true
-  if (schema) addSchema(place, schema, of, seen)
-  if (element) addType(place, element, of, seen)
+  if (schema) addSchema(place, schema, { ...of, within: `${of.within}${path.replaceAll('$*', '*')}.` }, seen)
+  if (element) addType(place, path, element, of, seen)
   if (value) {
     place.any ??= new Place()
-    addType(place.any, value, of, seen)
+    addType(place.any, `${path}.*`, value, of, seen)
   }
 }
 
 /** Takes out what leads to nothing encrypted, so that a look at a document goes no further than it must. */
 function prune(place: Place): void {
+  place.indexes = [...new Set([...place.children.values()].flatMap(({ indexOf }) => indexOf))]
   for (const [segment, child] of place.children) {
     prune(child)
     if (child.isClear) place.children.delete(segment)

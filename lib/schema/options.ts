@@ -2,6 +2,7 @@ import type { SchemaDefinitionProperty } from 'mongoose'
 import type { EncryptionContext } from '../format/context'
 import type { CacheOptions } from '../kms/manager'
 import type { KeyProvider } from '../kms/provider'
+import type { CompoundIndexOptions } from '../search/declaration'
 
 /** A KMS key: a key id, ARN, alias or alias ARN, or a function of the record that gives one. */
 export type KeyIdOption<Doc = any> = string | ((record: Doc) => string)
@@ -84,10 +85,12 @@ export interface KmsEncryptedOptions<
    */
   readonly allowKeyIds?: AllowKeyIdsOption
   /**
-   * The key of all blind indexes, as `createIndexKey()` gave it. Required where a field has one, but with `localKms`. Every process that is to
-   * find the same records needs the same.
+   * The key of all blind indexes, as `createIndexKey()` gave it; or one for each `version` of them. Required where a field has one, but with
+   * `localKms`. Every process that is to find the same records needs the same.
    */
-  readonly indexKey?: string | undefined
+  readonly indexKey?: string | Readonly<Record<number, string>> | undefined
+  /** Blind indexes over several fields together, by name: `{ name_dob: { fields: ['name', 'dob'] } }`. */
+  readonly blindIndexes?: Readonly<Record<string, CompoundIndexOptions>>
   /** Where the wrapped keys are stored. Default: `encrypted_kms_key`. */
   readonly keyPath?: string
   /** Keeps opened data keys across records and requests. Off by default: a cached read leaves no line in CloudTrail. */

@@ -7,6 +7,7 @@ import { invalidationsOf, isImmutableSetting, strictModeOf, validateNow } from '
 import { type Doc, type Host, isDocument, valuesOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { applySettersOf, castNullish, type Inner, unmerged } from '../mongoose/schema'
+import { Approximate } from '../search/approximate'
 import { Box } from './box'
 import type { Field } from './fields'
 import { cleanMarks, hold, storedValue, validateInTurn } from './holder'
@@ -128,7 +129,7 @@ function defineFieldType(host: Host): TypeClass {
       const known = prior instanceof Box && prior.isOpen ? prior.value() : undefined
       const made = field.inner!.cast(value, scope, false, known, options)
       // Such as the number of an empty text: there is no index value of it, and none may stand beside it.
-      if (field.index && (made === null || made === undefined)) return made
+      if (use.indexed.has(field.name) && (made === null || made === undefined)) return made
       const box = Box.open(field, use, scope, made)
       if (!isDocument(scope) || !(prior instanceof Box)) return box
       box.prior = prior.prior ?? (prior.lastEnvelope ? prior : undefined)
@@ -232,7 +233,7 @@ function defineFieldType(host: Host): TypeClass {
     /** Called alike for a value in an update and for a condition in a filter; only the gate can tell which it is. */
     castForQuery($conditional: string | null | undefined, value: any, context: unknown): unknown {
       if ($conditional !== null && $conditional !== undefined) return value
-      if (value === null || value === undefined || value instanceof RegExp) return value
+      if (value === null || value === undefined || value instanceof RegExp || value instanceof Approximate) return value
       const { field, use } = this.encrypted
       if (!field.complex) return forQuery(field, use, this.applySetters(value, context))
       try {
@@ -262,7 +263,7 @@ function hasDefault(field: Field): boolean {
 
 /** Without a document or query around, as in a bulk write, a value is cast and not put into a box: in a filter it would be cast again. */
 function forQuery(field: Field, use: Use, cast: unknown): unknown {
-  if (!field.index || cast instanceof Box || cast === null || cast === undefined) return cast
+  if (!use.indexed.has(field.name) || cast instanceof Box || cast === null || cast === undefined) return cast
   const bytes = bytesOf(cast)
   return bytes && looksLikeEnvelope(bytes) ? cast : Box.open(field, use, undefined, cast)
 }

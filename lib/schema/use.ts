@@ -4,8 +4,9 @@ import { KeyManager } from '../kms/manager'
 import type { KeyProvider } from '../kms/provider'
 import { type AnySchema, type Host, hostOf } from '../mongoose/host'
 import { unmerged } from '../mongoose/schema'
+import { type BlindIndex, compileCompounds } from '../search/declaration'
 import { type IndexKeySource, indexKeySource } from '../search/indexkey'
-import { compileFields, type Field, isTaken } from './fields'
+import { compileFields, type Field, instanceOf, isTaken } from './fields'
 import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
 import { type Allows, makeTrust } from './trust'
 
@@ -46,7 +47,11 @@ export interface Use {
   readonly generations: ReadonlyMap<number, Generation>
   /** Which KMS keys are trusted. */
   readonly allows: Allows
-  /** Where the key of blind indexes comes from; `undefined` where no field has one. */
+  /** The blind indexes of the fields, alone and of several together. */
+  readonly indexes: readonly BlindIndex[]
+  /** The names of the fields that an index is of. */
+  readonly indexed: ReadonlySet<string>
+  /** Where the key of blind indexes comes from; `undefined` where there is none. */
   readonly indexKey: IndexKeySource | undefined
   /** Whether key or context depend on more than the `_id`, so that the record must be there to know them. */
   readonly isCustom: boolean
@@ -71,6 +76,7 @@ const known = new Set([
   'allowKeyIds',
   'keyPath',
   'indexKey',
+  'blindIndexes',
   'cache',
   'dataKey',
   'methods',
@@ -99,8 +105,6 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
   if (options === null || typeof options !== 'object') {
     throw invalid('options', 'Expected an object: schema.plugin(kmsEncrypted, { keyId, fields: { email: String } })')
   }
-  if ('blindIndexes' in options)
-    throw invalid('blindIndexes', 'An index over several fields is not supported yet. Index each by blindIndex.')
   for (const option of Object.keys(options)) {
     if (!known.has(option) && !mongooseOwn.has(option)) {
       throw invalid(option, `There is no such option. Use one of ${[...known].join(', ')}.`)
@@ -119,7 +123,8 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
   const keyPath = checkPath('keyPath', options.keyPath ?? `encrypted_kms_key${name === undefined ? '' : `_${name}`}`)
   if (!byOwner) refuseSecondUse(schema, keyPath)
   const fields = compileFields(host, schema, options.fields)
-  if (!byOwner) checkKeyPath(host, schema, keyPath, fields)
+  const indexes = makeIndexes(host, schema, fields, options.blindIndexes)
+  if (!byOwner) checkKeyPath(host, schema, keyPath, fields, indexes)
   const provider = byOwner ? unused : checkProvider(options.provider)
   const generations = byOwner ? new Map() : makeGenerations(options, checkVersion('version', version), provider)
   const allows = makeTrust(
@@ -138,7 +143,9 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     version,
     generations,
     allows,
-    indexKey: makeIndexKey(options, fields, byOwner, provider, (keyId) => allows(keyId, version)),
+    indexes,
+    indexed: new Set(indexes.flatMap((index) => index.fields)),
+    indexKey: byOwner ? undefined : makeIndexKey(options, indexes, provider, (keyId) => allows(keyId, version)),
     isCustom: [...generations.values()].some(
       ({ keyId, context }) => context !== undefined || typeof keyId === 'function',
     ),
@@ -149,16 +156,47 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
   })
 }
 
+function makeIndexes(
+  host: Host,
+  schema: AnySchema,
+  fields: ReadonlyMap<string, Field>,
+  option: KmsEncryptedOptions['blindIndexes'],
+): readonly BlindIndex[] {
+  const compounds = compileCompounds(option, (name) => {
+    const field = fields.get(name)
+    return field && { name, instance: instanceOf(field.inner) }
+  })
+  const indexes = [...[...fields.values()].flatMap(({ index }) => index ?? []), ...compounds]
+  for (const [position, { name, path }] of indexes.entries()) {
+    const isDouble = indexes.slice(0, position).some((other) => other.path === path)
+    if (!isDouble && !fields.has(path) && !isTaken(host, schema, path)) continue
+    throw new ConfigurationError(
+      'FIELD_INVALID',
+      `kmsEncrypted: ${name}: the path ${path}, where index values are stored, is already taken. Choose another name.`,
+    )
+  }
+  return indexes
+}
+
 function makeIndexKey(
   { indexKey }: KmsEncryptedOptions,
-  fields: ReadonlyMap<string, Field>,
-  byOwner: boolean,
+  indexes: readonly BlindIndex[],
   provider: KeyProvider,
   allows: (keyId: string) => boolean,
 ): IndexKeySource | undefined {
-  const indexed = [...fields.values()].find(({ index }) => index)
-  if (indexed && byOwner) throw invalid(indexed.name, "A blind index is not supported with dataKey: 'owner' yet.")
-  return indexed || indexKey !== undefined ? indexKeySource(provider, indexKey, allows) : undefined
+  // Subdocuments may need it, of which nothing is known here.
+  if (indexes.length === 0 && indexKey === undefined && !provider.deriveIndexKey) return undefined
+  const source = indexKeySource(provider, indexKey, allows)
+  checkIndexKey(source, indexes)
+  return source
+}
+
+/** @throws {ConfigurationError} OPTION_INVALID when a version of an index has no key */
+export function checkIndexKey(source: IndexKeySource, indexes: readonly BlindIndex[]): void {
+  for (const { name, versions } of indexes) {
+    const missing = versions.find(({ number }) => !source.has(number))
+    if (missing) throw invalid('indexKey', `There is none for version ${missing.number} of the blind index ${name}.`)
+  }
 }
 
 /** Stands where the owner's provider is asked instead. */
@@ -287,7 +325,7 @@ function checkVersion(option: string, version: unknown): number {
 }
 
 /** A positive int32. Timers of Node take no more milliseconds than this: they would end at once. */
-function isCount(value: unknown): value is number {
+export function isCount(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 31
 }
 
@@ -320,8 +358,14 @@ function refuseSecondUse(schema: AnySchema, keyPath: string): void {
   )
 }
 
-function checkKeyPath(host: Host, schema: AnySchema, keyPath: string, fields: ReadonlyMap<string, Field>): void {
-  const isIndex = [...fields.values()].some(({ index }) => index?.path === keyPath)
+function checkKeyPath(
+  host: Host,
+  schema: AnySchema,
+  keyPath: string,
+  fields: ReadonlyMap<string, Field>,
+  indexes: readonly BlindIndex[],
+): void {
+  const isIndex = indexes.some(({ path }) => path === keyPath)
   if (fields.has(keyPath) || isIndex || isTaken(host, schema, keyPath)) {
     throw invalid('keyPath', `The path ${keyPath} is already taken. Choose another with keyPath.`)
   }

@@ -13,7 +13,7 @@ import type { Field } from './fields'
 import { keptOf, keysUseOf } from './kept'
 import { fieldAt, fieldsBelow, layoutOf } from './layout'
 import { encryptedFieldOf } from './type'
-import type { Use } from './use'
+import { checkIndexKey, type Use } from './use'
 
 /** The uses of the plugin on a schema. They are read off its paths, so that whoever copies a schema copies them. */
 export const usesOf = perSchema((schema): readonly Use[] => {
@@ -40,6 +40,11 @@ export function ownerUseOf(schema: AnySchema, { name }: Use): Use | undefined {
   return usesOf(schema).find((use) => !use.byOwner && use.name === name)
 }
 
+/** The use that the index key of a use's fields comes from: the one whose data key encrypts them. */
+export function indexKeyUseOf(use: Use, record: AnySchema): Use {
+  return use.byOwner ? (ownerUseOf(record, use) as Use) : use
+}
+
 /**
  * Checks a model that was just compiled: by now nobody can change its schema any more.
  *
@@ -56,15 +61,29 @@ export function checkModel(model: AnyModel): void {
   checkIndexed(model)
 }
 
-/** An index value stands beside its field in the record; in a subdocument, nothing writes or asks for it yet. */
+/** What an index needs: a path that MongoDB can index, and a key. */
 function checkIndexed(model: AnyModel): void {
   for (const { path, place } of fieldsBelow(layoutOf([model]))) {
-    if (path.length === 1 || place.fields.every(({ field }) => !field.index)) continue
-    throw new ConfigurationError(
-      'FIELD_INVALID',
-      `${model.modelName}: ${path.join('.')} has a blind index, which is not supported in subdocuments yet. Remove blindIndex or unique, or ` +
-        'keep the field in the record itself.',
-    )
+    for (const { field, use, record } of place.fields) {
+      if (!use.indexed.has(field.name)) continue
+      const name = path.join('.')
+      if (path.includes('*')) {
+        throw new ConfigurationError(
+          'FIELD_INVALID',
+          `${model.modelName}: ${name} has a blind index, and MongoDB cannot find what is below the keys of a map. Remove blindIndex or unique, or ` +
+            'keep the subdocuments in an array.',
+        )
+      }
+      if (!use.byOwner) continue
+      const { indexKey } = indexKeyUseOf(use, record)
+      if (indexKey) checkIndexKey(indexKey, use.indexes)
+      else {
+        throw new ConfigurationError(
+          'OPTION_INVALID',
+          `${model.modelName}: ${name} has a blind index, and the record that holds it no indexKey. Give one where the plugin is used on that.`,
+        )
+      }
+    }
   }
 }
 
@@ -157,11 +176,11 @@ function checkPaths(schema: AnySchema, modelName: string): void {
         `${modelName}: ${name} is encrypted, and the schema declares it again as something else. Remove one of the two.`,
       )
     }
-    for (const field of use.fields.values()) {
-      if (!field.index || keptOf(schema.path(field.index.path))?.indexed === field) continue
+    for (const index of use.indexes) {
+      if (keptOf(schema.path(index.path))?.indexed === index) continue
       throw new ConfigurationError(
         'FIELD_INVALID',
-        `${modelName}: ${field.index.path} holds the index values of ${field.name}, and the schema declares it again. Remove one of the two.`,
+        `${modelName}: ${index.path} holds the index values of ${index.name}, and the schema declares it again. Remove one of the two.`,
       )
     }
     if (use.byOwner || keysUseOf(schema.path(use.keyPath)) === use) continue

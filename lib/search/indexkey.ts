@@ -6,7 +6,7 @@ import type { DataKey } from '../format/datakey'
 import { awsKms } from '../kms/aws'
 import { KeyManager } from '../kms/manager'
 import type { KeyProvider } from '../kms/provider'
-import { IndexKey } from './value'
+import { IndexKey, IndexKeys } from './value'
 
 /** What {@link createIndexKey} needs. */
 export interface CreateIndexKeyOptions {
@@ -32,10 +32,17 @@ interface WrappedIndexKey {
 /** How the index key of one use of the plugin is opened: nothing is done before the first value is needed. */
 export interface IndexKeySource {
   /**
-   * One call to the KMS for each process and provider; one that failed is made again.
+   * One call to the KMS for each key, process and provider; one that failed is made again.
    *
    * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} DATA_KEY_MISMATCH when it gives another key
    */
+  open(): Promise<IndexKeys>
+  /** Whether there is a key for a version of an index. */
+  has(version: number): boolean
+}
+
+/** How one index key is opened. */
+interface KeySource {
   open(): Promise<IndexKey>
 }
 
@@ -63,14 +70,38 @@ export async function createIndexKey(options: CreateIndexKeyOptions = {}): Promi
 /**
  * Finds where the index key of a use comes from.
  *
- * @param given the option `indexKey`
+ * @param given the option `indexKey`: one for all versions of indexes, or each by its version
  * @throws {ConfigurationError} OPTION_INVALID when there is none, or it cannot be used
  */
 export function indexKeySource(
   provider: KeyProvider,
-  given: string | undefined,
+  given: string | Readonly<Record<number, string>> | undefined,
   allows: (keyId: string) => boolean,
 ): IndexKeySource {
+  if (typeof given !== 'object' || given === null) {
+    const source = keySource(provider, given, allows)
+    return Object.freeze({
+      async open() {
+        const key = await source.open()
+        return new IndexKeys(() => key)
+      },
+      has: () => true,
+    })
+  }
+  const sources = new Map(
+    Object.entries(given).map(([version, key]) => [Number(version), keySource(provider, key, allows)] as const),
+  )
+  return Object.freeze({
+    async open() {
+      const keys = new Map<number, IndexKey>()
+      await Promise.all(Array.from(sources, async ([version, source]) => void keys.set(version, await source.open())))
+      return new IndexKeys((version) => keys.get(version) as IndexKey)
+    },
+    has: (version: number) => sources.has(version),
+  })
+}
+
+function keySource(provider: KeyProvider, given: string | undefined, allows: (keyId: string) => boolean): KeySource {
   if (given === undefined) {
     if (!provider.deriveIndexKey) {
       throw new ConfigurationError(
@@ -92,18 +123,18 @@ export function indexKeySource(
   return sharedSource(provider, given, () => unwrap(provider, index))
 }
 
-const sources = new WeakMap<KeyProvider, Map<string, IndexKeySource>>()
+const sources = new WeakMap<KeyProvider, Map<string, KeySource>>()
 
 /** All uses with the same provider and index key share one opening. */
-function sharedSource(provider: KeyProvider, given: string, open: () => Promise<DataKey>): IndexKeySource {
-  const known = sources.get(provider) ?? new Map<string, IndexKeySource>()
+function sharedSource(provider: KeyProvider, given: string, open: () => Promise<DataKey>): KeySource {
+  const known = sources.get(provider) ?? new Map<string, KeySource>()
   sources.set(provider, known)
   const source = known.get(given) ?? makeSource(open)
   known.set(given, source)
   return source
 }
 
-function makeSource(open: () => Promise<DataKey>): IndexKeySource {
+function makeSource(open: () => Promise<DataKey>): KeySource {
   let opening: Promise<IndexKey> | undefined
   return Object.freeze({
     open() {

@@ -2,15 +2,19 @@ import { createHmac, createSecretKey, hkdfSync } from 'node:crypto'
 import { inspect } from 'node:util'
 import fc from 'fast-check'
 import mongoose from 'mongoose'
-import { compileIndex, IndexKey } from '../../lib/search/value'
+import { type BlindIndex, compileCompounds, compileIndex } from '../../lib/search/declaration'
+import { IndexKey, IndexKeys } from '../../lib/search/value'
 
 // Index values as they are stored for ever: what is found today must be found tomorrow.
 const { Decimal128, ObjectId } = mongoose.Types
 const { Double, Int32, UUID } = mongoose.mongo.BSON
 const key = new IndexKey(createSecretKey(Buffer.alloc(32, 7)))
-const index = (type: string, options: object | true = true) => compileIndex('email', type, options, undefined)!
+const index = (type: string, options: object | true = true, name = 'email') =>
+  compileIndex({ name, instance: type }, options, undefined)!
+const indexValue = (of: IndexKey, { name, versions: [newest] }: BlindIndex, value: unknown, model = 'User') =>
+  of.valueOf(model, name, newest!, [value]).toString('hex')
 const valueFor = (type: string, value: unknown, options: object | true = true, model = 'User') =>
-  key.valueOf(model, index(type, options), value).toString('hex')
+  indexValue(key, index(type, options), value, model)
 
 const prefixed = (...parts: (string | Uint8Array)[]) =>
   Buffer.concat(
@@ -112,25 +116,42 @@ test.each(vectors)('%s', (_name, type, value, label, bytes, expected) => {
   expect([computed(label, bytes), valueFor(type, value)]).toEqual([expected, expected])
 })
 
+test('several fields, a path in a subdocument, another version and fewer bits', () => {
+  const fields = ['String', 'Date'].map((instance, at) => ({ name: `f${at}`, instance }))
+  const [compound] = compileCompounds({ pair: { fields: ['f0', 'f1'], version: 3, bits: 12 } }, (name) =>
+    fields.find((field) => field.name === name),
+  )
+  const info = prefixed('mongoose-kms-encrypted/1 blind index', 'User', 'contacts.pair', '3')
+  const derived = Buffer.from(hkdfSync('sha256', Buffer.alloc(32, 7), Buffer.alloc(0), info, 32))
+  const input = prefixed('string', 'a', 'date', hex('00000174876e8000'))
+  const whole = createHmac('sha256', derived).update(input).digest()
+  const short = Buffer.of(whole[0]!, whole[1]! & 0xf0)
+  const values = new IndexKeys(() => key).valuesOf('User', 'contacts.pair', compound!, [
+    'a',
+    new Date(1_600_000_000_000),
+  ])
+  expect(values).toEqual([short])
+  expect(short.toString('hex')).toBe('e130')
+})
+
 test('models, fields and types have values apart', () => {
-  const other = compileIndex('phone', 'String', true, undefined)!
   const values = [
     valueFor('String', '1'),
     valueFor('String', '1', true, 'Admin'),
-    key.valueOf('User', other, '1').toString('hex'),
+    indexValue(key, index('String', true, 'phone'), '1'),
     valueFor('Number', 1),
     valueFor('BigInt', 1n),
     valueFor('Buffer', Buffer.from('1')),
     valueFor('Decimal128', Decimal128.fromString('1')),
-    new IndexKey(createSecretKey(Buffer.alloc(32, 8))).valueOf('User', index('String'), '1').toString('hex'),
+    indexValue(new IndexKey(createSecretKey(Buffer.alloc(32, 8))), index('String'), '1'),
   ]
   expect(new Set(values).size).toBe(values.length)
 })
 
 test('model and field are told apart where they join', () => {
-  const a = compileIndex('bc', 'String', true, undefined)!
-  const b = compileIndex('c', 'String', true, undefined)!
-  expect(key.valueOf('a', a, 'x')).not.toEqual(key.valueOf('ab', b, 'x'))
+  expect(indexValue(key, index('String', true, 'bc'), 'x', 'a')).not.toEqual(
+    indexValue(key, index('String', true, 'c'), 'x', 'ab'),
+  )
 })
 
 describe('two values have equal index values exactly if they are the same value', () => {

@@ -212,3 +212,19 @@ test('a condition that is trusted by the application is asked as any other', asy
   expect(names(await Order.find(trusted).select('-email'))).toBe('one three')
   expect(names(await Order.find({ email: mongoose.trusted({ $ne: ada }) }))).toBe('none two')
 })
+
+test('while two versions of the index are live, and of values that are shortened', async () => {
+  const two = { type: String, blindIndex: { version: 2, previousVersions: { 1: { caseInsensitive: true } } } }
+  const short = { type: String, blindIndex: { bits: 16 } }
+  for (const email of [two, short]) {
+    Order = accountModel(connection, {}, email, named('Order'))
+    User = userModel(undefined)
+    await Order.create([
+      { name: 'one', email: ada },
+      { name: 'two', email: bob },
+    ])
+    const docs = [new User({ clear: bob }), new User({ clear: ada })]
+    await User.populate(docs, 'orders')
+    expect(docs.map(({ orders }) => names(orders))).toEqual(['two', 'one'])
+  }
+})

@@ -110,7 +110,13 @@ function entryOf(entries: any, reference: Buffer) {
   const wrapped = bytesOf(rest.wrapped, 0)
   const commitment = bytesOf(rest.commitment, 0)
   refuseUnless(wrapped && commitment?.length === 32, 2)
-  refuseUnless(Number.isInteger(version) && Number.isInteger(boundVersion) && typeof keyId === 'string' && createdAt instanceof Date, 2)
+  refuseUnless(
+    Number.isInteger(version) &&
+      Number.isInteger(boundVersion) &&
+      typeof keyId === 'string' &&
+      createdAt instanceof Date,
+    2,
+  )
   const numbers = Buffer.alloc(boundVersion === version ? 12 : 16)
   numbers.writeInt32BE(version)
   numbers.writeBigInt64BE(BigInt(createdAt.getTime()), 4)

@@ -61,7 +61,7 @@ function collecting(translate: (compare: Compare) => unknown, canVerify: (asked:
     const asked = askedFor(index, heres, values, place)
     if (!asked) return null
     if (index.isShortened && !asked.isApproximate && !canVerify(asked)) throw refusedShortened(place, index.name)
-    pending.push(asked)
+    if (!asked.isReady()) pending.push(asked)
     return asked.values
   })
   return { sent, pending }

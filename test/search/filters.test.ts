@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import mongoose, { Schema } from 'mongoose'
+import { localKms } from '../../lib'
 import { named, plugin, provider, refused, secret, useFaults } from '../faults/support'
 import { accountModel, bytesAt } from './support'
 
@@ -284,7 +285,9 @@ test('sorting and distinct values', async () => {
 })
 
 test('a cursor that nobody waited for sends nothing', async () => {
-  const cursor = Account.collection.find({ email: ada })
+  // A process that has not opened the index key yet.
+  const Fresh = accountModel(connection, { provider: localKms() })
+  const cursor = Fresh.collection.find({ email: ada })
   const { next } = Object.getPrototypeOf(cursor)
   await refused(() => next.call(cursor), 'QUERY_REFUSED', /before the index value/)
 })

@@ -204,3 +204,16 @@ test('subdocuments in arrays are found, each by itself', async () => {
   expect(await names(New, { 'contacts.phone': '+44 9' })).toEqual(['sealed'])
   await refused(() => New.updateOne({ 'contacts.phone': '+44 7' }, { name: 'x' }, { upsert: true }), 'UPDATE_REFUSED')
 })
+
+test('they are populated, and joined by no aggregation, which would miss what is in the clear', async () => {
+  const { New } = await both()
+  const schema = new Schema<any>({ address: String })
+  schema.virtual('person', { ref: New.modelName, localField: 'address', foreignField: 'email', justOne: true })
+  const Letter = connection.model<any>(named('Letter'), schema) as any
+  await Letter.create([{ address: 'clear@example.org' }, { address: 'sealed@example.org' }])
+  for (const found of [await Letter.find().populate('person'), await Letter.find().populate('person').lean()])
+    expect(found.map(({ person }: any) => person?.name)).toEqual(['clear', 'sealed'])
+  const joined = { from: New.collection.name, localField: 'address', foreignField: 'email', as: 'people' }
+  await refused(() => Letter.aggregate([{ $lookup: joined }]), 'QUERY_REFUSED')
+  await refused(() => New.aggregate([{ $lookup: { ...joined, localField: 'email' } }]), 'QUERY_REFUSED')
+})

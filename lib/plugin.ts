@@ -4,6 +4,8 @@ import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel, gateOf } from './gate/passes'
 import { backfillBlindIndexes } from './lifecycle/backfill'
 import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
+import { migrateDocumentToKms, migrateToKms } from './lifecycle/migrate'
+import { migrateDocumentFromKms, migrateFromKms } from './lifecycle/restore'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
 import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
@@ -18,7 +20,7 @@ import { rememberContexts } from './record/rings'
 import { rotate } from './record/rotation'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
-import type { JobOptions } from './schema/jobs'
+import type { JobOptions, MigrationOptions } from './schema/jobs'
 import { makeIndexType, makeKeysType } from './schema/kept'
 import { holdsUse, isEncrypted } from './schema/layout'
 import type { KmsEncryptedOptions } from './schema/options'
@@ -93,6 +95,12 @@ function addMethods(schema: AnySchema, use: Use): void {
     async eraseKmsKey(this: Doc) {
       await erase(this, sendPast)
     },
+    migrateToKms(this: Doc) {
+      return migrateDocumentToKms(this)
+    },
+    migrateFromKms(this: Doc) {
+      return migrateDocumentFromKms(this)
+    },
   }
   for (const [name, method] of Object.entries(methods)) {
     refuseTaken(schema.methods[name as never], name, 'method')
@@ -127,6 +135,12 @@ const jobs = {
   }),
   eraseKmsKey: ours(function eraseKeys(this: AnyModel, options?: JobOptions) {
     return eraseKmsKey(this, sendPast, options)
+  }),
+  migrateToKms: ours(function migrate(this: AnyModel, options?: MigrationOptions) {
+    return migrateToKms(this, options)
+  }),
+  migrateFromKms: ours(function restore(this: AnyModel, options?: JobOptions) {
+    return migrateFromKms(this, options)
   }),
 }
 

@@ -62,7 +62,7 @@ function staleIn(host: Host, place: Place, prefix = ''): Plain[] {
   return [...place.indexes.map((index) => staleFilter(index, prefix, host.binary)), ...below]
 }
 
-function openIndexKeys(layout: Place): Promise<unknown> {
+export function openIndexKeys(layout: Place): Promise<unknown> {
   const fields = fieldsBelow(layout).flatMap(({ place }) => place.fields)
   const uses = fields.filter(({ field, use }) => use.indexed.has(field.name))
   return allInOrder(uses.map(async ({ use, record }) => indexKeyUseOf(use, record).indexKey?.open()))

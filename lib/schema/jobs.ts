@@ -40,3 +40,20 @@ export interface JobFailure {
   readonly id: unknown
   readonly error: unknown
 }
+
+/** The options of `migrateToKms()`. */
+export interface MigrationOptions extends JobOptions {
+  /**
+   * Drops the indexes of MongoDB's that are of the fields, which index values in the clear, once no record has any. Default false: they are named in the
+   * result.
+   */
+  readonly dropIndexes?: boolean
+}
+
+/** What `migrateToKms()` has done. */
+export interface MigrationResult extends JobResult {
+  /** The names of the indexes of MongoDB's that are of fields which are encrypted now. */
+  readonly indexes: readonly string[]
+  /** Those that were dropped. */
+  readonly droppedIndexes: readonly string[]
+}

@@ -315,7 +315,7 @@ export function envelopeAt({ use }: Encrypted, stored: unknown): Uint8Array | un
 }
 
 /** Types that MongoDB stores as bytes; of others, text would be made of them. */
-const binaryTypes = new Set(['Buffer', 'Mixed', 'UUID'])
+export const binaryTypes = new Set(['Buffer', 'Mixed', 'UUID'])
 
 /** The box of what was stored in the clear, cast as the field is; `undefined` where it is nothing of that type. */
 function loadClear({ field, use }: Encrypted, doc: Doc, stored: unknown): Box | undefined {

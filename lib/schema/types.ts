@@ -14,7 +14,7 @@ import type {
   TreatAsPrimitives,
   Types,
 } from 'mongoose'
-import type { JobOptions, JobResult } from './jobs'
+import type { JobOptions, JobResult, MigrationOptions, MigrationResult } from './jobs'
 import type { DecryptOption, FieldsOption, KmsEncryptedOptions, MethodsOption } from './options'
 
 declare const pluginBrand: unique symbol
@@ -75,6 +75,10 @@ export interface EncryptedMethods {
    * says `ERASED`.
    */
   eraseKmsKey(): Promise<void>
+  /** Encrypts what the record has stored in the clear, where the plugin is used with `migrating: true`. Unsaved changes stay as they are. */
+  migrateToKms(): Promise<void>
+  /** Stores the fields in the clear again, without keys and index values, where the plugin is used with `migrating: true`. */
+  migrateFromKms(): Promise<void>
 }
 
 /** The jobs over the records of a model. All take the same options, and give the same result. */
@@ -101,6 +105,22 @@ export interface EncryptedJobs {
    * @throws {ConfigurationError} OPTION_INVALID, also where `filter` says nothing. What a record fails with is in the result.
    */
   eraseKmsKey(options: JobOptions & { readonly filter: Readonly<Record<string, unknown>> }): Promise<JobResult>
+  /**
+   * Encrypts what is stored in the clear at the fields of records, where the plugin is used with `migrating: true`: one update for each, and one call to
+   * the KMS unless the record has a data key already. A value is replaced only while it is what was read. Neither hooks nor timestamps nor
+   * the version of a document notice.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID, also where nothing migrates; {KeyProviderError} when the KMS does not open the index key.
+   *   What a record fails with is in the result.
+   */
+  migrateToKms(options?: MigrationOptions): Promise<MigrationResult>
+  /**
+   * Undoes `migrateToKms()`, where the plugin is used with `migrating: true`: values are stored in the clear again, wrapped keys and index
+   * values taken away.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID, also where nothing migrates. What a record fails with is in the result.
+   */
+  migrateFromKms(options?: JobOptions): Promise<JobResult>
 }
 
 /** What the plugin adds to a model. */

@@ -33,6 +33,7 @@ export type DecryptionErrorCode =
   | 'ENVELOPE_UNKNOWN'
   | 'ENVELOPE_REJECTED'
   | 'PLAINTEXT_FOUND'
+  | 'FROM_FAILED'
 
 /** Codes of {@link RecordError}: what the record at hand cannot do in the state it is in. */
 export type RecordErrorCode =

@@ -33,6 +33,7 @@ export type {
   DataKeyOption,
   DecryptOption,
   FieldsOption,
+  FromOption,
   KeyIdOption,
   KmsEncryptedOptions,
   MethodsOption,

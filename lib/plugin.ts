@@ -6,13 +6,23 @@ import { backfillBlindIndexes } from './lifecycle/backfill'
 import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
 import { migrateDocumentToKms, migrateToKms } from './lifecycle/migrate'
 import { migrateDocumentFromKms, migrateFromKms } from './lifecycle/restore'
-import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
+import {
+  type AnyModel,
+  type AnySchema,
+  type Doc,
+  type Host,
+  hostOf,
+  isDocument,
+  type Plain,
+  schemaOf,
+} from './mongoose/host'
 import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
 import { type DecryptManyOptions, decryptDocument, decryptRecords } from './record/decrypting'
 import { fillDefaults } from './record/defaults'
 import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
 import { erase } from './record/erasure'
+import { readForeign } from './record/foreign'
 import { openOnLoad, readBox } from './record/opening'
 import { rewrap } from './record/rewrapping'
 import type { Send } from './record/rewriting'
@@ -180,6 +190,7 @@ function checkMethods(model: AnyModel): void {
 function addHooks(schema: AnySchema, use: Use, isFirst: boolean): void {
   if (use.isCustom) addInitHook(schema, (doc) => !finished.has(schemaOf(doc)))
   if (use.decrypt === 'onLoad') addLoadHooks(schema)
+  if (use.from) addForeignHooks(schema)
   // Only where the last ones cannot be added: Mongoose compiles the schema of a discriminator without global plugins.
   if (isFirst) addSaveHooks(schema, (doc) => !finished.has(schemaOf(doc)))
 }
@@ -191,6 +202,24 @@ function addInitHook(schema: AnySchema, isActive: (doc: Doc) => boolean): void {
     always(function rememberEncryptionContexts(this: unknown) {
       const doc = this as Doc
       if (!doc.$isSubdocument && isActive(doc)) for (const part of encryptedPartsOf(doc)) rememberContexts(part)
+    }),
+  )
+}
+
+/** Reads what another library has stored. Without them such a value is refused, and never taken for one in the clear. */
+function addForeignHooks(schema: AnySchema): void {
+  const read = new WeakMap<object, Plain>()
+  schema.pre(
+    'init',
+    always(function keepStored(this: unknown, stored: Plain) {
+      read.set(this as Doc, stored)
+    }) as never,
+  )
+  schema.post(
+    'init',
+    always(function readStored(this: unknown) {
+      readForeign(this as Doc, read.get(this as Doc) ?? {})
+      read.delete(this as Doc)
     }),
   )
 }

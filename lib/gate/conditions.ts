@@ -1,5 +1,7 @@
 import type { Plain } from '../mongoose/host'
 import { hasPositionLikeKey } from '../record/rotation'
+import type { Box } from '../schema/box'
+import { clearPaths } from '../schema/type'
 
 /** For a write that found nothing to encrypt for: a record that comes up meanwhile must not be reached. */
 export function matchingNothing(filter: Plain): Plain {
@@ -42,8 +44,15 @@ export function isScalar(value: any): boolean {
   return typeof value !== 'object' || value === null || value instanceof Date || value._bsontype === 'ObjectId'
 }
 
+/** What a box was read from without encryption, by the paths in the record; `undefined` at those where nothing was. */
+export function clearAt(box: Box, prefix: string): Plain {
+  const stored = box.clear ? box.field.host.deserialize(box.clear) : {}
+  return Object.fromEntries(clearPaths(box).map((path) => [prefix === '' ? path : `${prefix}.${path}`, stored[path]]))
+}
+
 /** Conditions for what stands at a path being what it was when it was read. */
 export function isAsRead(path: string, value: unknown): Plain[] {
+  if (value === undefined) return [{ [path]: { $exists: false } }]
   if (!hasPositionLikeKey(value)) return [{ [path]: { $eq: value } }]
   // JavaScript has such keys in an order of its own, and MongoDB compares objects by theirs: they are asked for one by one.
   if (Array.isArray(value))

@@ -59,9 +59,24 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
     for (const [prefix, indexes] of recordsAt(root, Object.keys(operand)))
       checkIndexed(indexes, copy[operator], prefix, place, clear)
   }
+  keepAbsent(root, copy)
   const unset = Array.from(cleared, (path) => [path, 1])
   if (unset.length > 0) copy.$unset = { ...copy.$unset, ...Object.fromEntries(unset) }
   return { update: copy, slots, touched, isReplacement: false }
+}
+
+/** Where another library's value is read while there is none here, that there is to be none is said by null. */
+function keepAbsent(root: Place, update: Plain): void {
+  const paths = Object.keys(update.$unset ?? {}).filter((path) =>
+    follow(root, path)?.place.fields.some(({ use }) => use.from),
+  )
+  if (paths.length === 0) return
+  update.$set ??= {}
+  for (const path of paths) {
+    update.$set[path] = null
+    delete update.$unset[path]
+  }
+  if (Object.keys(update.$unset).length === 0) delete update.$unset
 }
 
 /**

@@ -8,7 +8,7 @@ import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
 import { ringStored } from '../record/rings'
 import { noticeChanges } from '../record/staging'
 import { noteUncommitted } from '../record/transactions'
-import { isAsRead, isScalar } from './conditions'
+import { clearAt, isAsRead, isScalar } from './conditions'
 import type { Sealed } from './filling'
 
 /**
@@ -35,14 +35,12 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
   const conditions: Plain = {}
   const added: Plain = {}
   const replaced: Plain = {}
+  const clear: Plain = {}
   for (const each of sealed) {
     const { slot, target, reference, prefix, box } = each
     const { ring } = target
     Object.assign(conditions, each.conditions)
-    if (each.isBound && !slot.isWhole && box.clear) {
-      const same = isAsRead(slot.path.join('.'), box.field.host.deserialize(box.clear).v)
-      conditions.$and = [...(conditions.$and ?? []), ...same]
-    }
+    if (each.isBound && !slot.isWhole && box.clear) Object.assign(clear, clearAt(box, prefix))
     if (slot.isWhole && !box.use.byOwner) continue
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
     const keyPath = `${at}${ring.use.keyPath}`
@@ -61,6 +59,8 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
       replaced[keyPath] = [ring.encoded(pending)]
     } else added[keyPath] = ring.encoded(pending)
   }
+  const asRead = Object.entries(clear).flatMap(([path, value]) => isAsRead(path, value))
+  if (asRead.length > 0) conditions.$and = asRead
   return { conditions, added, replaced }
 }
 

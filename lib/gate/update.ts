@@ -4,6 +4,7 @@ import { sameBytes } from '../format/bytes'
 import { isDocument, type Plain, topOf } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
 import { refreshFrom } from '../record/refreshing'
+import { encodeClear } from '../schema/type'
 import { ownerUseOf } from '../schema/uses'
 import { withAsked } from './asked'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
@@ -108,8 +109,7 @@ async function withoutOvertaken(
   const stored = migrating.length > 0 && (await gate.native.findOne(filter, sessionOnly(options)))
   if (!stored) return undefined
   const overtaken = migrating.filter(({ box, slot }) => {
-    const found = valueAt(stored, slot.path)
-    return !sameBytes(box.clear, gate.host.serialize({ v: found }))
+    return !sameBytes(box.clear, encodeClear(box, valueAt(stored, slot.path.slice(0, -1))))
   })
   if (overtaken.length === 0) return undefined
   const $set = { ...(update as Plain).$set }
@@ -118,8 +118,15 @@ async function withoutOvertaken(
     overtaken.map(({ box }) => box),
     stored,
   )
-  const { $set: _all, ...others } = update as Plain
-  const left = Object.keys($set).length > 0 ? { ...others, $set } : others
+  // What they were read from stays with them.
+  const $unset = { ...(update as Plain).$unset }
+  for (const { box } of overtaken) for (const path of box.use.fromPaths) delete $unset[path]
+  const { $set: _set, $unset: _unset, ...others } = update as Plain
+  const left = {
+    ...others,
+    ...(Object.keys($set).length > 0 && { $set }),
+    ...(Object.keys($unset).length > 0 && { $unset }),
+  }
   return Object.keys(left).length > 0 ? left : undefined
 }
 

@@ -1,6 +1,6 @@
 import { ConfigurationError, RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
-import { isAsRead } from '../gate/conditions'
+import { clearAt, isAsRead } from '../gate/conditions'
 import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
 import { sessionOnly } from '../gate/request'
@@ -9,6 +9,7 @@ import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, isStoredAlike, modelOf, ownerOf, type Plain } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { fetchStored, filterOf, sessionOf, storedOf } from '../record/fetching'
+import { readForeign, uselessPaths } from '../record/foreign'
 import { idOf, recordName } from '../record/identity'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
@@ -19,7 +20,7 @@ import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobResult, MigrationOptions, MigrationResult } from '../schema/jobs'
 import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
-import { binaryTypes } from '../schema/type'
+import { binaryTypes, encodeClear } from '../schema/type'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
 import { dropIndexes, indexesOn } from './oldindexes'
@@ -42,7 +43,7 @@ export async function migrateToKms(model: AnyModel, options: MigrationOptions = 
   const job = {
     model,
     name,
-    condition: { $or: clearIn(layout) },
+    condition: { $or: [...clearIn(layout), ...foreignIn(layout)] },
     begin: () => openIndexKeys(layout),
     run: (stored: Plain) => migrate(model, stored, {}),
   }
@@ -70,7 +71,7 @@ function clearIn(place: Place, prefix = ''): Plain[] {
   return [...place.children].flatMap(([segment, child]) => {
     const path = `${prefix}${segment}`
     if (!isMigrating(child)) return []
-    if (child.fields.length > 0) return clearAt(path, child)
+    if (child.fields.length > 0) return clearField(path, child)
     // Of the keys of a map nothing can be asked.
     if (child.any) return [{ [path]: { $exists: true } }]
     if (!child.isArray) return clearIn(child, `${path}.`)
@@ -78,7 +79,7 @@ function clearIn(place: Place, prefix = ''): Plain[] {
   })
 }
 
-function clearAt(path: string, { fields }: Place): Plain[] {
+function clearField(path: string, { fields }: Place): Plain[] {
   if (fields.some(({ field }) => binaryTypes.has(field.inner?.instance as string)))
     return [{ [path]: { $exists: true } }]
   // A condition on an array is asked of what is in it, too.
@@ -120,8 +121,7 @@ export async function migrateDocumentToKms(doc: Doc): Promise<void> {
 
 /** What was changed since it was read in the clear may take the place of what that has become. */
 function forgetClear(box: Box, stored: Plain | undefined): void {
-  const { name, host } = box.field
-  if (!box.isMigrating && sameBytes(box.clear, host.serialize({ v: stored?.[name] }))) box.clear = undefined
+  if (!box.isMigrating && sameBytes(box.clear, encodeClear(box, stored))) box.clear = undefined
 }
 
 /** @returns whether anything was encrypted */
@@ -129,12 +129,16 @@ async function migrate(model: AnyModel, read: Plain, options: Plain): Promise<bo
   let stored: Plain | null = read
   for (let attempt = 0; stored && attempt < maxAttempts; attempt++) {
     const doc = recordOf(model, stored)
+    readForeign(doc, stored)
     const clear = clearOf(doc)
+    const useless = uselessPaths(doc)
     if (clear.length > 0) await write(doc, stored._id, clear, options)
+    const isLeft = useless.length > 0 && clear.every(({ box }) => box.clear === undefined)
+    if (isLeft) await remove(doc, stored, useless, options)
     if (clear.every(({ box }) => box.clear === undefined)) {
       // What cannot be cast does not keep the other fields from being encrypted.
       await allInOrder(encryptedPartsOf(doc).flatMap(boxesOf).filter(isSpoilt).map(openBox))
-      return clear.length > 0 || attempt > 0
+      return clear.length > 0 || useless.length > 0 || attempt > 0
     }
     stored = await gateOf(model.collection).native.findOne({ _id: stored._id }, options)
   }
@@ -145,6 +149,20 @@ async function migrate(model: AnyModel, read: Plain, options: Plain): Promise<bo
   )
 }
 
+/** Takes away what another library has stored, which by now is encrypted, or was replaced. */
+async function remove(doc: Doc, stored: Plain, paths: readonly string[], options: Plain): Promise<void> {
+  const conditions = paths.flatMap((path) => isAsRead(path, stored[path]))
+  const $unset = Object.fromEntries(paths.map((path) => [path, '']))
+  const filter = { ...filterOf(doc), _id: stored._id, $and: conditions }
+  await gateOf(modelOf(doc).collection).native.updateOne(filter, { $unset }, options)
+}
+
+/** What finds records with something that another library has stored. */
+function foreignIn(layout: Place): Plain[] {
+  const uses = new Set([...layout.children.values()].flatMap(({ fields }) => fields.map(({ use }) => use)))
+  return [...uses].flatMap(({ fromPaths }) => fromPaths.map((path) => ({ [path]: { $exists: true } })))
+}
+
 /** A value that is in the clear, and the path of its field. */
 interface Clear {
   readonly path: string
@@ -152,11 +170,15 @@ interface Clear {
 }
 
 function clearOf(doc: Doc): Clear[] {
-  return encryptedPartsOf(doc).flatMap((part) =>
-    boxesOf(part)
-      .filter((box) => box.clear !== undefined)
-      .map((box) => ({ path: part.$isSubdocument ? `${indexedPathOf(part)}.${box.field.name}` : box.field.name, box })),
-  )
+  const boxes = encryptedPartsOf(doc)
+    .flatMap(boxesOf)
+    .filter((box) => box.clear !== undefined)
+  return boxes.map((box) => ({ path: [prefixOf(box), box.field.name].filter(Boolean).join('.'), box }))
+}
+
+/** The path of the subdocument that a box stands in. */
+function prefixOf({ owner }: Box): string {
+  return (owner as Doc).$isSubdocument ? indexedPathOf(owner as Doc) : ''
 }
 
 function isSpoilt(box: Box): boolean {
@@ -170,7 +192,9 @@ async function write(doc: Doc, _id: unknown, clear: readonly Clear[], options: P
   const isBound = isStoredAlike(gate.host, idOf(doc), _id)
   const conditions = isBound
     ? []
-    : clear.flatMap(({ path, box }) => isAsRead(path, box.field.host.deserialize(box.clear as Uint8Array).v))
+    : clear
+        .flatMap(({ box }) => Object.entries(clearAt(box, prefixOf(box))))
+        .flatMap(([path, value]) => isAsRead(path, value))
   const request = {
     method: 'updateOne',
     filter: { ...filterOf(doc), _id, ...(conditions.length > 0 && { $and: conditions }) },

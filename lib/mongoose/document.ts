@@ -192,6 +192,14 @@ export function revisedDirty(
   }
 }
 
+/**
+ * Has a document take what stands at a path for what was loaded, and not for a default that is to be saved. `$__.activePaths`;
+ * `test/lifecycle/migration.from.test`.
+ */
+export function noteLoaded(doc: Doc, path: string): void {
+  ;(doc as unknown as { $__: { activePaths: { init(path: string): void } } }).$__.activePaths.init(path)
+}
+
 /** The value at a path, without getters, through subdocuments and arrays. `$__getValue`; `subdocuments.test`. */
 export function rawValueAt(doc: Doc, path: string): unknown {
   return (doc as unknown as { $__getValue(path: string): unknown }).$__getValue(path)

@@ -143,7 +143,9 @@ function opened(stored: Plain | undefined, part: Doc): Plain {
   const plain = plainFieldsOf(part)
   for (const use of usesOf(schemaOf(part))) {
     delete copy[use.keyPath]
-    for (const name of use.fields.keys()) if (name in copy) copy[name] = plain[name]
+    for (const name of use.fields.keys())
+      if (name in copy || (use.from && plain[name] !== undefined)) copy[name] = plain[name]
+    for (const path of use.fromPaths) delete copy[path]
     for (const { path } of use.indexes) delete copy[path]
   }
   return copy

@@ -29,6 +29,7 @@ import { keptOf } from '../schema/kept'
 import { follow, holdsUse, layoutOf } from '../schema/layout'
 import { encryptedFieldOf, refuseOdd } from '../schema/type'
 import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
+import { uselessPaths } from './foreign'
 import { recordName } from './identity'
 import { boxesOf, openNow, readBox } from './opening'
 import { rememberRings } from './rings'
@@ -137,7 +138,8 @@ function wholeFields(doc: Doc, dirty: Dirty[]): Dirty[] {
 /** What is stored in the clear and encrypted with what else is written. Of what is written as a whole, it is part already. */
 function migratedWith(doc: Doc, written: readonly string[]): Dirty[] {
   if (written.length === 0 || doc.$isNew || doc.$isSubdocument || !migrates(schemaOf(doc))) return []
-  return encryptedPartsOf(doc).flatMap((part) =>
+  const useless = uselessPaths(doc).map((path) => ({ path, value: undefined, schema: undefined }))
+  const clear = encryptedPartsOf(doc).flatMap((part) =>
     boxesOf(part).flatMap((box) => {
       const { name } = box.field
       const path = part.$isSubdocument ? `${indexedPathOf(part)}.${name}` : name
@@ -147,6 +149,7 @@ function migratedWith(doc: Doc, written: readonly string[]): Dirty[] {
       return box.isMigrating && !isWritten ? [{ path, value: box, schema: schemaOf(part).path(name) }] : []
     }),
   )
+  return [...clear, ...useless]
 }
 
 const migrates = perSchema((schema) => holdsUse(schema, ({ migrating }) => migrating), shapeOf)
@@ -298,8 +301,9 @@ const hiding = new WeakSet<object>()
 function hide(doc: Doc, result: Plain): void {
   const schema = schemaOf(doc)
   for (const { field } of fieldsOf(schema)) delete result[field.name]
-  for (const { keyPath, byOwner, indexes } of usesOf(schema)) {
+  for (const { keyPath, byOwner, indexes, fromPaths } of usesOf(schema)) {
     if (!byOwner) delete result[keyPath]
+    for (const path of fromPaths) delete result[path]
     for (const { path } of indexes) delete result[path]
   }
 }

@@ -4,6 +4,7 @@ import { Box } from '../schema/box'
 import { envelopeAt, load } from '../schema/type'
 import { usesOf } from '../schema/uses'
 import { storedPart } from './fetching'
+import { foreignBoxes } from './foreign'
 import { loadedTarget } from './rings'
 import { encryptedPartsOf, isChanged } from './staging'
 
@@ -37,7 +38,9 @@ function refreshPart(part: Doc, stored: Plain): void {
       if (isChanged(part, name) || !part.isSelected(name) || isSet) continue
       const found = stored[name]
       const envelope = envelopeAt({ field, use }, found)
-      if (found === undefined || found === null) values[name] = found
+      if (use.from && !envelope && found !== null) {
+        values[name] = foreignBoxes(part, use, [field], stored).get(name)
+      } else if (found === undefined || found === null) values[name] = found
       else if (!envelope || !(box instanceof Box)) values[name] = load({ field, use }, part, found)
       else if (!sameBytes(box.lastEnvelope, envelope)) box.relock(envelope, target)
     }

@@ -70,11 +70,10 @@ export class Box {
   }
 
   /** A box of what was loaded in the clear, where that is migrated: open, and with what is to be replaced by an envelope. */
-  static clear(field: Field, use: Use, owner: unknown, loadedId: unknown, stored: unknown): Box {
+  static clear(field: Field, use: Use, owner: unknown, loadedId: unknown, value: unknown, clear: Uint8Array): Box {
     const box = new Box(field, use, owner, loadedId)
-    // Before it is held: what is within it may be changed in place.
-    box.#clear = field.host.serialize({ v: stored })
-    box.#put(stored, 'stored')
+    box.#clear = clear
+    box.#put(value, 'stored')
     return box
   }
 
@@ -184,7 +183,7 @@ export class Box {
     this.#isUnsaved = isUnsaved
   }
 
-  /** What is stored in the clear in place of an envelope, as it was read, encoded; `undefined` where nothing is. */
+  /** What is stored in place of an envelope, as it was read, by `encodeClear`; `undefined` where nothing is. */
   get clear(): Uint8Array | undefined {
     return this.#clear
   }

@@ -49,6 +49,12 @@ export type FieldsOption<Name extends string = string> =
   | { readonly [field: string]: SchemaDefinitionProperty }
   | readonly Name[]
 
+/**
+ * Reads what another library has stored of a record: gives at once the values of fields by their names, those that are in the clear among them.
+ * What is stored at a field for which it gives nothing is refused.
+ */
+export type FromOption = (stored: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>
+
 /** Which KMS keys are trusted: a list of key ARNs, or a function that says whether one is. */
 export type AllowKeyIdsOption = readonly string[] | ((keyId: string) => boolean)
 
@@ -106,6 +112,10 @@ export interface KmsEncryptedOptions<
    * write of the record. With `dataKey: 'owner'` the owner must migrate, too.
    */
   readonly migrating?: boolean
+  /** While records migrate, reads what another library has encrypted. For records alone, and not for subdocuments. */
+  readonly from?: FromOption
+  /** The paths at which the other library keeps what is of no use when a record is encrypted: they are loaded with the fields, and then removed. */
+  readonly fromPaths?: readonly string[]
   /** Other names for the document methods `decrypt` and `rotateKmsKey` and for the static `decrypt`. */
   readonly methods?: MethodsOption<Decrypt, RotateKmsKey>
 }

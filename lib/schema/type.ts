@@ -4,7 +4,7 @@ import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
 import { envelopeOf, looksLikeEnvelope } from '../format/envelope'
 import { invalidationsOf, isImmutableSetting, strictModeOf, validateNow } from '../mongoose/document'
-import { type Doc, type Host, isDocument, valuesOf } from '../mongoose/host'
+import { type Doc, type Host, isDocument, type Plain, valuesOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { applySettersOf, castNullish, type Inner, unmerged } from '../mongoose/schema'
 import { Approximate } from '../search/approximate'
@@ -303,7 +303,10 @@ function castPlain(field: Field, value: unknown): unknown {
 export function load({ field, use }: Encrypted, doc: Doc, value: unknown): Box {
   const envelope = envelopeAt({ field, use }, value)
   if (envelope) return Box.locked(field, use, doc, valuesOf(doc)._id, envelope)
-  return (use.migrating && loadClear({ field, use }, doc, value)) || Box.spoilt(field, use, doc, undefined)
+  const isRead = use.migrating && !use.from
+  return (
+    (isRead && loadClear({ field, use }, doc, value, { [field.name]: value })) || Box.spoilt(field, use, doc, undefined)
+  )
 }
 
 /** The envelope that is stored for a field. While it migrates, bytes may be a value that was there before. */
@@ -317,11 +320,23 @@ export function envelopeAt({ use }: Encrypted, stored: unknown): Uint8Array | un
 /** Types that MongoDB stores as bytes; of others, text would be made of them. */
 export const binaryTypes = new Set(['Buffer', 'Mixed', 'UUID'])
 
-/** The box of what was stored in the clear, cast as the field is; `undefined` where it is nothing of that type. */
-function loadClear({ field, use }: Encrypted, doc: Doc, stored: unknown): Box | undefined {
-  if (bytesOf(stored) && !binaryTypes.has(field.inner?.instance as string)) return undefined
+/** The paths of what stands for a value while there is no envelope: its own, and those of another library. */
+export function clearPaths({ field, use }: Pick<Encrypted, 'field' | 'use'>): readonly string[] {
+  return [field.name, ...use.fromPaths]
+}
+
+/** What stands there in a record or subdocument, encoded so that it can be compared. */
+export function encodeClear(of: Pick<Encrypted, 'field' | 'use'>, record: Plain | undefined): Uint8Array {
+  const entries = clearPaths(of).map((path) => [path, record?.[path]] as const)
+  return of.field.host.serialize(Object.fromEntries(entries.filter(([, value]) => value !== undefined)))
+}
+
+/** The box of a value that is stored without encryption, or by another library, cast as the field is; `undefined` where it is nothing of that type. */
+export function loadClear({ field, use }: Encrypted, doc: Doc, value: unknown, record: Plain): Box | undefined {
+  if (bytesOf(value) && !binaryTypes.has(field.inner?.instance as string)) return undefined
   try {
-    const box = Box.clear(field, use, doc, valuesOf(doc)._id, stored)
+    // Encoded first: what is within the value may be changed in place.
+    const box = Box.clear(field, use, doc, valuesOf(doc)._id, value, encodeClear({ field, use }, record))
     const isCast = box.holder === undefined || Object.keys(invalidationsOf(box.holder)).length === 0
     return isCast && (box.stored() ?? null) !== null ? box : undefined
   } catch {

@@ -7,7 +7,14 @@ import { unmerged } from '../mongoose/schema'
 import { type BlindIndex, compileCompounds } from '../search/declaration'
 import { type IndexKeySource, indexKeySource } from '../search/indexkey'
 import { compileFields, type Field, instanceOf, isTaken } from './fields'
-import type { ContextOption, DecryptOption, KeyIdOption, KmsEncryptedOptions, PreviousVersion } from './options'
+import type {
+  ContextOption,
+  DecryptOption,
+  FromOption,
+  KeyIdOption,
+  KmsEncryptedOptions,
+  PreviousVersion,
+} from './options'
 import { type Allows, makeTrust } from './trust'
 
 /** One generation of key and context, as it was configured. */
@@ -44,6 +51,9 @@ export interface Use {
   readonly keyPath: string
   /** Whether what is stored in the clear is read, and encrypted with the next write. */
   readonly migrating: boolean
+  /** What reads values that another library has stored, and the paths that are that library's alone. */
+  readonly from: FromOption | undefined
+  readonly fromPaths: readonly string[]
   readonly version: number
   /** The generation that is written, and the earlier ones that are still read, by number. */
   readonly generations: ReadonlyMap<number, Generation>
@@ -82,6 +92,8 @@ const known = new Set([
   'cache',
   'dataKey',
   'migrating',
+  'from',
+  'fromPaths',
   'methods',
 ])
 // `deduplicate` and `tags` are Mongoose's own options of `schema.plugin()`.
@@ -121,6 +133,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     throw invalid('decrypt', `Expected 'onAccess' or 'onLoad', got ${String(decrypt)}.`)
   }
   if (typeof migrating !== 'boolean') throw invalid('migrating', `Expected true or false, got ${String(migrating)}.`)
+  const fromPaths = checkFrom(options)
   checkCache(cache)
   const byOwner = checkDataKey(options)
   const methods = checkMethods(host, options.methods)
@@ -145,6 +158,8 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     byOwner,
     keyPath,
     migrating,
+    from: options.from,
+    fromPaths,
     version,
     generations,
     allows,
@@ -156,7 +171,8 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     ),
     contextDependencies: new Set<string>(),
     ownerDependencies: new Set<string>(),
-    dependencies: new Set<string>(),
+    // Whoever loads a field loads what it is read from.
+    dependencies: new Set<string>(fromPaths),
     methods,
   })
 }
@@ -222,6 +238,15 @@ function checkDataKey(options: KmsEncryptedOptions): boolean {
     )
   }
   return true
+}
+
+function checkFrom({ from, fromPaths = [], migrating }: KmsEncryptedOptions): readonly string[] {
+  if (from !== undefined && typeof from !== 'function')
+    throw invalid('from', 'Expected a function of what is stored that gives values by the names of fields.')
+  if (from && migrating !== true) throw invalid('from', 'It is for migrating: true. Give both, or neither.')
+  if (!Array.isArray(fromPaths)) throw invalid('fromPaths', 'Expected a list of top-level paths.')
+  if (fromPaths.length > 0 && !from) throw invalid('fromPaths', 'They are what the option from reads. Give that, too.')
+  return fromPaths.map((path) => checkPath('fromPaths', path))
 }
 
 function checkMethods(host: Host, given: KmsEncryptedOptions['methods']): MethodNames {

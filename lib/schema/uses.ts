@@ -58,6 +58,7 @@ export function checkModel(model: AnyModel): void {
   checkIndexes(model)
   checkVirtuals(model)
   checkOwners(base ?? model)
+  checkFrom(model)
   checkIndexed(model)
 }
 
@@ -84,6 +85,17 @@ function checkIndexed(model: AnyModel): void {
         )
       }
     }
+  }
+}
+
+/** What another library has stored is read with the whole record. */
+function checkFrom(model: AnyModel): void {
+  for (const { path, place } of fieldsBelow(layoutOf([model]))) {
+    if (!place.fields.some(({ use, within }) => use.from && within !== '')) continue
+    throw new ConfigurationError(
+      'OPTION_INVALID',
+      `${model.modelName}: ${path.join('.')} is a field of a subdocument, and the option from is for those of records.`,
+    )
   }
 }
 

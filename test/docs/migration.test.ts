@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import mongoose from 'mongoose'
 import type { KmsStandIn } from '../kms'
 import { databaseName } from '../mongo/run'
 import { mongoUri, startKmsForPrograms } from './kms'
-import { blocksOf, readPage } from './page'
+import { blocksOf, readPage, root } from './page'
 import { Project } from './program'
 
 // The program of docs/migration.md does what the page says.
@@ -36,3 +38,21 @@ test('the program encrypts what was there, and drops the indexes of before', asy
     await connection.close()
   }
 }, 120_000)
+
+test('the recipes are those that are tried on what the other libraries have stored', () => {
+  const tried = readFileSync(join(root, 'test/lifecycle/migration.from.test.ts'), 'utf8').replaceAll(/\s+/g, '')
+  const recipes = blocksOf(readPage('docs/migration.md')).slice(1)
+  expect(recipes).toHaveLength(2)
+  for (const { text } of recipes) {
+    const body = /names\.map\(\(name\) => \{.*?\n {4}\}\)|const record = .*?return record/s.exec(text)?.[0] as string
+    const plain = body
+      .replaceAll(/ \/\/ .*$/gm, '')
+      .replaceAll(/\s+/g, '')
+      .replaceAll("'Member'", "'people'")
+    expect(
+      tried
+        .replaceAll(';(reader.methodsasany)', 'reader.methods')
+        .replaceAll('(reader.methodsasany)', 'reader.methods'),
+    ).toContain(plain)
+  }
+})

@@ -29,7 +29,12 @@ export interface Lab {
 }
 
 export const plainly: Encrypt = (schema, fields) => {
-  schema.add(fields)
+  schema.add(Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, folded(field)])))
+}
+
+/** What a blind index takes for the same, in any case, is the same as the twin stores it. */
+function folded(field: any): unknown {
+  return field?.blindIndex?.caseInsensitive ? { ...field, lowercase: true } : field
 }
 
 export async function openLab(uri: string, database: string, target: Target): Promise<Lab> {
@@ -39,6 +44,8 @@ export async function openLab(uri: string, database: string, target: Target): Pr
       .createConnection(uri, { dbName: database, monitorCommands, autoCreate: false, autoIndex: false, maxPoolSize: 4 })
       .asPromise()
   const [plain, encrypted, back] = await Promise.all([connect(false), connect(true), connect(false)])
+  const mutant = mutants[target]
+  mutant?.spoilDriver?.(mongoose.mongo)
   const uncaught: unknown[] = []
   for (const event of ['unhandledRejection', 'uncaughtException'] as const)
     process.on(event, (error) => uncaught.push(error))
@@ -48,10 +55,10 @@ export async function openLab(uri: string, database: string, target: Target): Pr
     encrypted,
     back,
     listener: new Listener(mongoose, encrypted.getClient()),
-    encrypt: target === 'library' ? encryptingly() : target === 'plain' ? plainly : mutants[target]!.encrypt,
+    encrypt: target === 'plain' ? plainly : (mutant?.encrypt ?? encryptingly()),
     target,
-    isLibrary: target === 'library',
-    isSecret: target === 'library' || Boolean(mutants[target]?.isSecret),
+    isLibrary: target !== 'plain' && !mutant?.encrypt,
+    isSecret: target === 'library' || Boolean(mutant?.isSecret),
     uncaught,
     async close() {
       await back.dropDatabase()

@@ -13,20 +13,11 @@ const isEnvelope = (value: any) => value?._bsontype === 'Binary' && value.sub_ty
  * by what the library reads there, from a document or lean object that is loaded for it.
  */
 export async function openedRecords(subject: Subject, shape: Shape, forms: Forms, way: Way): Promise<unknown[]> {
-  const hidden = [
-    ...new Set(
-      shape.fields.map(({ name, within }) =>
-        within === 'byName' ? `byName.$*.${name}` : within ? `${within}.${name}` : name,
-      ),
-    ),
-  ]
-  // Kept out of finds by `select: false`, some of them.
-  const query = () => subject.Model.find().select(hidden.map((path) => `+${path}`).join(' '))
   if (way === 'lean') {
-    const leans = await subject.Model.decrypt(await query().lean())
+    const leans = await openedLeans(subject, shape)
     return leans.map((lean: unknown) => forms.of(withoutCiphertext(lean, shape.hasKid)))
   }
-  const docs = await query()
+  const docs = await allOf(subject, shape)
   const records: unknown[] = []
   for (const raw of subject.raws) {
     const doc = docs.find(({ _id }: any) => String(_id) === String(raw._id))
@@ -34,6 +25,21 @@ export async function openedRecords(subject: Subject, shape: Shape, forms: Forms
     records.push(forms.of(await openedValue(raw, [], new Reader(doc, way))))
   }
   return records
+}
+
+/** All records as lean objects with the values of fields. */
+export async function openedLeans(subject: Subject, shape: Shape): Promise<any[]> {
+  return subject.Model.decrypt(await allOf(subject, shape).lean())
+}
+
+/** Fields are kept out of finds by `select: false`, some of them. */
+function allOf(subject: Subject, shape: Shape): any {
+  const hidden = new Set(
+    shape.fields.map(({ name, within }) =>
+      within === 'byName' ? `byName.$*.${name}` : within ? `${within}.${name}` : name,
+    ),
+  )
+  return subject.Model.find().select([...hidden].map((path) => `+${path}`).join(' '))
 }
 
 /** A lean record, in which no ciphertext may be left. */

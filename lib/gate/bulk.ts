@@ -311,7 +311,12 @@ function valuesToInsert(document: unknown): Plain {
 }
 
 function madeBy(name: string, { filter, update, replacement, upsert }: Plain): Made[] {
-  if (name === 'replaceOne') return [{ values: replacement, isWhole: true }]
+  if (name === 'replaceOne') {
+    const made = { values: replacement, isWhole: false }
+    // The `_id` stays that of the record, which its filter may say or not.
+    const { _id } = equalities(filter ?? {})
+    return _id === undefined ? [made] : [made, { values: { _id, ...replacement }, isWhole: true }]
+  }
   if (Array.isArray(update)) return [{ values: {}, isWhole: false }]
   const set = { ...update?.$set, ...update?.$setOnInsert }
   const made: Made[] = [{ values: set, isWhole: false }]

@@ -46,7 +46,7 @@ export class Forms {
     if (value instanceof Date)
       return Math.abs(value.getTime() - this.#now) < anHourMs ? 'date, now' : `date ${value.getTime()}`
     // Mongoose stores one as it is in updates, where this library stores the text that a save makes of it.
-    if (value instanceof RegExp) return String(value)
+    if (value instanceof RegExp) return this.#form(String(value))
     if (value._bsontype) return this.#typed(value)
     const entries = Object.entries(value as Plain)
       .filter(([key]) => !own.test(key))

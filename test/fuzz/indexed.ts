@@ -26,9 +26,13 @@ export function isFolded(name: string): boolean {
   return folded.includes(name)
 }
 
+export function isWhole(name: string): boolean {
+  return whole.includes(name)
+}
+
 /** Draws the blind indexes of one use of the plugin. */
 export function drawIndexes(random: Random, names: readonly string[], schema: string, foldsCase: boolean): Drawn {
-  const possible = names.filter((name) => whole.includes(name))
+  const possible = names.filter(isWhole)
   const single = possible.filter(() => random.chance(0.6))
   const together = possible.length > 1 && random.chance(0.5) ? [random.some(possible, 0.5, 2)] : []
   const folds = (fields: readonly string[]) => foldsCase && fields.some(isFolded)

@@ -6,7 +6,7 @@ import type { Subject } from './subject'
 export type Way = 'decrypt' | 'lean' | 'getters'
 export const ways: readonly Way[] = ['decrypt', 'lean', 'getters']
 
-const isEnvelope = (value: any) => value?._bsontype === 'Binary' && value.sub_type === 0x80
+const isEnvelope = (value: any): boolean => value?._bsontype === 'Binary' && value.sub_type === 0x80
 
 /**
  * The records of an encrypted model in the form that the twin stores: every envelope in the raw document is replaced
@@ -28,18 +28,28 @@ export async function openedRecords(subject: Subject, shape: Shape, forms: Forms
 }
 
 /** All records as lean objects with the values of fields. */
-export async function openedLeans(subject: Subject, shape: Shape): Promise<any[]> {
-  return subject.Model.decrypt(await allOf(subject, shape).lean())
+export async function openedLeans({ Model, Kid }: Subject, shape: Shape): Promise<any[]> {
+  const leans: any[] = await allOf({ Model }, shape).lean()
+  return Promise.all(
+    leans.map(async (lean) => {
+      // What is in no schema of the record is refused rather than left as it is.
+      const { schema } = lean.kind === 'kid' ? Kid : Model
+      const isForeign = ([key, value]: [string, unknown]) => !schema.path(key) && isEnvelope(value) && isWritten(value)
+      const foreign = Object.entries(lean).filter(isForeign)
+      for (const [key] of foreign) delete lean[key]
+      return { ...(await Model.decrypt(lean)), ...Object.fromEntries(foreign) }
+    }),
+  )
 }
 
 /** Fields are kept out of finds by `select: false`, some of them. */
-function allOf(subject: Subject, shape: Shape): any {
+function allOf({ Model }: Pick<Subject, 'Model'>, shape: Shape): any {
   const hidden = new Set(
     shape.fields.map(({ name, within }) =>
       within === 'byName' ? `byName.$*.${name}` : within ? `${within}.${name}` : name,
     ),
   )
-  return subject.Model.find().select([...hidden].map((path) => `+${path}`).join(' '))
+  return Model.find().select([...hidden].map((path) => `+${path}`).join(' '))
 }
 
 /** A lean record, in which no ciphertext may be left. */
@@ -56,7 +66,7 @@ function withoutCiphertext(value: any, mayBeUnreadable: boolean): unknown {
 }
 
 /** A drawn binary of the same subtype begins with text, an envelope with the number of its suite. */
-function isWritten({ buffer }: { buffer: Uint8Array }): boolean {
+function isWritten({ buffer }: any): boolean {
   return (buffer[0] as number) < 0x20
 }
 

@@ -1,6 +1,6 @@
 import { type Code, code, object } from '../code'
 import type { Draw } from '../draw'
-import { askIndex } from '../indexed'
+import { askIndex, isWhole } from '../indexed'
 import { change, type Drawn } from './creating'
 import { update } from './updating'
 
@@ -99,15 +99,18 @@ export const reading: Readonly<Record<string, Drawn>> = {
   },
   // What was read before a change is put back after it, as a backup is.
   'put back': (draw) => {
-    const field = draw.field()
     const record = String(draw.record())
+    const whole = draw.shape.fields.filter(({ kind }) => isWhole(kind))
+    // An empty object is stored here and not by Mongoose, so that `$set` would bring it back.
+    const field = whole.length > 0 ? draw.random.pick(whole) : draw.field()
     const changed = code`await Model.updateOne({ n: ${record} }, ${object([[draw.path(field), draw.value(field)]])})`
     return code`const stored = raw(${record}); if (stored) { ${changed}; await Model.collection.${draw.random.pick([
       'replaceOne({ _id: stored._id }, stored)',
       'findOneAndReplace({ _id: stored._id }, stored)',
       'bulkWrite([{ replaceOne: { filter: { _id: stored._id }, replacement: stored } }])',
-      'updateOne({ _id: stored._id }, { $set: stored })',
-      'updateOne({ _id: stored._id }, { $set: (({ _id, ...rest }) => rest)(stored) })',
+      ...(isWhole(field.kind)
+        ? ['updateOne({ _id: stored._id }, { $set: (({ _id, ...rest }) => rest)(stored) })']
+        : []),
     ])} }`
   },
   'Model.collection, read': (draw) => code`return (await Model.collection.find(${draw.filter()}).toArray()).length`,

@@ -223,6 +223,15 @@ describe.each([
     await Unique.create({ name: 'Cid', contacts: [{ phone: two() }], main: { phone: one() } })
     expect(await raw(Unique)).toHaveLength(2)
   })
+
+  test('are not taken for the same where there are none', async () => {
+    const Unique = userModel(dataKey, { unique: true })
+    await Unique.init()
+    await Unique.create({ name: 'Ada', contacts: [{ phone: one() }, { kind: 'home' }] })
+    await Unique.create({ name: 'Bob', contacts: [{ phone: two() }, { kind: 'home', phone: null }] })
+    await Unique.create([{ contacts: [{ kind: 'home' }] }, { contacts: [{}] }, { contacts: [] }, {}])
+    expect(await raw(Unique)).toHaveLength(6)
+  })
 })
 
 test('an index over two fields of a subdocument', async () => {

@@ -35,7 +35,7 @@ const maxTries = 8
 /** How many operations of one process are under way at once. */
 const strands = 4
 /** How many logins all sign up for: so many that each is taken by many at about the same time. */
-const logins = 1000
+const logins = 200
 const totalWeight = Object.values(weights).reduce((sum, weight) => sum + weight, 0)
 
 /** One process that writes until it is told to stop, or killed. */

@@ -37,7 +37,7 @@ export function drawIndexes(random: Random, names: readonly string[], schema: st
   const together = possible.length > 1 && random.chance(0.5) ? [random.some(possible, 0.5, 2)] : []
   const folds = (fields: readonly string[]) => foldsCase && fields.some(isFolded)
   return {
-    options: new Map(single.map((name) => [name, drawOption(random, schema, folds([name]))])),
+    options: new Map(single.map((name) => [name, drawOption(random, schema, name, folds([name]))])),
     compounds: together.map((fields) => {
       const listed = code`fields: ${array(fields.map((name) => `'${name}'`))}`
       return [`${schema}Both`, object(drawOptions(random, schema, folds(fields))).with(listed)]
@@ -46,8 +46,10 @@ export function drawIndexes(random: Random, names: readonly string[], schema: st
   }
 }
 
-function drawOption(random: Random, schema: string, folds: boolean): Code {
+function drawOption(random: Random, schema: string, name: string, folds: boolean): Code {
   const options = drawOptions(random, schema, folds)
+  const isShortened = options.some(([option]) => option === 'bits')
+  if (schema === 'schema' && isFolded(name) && !isShortened && random.chance(0.2)) options.push(['unique', 'true'])
   return options.length === 0 ? 'true' : object(options)
 }
 
@@ -78,7 +80,8 @@ export function askIndex(draw: Draw, index: Index = draw.random.pick(draw.shape.
         return asked('one.')
       default:
         return random.pick<() => Code>([
-          () => asked(random.pick(['contacts.', 'contacts.0.'])),
+          // Several fields of any elements are refused.
+          () => asked(fields.length > 1 || random.chance(0.5) ? 'contacts.0.' : 'contacts.'),
           () => object([['contacts', object([['$elemMatch', asked('')]])]]),
           () => object([['contacts', code`{ $not: { $elemMatch: ${asked('')} } }`]]),
           () => object([['contacts', code`{ $all: [{ $elemMatch: ${asked('')} }, { $elemMatch: ${asked('')} }] }`]]),

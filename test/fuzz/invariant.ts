@@ -32,6 +32,13 @@ export class Invariant {
     return this.#declared.length === 0
   }
 
+  /** The fields of which no two records have the same value: strings, all of them. */
+  get unique(): string[] {
+    return this.#declared.flatMap(({ fields }) =>
+      Object.keys(fields).filter((name) => fields[name]?.blindIndex?.unique === true),
+    )
+  }
+
   /** Says which index values are not as they have to be. */
   async problems(model: string, raws: readonly any[], opens: readonly any[]): Promise<string[]> {
     const { indexesIn, indexProblem, localIndexKeys } = load('../indexvalues') as typeof import('../indexvalues')

@@ -51,6 +51,13 @@ export class Trial {
 
   async prepare(): Promise<void> {
     for (const { name } of [this.twin, this.encrypted]) await this.#lab.back.createCollection(name)
+    for (const name of this.twin.invariant.unique) {
+      const partialFilterExpression = { [name]: { $type: 'string' } }
+      await this.#lab.back
+        .collection(this.twin.name)
+        .createIndex({ [name]: 1 }, { unique: true, partialFilterExpression })
+    }
+    if (this.encrypted.invariant.unique.length > 0 && this.#lab.isLibrary) await this.encrypted.Model.createIndexes()
   }
 
   async discard(): Promise<void> {

@@ -9,9 +9,9 @@ import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import mongoose, { model, Schema } from 'mongoose'
 import { kmsEncrypted } from 'mongoose-kms-encrypted'
-import { databaseName } from '../test/mongo/run'
+import { concurrently, inRounds, median, printRow, type Round } from './measure'
 import { sizedLikeAws } from './provider'
-import { startServer } from './server'
+import { withDatabase } from './server'
 
 const { values: args } = parseArgs({
   options: { rounds: { type: 'string', default: '9' }, records: { type: 'string', default: '1000' } },
@@ -30,11 +30,7 @@ const text = () => randomBytes(16).toString('hex')
 const values = () => ({ first: text(), second: text(), third: text(), number: Math.random() })
 
 async function save(Model: Either, atOnce: number): Promise<void> {
-  let left = records
-  const work = async () => {
-    while (left-- > 0) await new Model(values()).save()
-  }
-  await Promise.all(Array.from({ length: atOnce }, work))
+  await concurrently(atOnce, records, () => new Model(values()).save())
 }
 
 async function find(Model: Either, read?: (record: RecordLike) => Promise<void>): Promise<void> {
@@ -55,51 +51,20 @@ const workloads: Record<string, (Model: Either) => Promise<void>> = {
   'find and read': (Model) => find(Model, readFields),
 }
 
-interface Cost {
-  readonly wallMs: number
-  /** Processor time of this process, without the server's. */
-  readonly cpuMs: number
-}
-
-async function costOf(workload: (Model: Either) => Promise<void>, Model: Either): Promise<Cost> {
-  const start = performance.now()
-  const cpuStart = process.cpuUsage()
-  await workload(Model)
-  const { user, system } = process.cpuUsage(cpuStart)
-  return { wallMs: performance.now() - start, cpuMs: (user + system) / 1000 }
-}
-
-function median(numbers: number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
-}
-
 async function measureSpeed(): Promise<void> {
-  const row = (cells: string[]) =>
-    console.log(
-      cells[0]!.padEnd(26) +
-        cells
-          .slice(1)
-          .map((cell) => cell.padStart(13))
-          .join(''),
-    )
   console.log(`\nRecords per second and client CPU per record, medians of ${rounds} rounds of ${records} records:\n`)
-  row(['', 'plain/s', 'encrypted/s', 'ratio', 'plain', 'encrypted', 'ratio'])
+  printRow(['', 'plain/s', 'encrypted/s', 'ratio', 'plain', 'encrypted', 'ratio'])
   for (const [name, workload] of Object.entries(workloads)) {
-    const measured: { plain: Cost; encrypted: Cost }[] = []
-    // The first round only warms up.
-    for (let round = 0; round <= rounds; round++) {
-      if (name.startsWith('save')) for (const Model of [Plain, Encrypted]) await Model.deleteMany()
-      const costs = new Map<Either, Cost>()
-      // Whoever came second in a round would otherwise always come second.
-      for (const Model of round % 2 === 0 ? [Plain, Encrypted] : [Encrypted, Plain]) {
-        costs.set(Model, await costOf(workload, Model))
-      }
-      if (round > 0) measured.push({ plain: costs.get(Plain)!, encrypted: costs.get(Encrypted)! })
+    const empty = async () => {
+      for (const Model of [Plain, Encrypted]) await Model.deleteMany()
     }
-    const medianOf = (pick: (round: { plain: Cost; encrypted: Cost }) => number) => median(measured.map(pick))
-    row([
+    const measured = await inRounds(
+      rounds,
+      { plain: () => workload(Plain), encrypted: () => workload(Encrypted) },
+      name.startsWith('save') ? empty : undefined,
+    )
+    const medianOf = (pick: (round: Round) => number) => median(measured.map(pick))
+    printRow([
       name,
       medianOf(({ plain }) => records / (plain.wallMs / 1000)).toFixed(0),
       medianOf(({ encrypted }) => records / (encrypted.wallMs / 1000)).toFixed(0),
@@ -132,18 +97,7 @@ async function measureSize(): Promise<void> {
   console.log(`  the wrapped key with its path ${path}, with a key id and wrapped key as long as those of AWS KMS`)
 }
 
-async function main(): Promise<void> {
-  const server = await startServer()
-  try {
-    console.log(`Node ${process.version}, Mongoose ${mongoose.version}, MongoDB: ${server.kind}, KMS: none (localKms)`)
-    await mongoose.connect(server.uri, { dbName: databaseName('bench') })
-    await measureSpeed()
-    await measureSize()
-    await mongoose.connection.dropDatabase()
-  } finally {
-    await mongoose.disconnect()
-    await server.stop()
-  }
-}
-
-void main()
+void withDatabase(async () => {
+  await measureSpeed()
+  await measureSize()
+})

@@ -2,10 +2,26 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import mongoose from 'mongoose'
 import { type RunningMongo, startMongo } from '../test/mongo'
+import { databaseName } from '../test/mongo/run'
+
+/** Does something in a database of its own, and says what it runs on. */
+export async function withDatabase(work: () => Promise<void>): Promise<void> {
+  const server = await startServer()
+  try {
+    console.log(`Node ${process.version}, Mongoose ${mongoose.version}, MongoDB: ${server.kind}, KMS: none (localKms)`)
+    await mongoose.connect(server.uri, { dbName: databaseName('bench') })
+    await work()
+    await mongoose.connection.dropDatabase()
+  } finally {
+    await mongoose.disconnect()
+    await server.stop()
+  }
+}
 
 /** The database that tests run on, as a process of its own: what it computes must not be counted for the client. */
-export async function startServer(): Promise<RunningMongo> {
+async function startServer(): Promise<RunningMongo> {
   const mongo = await startMongo()
   if (mongo.kind !== 'embedded') return mongo
   await mongo.stop()

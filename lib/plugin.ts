@@ -2,6 +2,7 @@ import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel, gateOf } from './gate/passes'
+import { backfillBlindIndexes } from './lifecycle/backfill'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
 import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
@@ -13,6 +14,7 @@ import { rememberContexts } from './record/rings'
 import { rotate } from './record/rotation'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
+import type { JobOptions } from './schema/jobs'
 import { makeIndexType, makeKeysType } from './schema/kept'
 import { holdsUse, isEncrypted } from './schema/layout'
 import type { KmsEncryptedOptions } from './schema/options'
@@ -83,8 +85,10 @@ function addMethods(schema: AnySchema, use: Use): void {
     refuseTaken(schema.methods[name as never], name, 'method')
     schema.method(name, ours(method) as never)
   }
-  refuseTaken(schema.statics[decrypt as never], decrypt, 'static')
-  schema.static(decrypt, decryptAll as never)
+  for (const [name, method] of Object.entries({ [decrypt]: decryptAll, ...jobs })) {
+    refuseTaken(schema.statics[name as never], name, 'static')
+    schema.static(name, method as never)
+  }
 }
 
 /** Functions of this library, to be told from those of the application; and by any copy of it. */
@@ -100,6 +104,16 @@ const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown, op
   return decryptRecords(this, records, options)
 })
 
+/** The jobs over the records of a model, which are statics of it. */
+const jobs = {
+  backfillBlindIndexes: ours(function backfill(this: AnyModel, options?: JobOptions) {
+    return backfillBlindIndexes(this, options)
+  }),
+}
+
+/** Those of a model that has fields in what it holds alone. */
+const statics = { decrypt: decryptAll, ...jobs }
+
 function refuseTaken(method: unknown, name: string, kind: string): void {
   if (method === undefined || own.has(method as object)) return
   if ((method as { [brand]?: boolean })[brand]) {
@@ -111,8 +125,11 @@ function refuseTaken(method: unknown, name: string, kind: string): void {
   }
   throw new ConfigurationError(
     'OPTION_INVALID',
-    `kmsEncrypted: the schema has a ${kind} ${name} of its own. Give that of the plugin another name by the option methods: ` +
-      `{ methods: { ${name}: '${name}Fields' } }.`,
+    `kmsEncrypted: the schema has a ${kind} ${name} of its own. ${
+      Object.hasOwn(jobs, name)
+        ? 'Give it another name.'
+        : `Give that of the plugin another name by the option methods: { methods: { ${name}: '${name}Fields' } }.`
+    }`,
   )
 }
 
@@ -121,7 +138,8 @@ function checkMethods(model: AnyModel): void {
   for (const use of usesOf(model.schema)) {
     for (const name of Object.values(use.methods))
       refuseTaken((model.prototype as Record<string, unknown>)[name], name, 'method')
-    refuseTaken((model as unknown as Record<string, unknown>)[use.methods.decrypt], use.methods.decrypt, 'static')
+    for (const name of [use.methods.decrypt, ...Object.keys(jobs)])
+      refuseTaken((model as unknown as Record<string, unknown>)[name], name, 'static')
   }
 }
 
@@ -173,7 +191,8 @@ function finishSchema(schema: AnySchema): void {
   addDirty(hostOf(schema), schema)
   addSetters(hostOf(schema), schema)
   addClone(hostOf(schema), schema)
-  if (schema.statics.decrypt === undefined) schema.static('decrypt', decryptAll as never)
+  for (const [name, method] of Object.entries(statics))
+    if (schema.statics[name as never] === undefined) schema.static(name, method as never)
 }
 
 const opensOnLoad = ({ decrypt }: Use) => decrypt === 'onLoad'
@@ -227,6 +246,12 @@ function documentsOf(result: unknown): Doc[] {
   return isDocument(value) ? [value] : []
 }
 
+/** A base model was compiled before it held anything encrypted. */
+function addStatics(base: AnyModel): void {
+  for (const [name, value] of Object.entries(statics))
+    if (!(name in base)) Object.defineProperty(base, name, { value, configurable: true })
+}
+
 const coveredHosts = new WeakSet<Host>()
 
 /** Has every model of a Mongoose pass the gate, those that hold encrypted fields later, too. */
@@ -268,6 +293,6 @@ function coverModel(model: AnyModel): void {
   gateModel(model, coverConnection)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
   if (base && holdsUse(model.schema, opensOnLoad)) openAfterLoading(base)
-  if (base && !('decrypt' in base)) Object.defineProperty(base, 'decrypt', { value: decryptAll, configurable: true })
+  if (base) addStatics(base)
   if (usesOf(model.schema).length > 0) coverValidation(model)
 }

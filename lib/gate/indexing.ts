@@ -111,7 +111,7 @@ export function putIndexValues(indexings: readonly Indexing[], writers: Awaited<
         .join(''),
       parts.map(({ value }) => value()),
     )
-    slot.holder[pathOf(slot, index)] = encodeIndexValues(values, box.field.host.binary)
+    slot.holder[pathOf(slot, index)] = encodeIndexValues(index, values, box.field.host.binary)
   }
 }
 

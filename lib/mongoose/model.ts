@@ -24,6 +24,17 @@ export function recordOf(model: AnyModel, stored: Plain): Doc {
 }
 
 /**
+ * A filter as a find of a model sends it: cast, and for the records of the model alone. `Model.Query`, for no static or hook of the
+ * application's is called; `test/lifecycle/job.test`.
+ */
+export function castFilter(model: AnyModel, filter: Plain): Plain {
+  const { Query } = model as unknown as { Query: new (conditions: object, options: object, ...of: object[]) => any }
+  const query = new Query({}, {}, model, model.collection).find(filter)
+  query.cast(model)
+  return query.getFilter()
+}
+
+/**
  * The session of `mongoose.transaction()`, where it is passed on by the asynchronous context. `transactionAsyncLocalStorage`;
  * `races.transactions.test`.
  */

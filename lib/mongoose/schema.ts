@@ -103,8 +103,12 @@ export function shapeOf(schema: AnySchema, seen: Set<AnySchema> = new Set()): st
   if (seen.has(schema)) return ''
   seen.add(schema)
   const own = discriminatorsOf(schema)
-  const parts = [...own, ...childSchemasOf(schema)].map((each) => shapeOf(each, seen))
-  return `${Object.keys(schema.paths).length}:${own.length}(${parts.join(',')})`
+  const children = childSchemasOf(schema)
+  const paths = String(Object.keys(schema.paths).length)
+  // Every operation asks: most schemas hold no other.
+  if (own.length === 0 && children.length === 0) return paths
+  const parts = [...own, ...children].map((each) => shapeOf(each, seen))
+  return `${paths}:${own.length}(${parts.join(',')})`
 }
 
 /** What is used of a wrapped schema type, beside its public members. `getDefault`, `doValidate`, `doValidateSync`; `validation.test`. */

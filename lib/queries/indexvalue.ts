@@ -8,7 +8,7 @@ import { refuseOdd } from '../schema/type'
 import { indexKeyUseOf } from '../schema/uses'
 import { Approximate } from '../search/approximate'
 import type { BlindIndex } from '../search/declaration'
-import type { IndexKeys } from '../search/value'
+import { encodeIndexValue, type IndexKeys } from '../search/value'
 import { refusedBox } from './refusals'
 
 /** What a filter asks an index for: the values of its fields, and an index value of each live version. */
@@ -52,7 +52,8 @@ export class Asked {
     const key = (await indexKeyUseOf(use, record).indexKey?.open()) as IndexKeys
     const stored = this.boxes.map((box) => box.stored())
     const bytes = key.valuesOf(nameOf(model), `${within}${this.#index.name}`, this.#index, stored)
-    this.#made = bytes.map((each) => use.host.binary(each))
+    const { binary } = use.host
+    this.#made = bytes.map((_each, position) => encodeIndexValue(this.#index, bytes, position, binary))
   }
 
   /** What is sent for one version. */

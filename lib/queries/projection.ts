@@ -23,6 +23,39 @@ export function translateProjection(
   // Mongoose gives the error of casting `$elemMatch` in place of the projection, and would send it.
   if (isNativeError(projection)) throw projection
   const given = givenPaths(projection)
+  const known = knownOf(root)
+  if (!known || given.some(([, value]) => typeof value !== 'number')) return translatePaths(root, given, place)
+  const key = JSON.stringify(given)
+  if (!known.has(key)) {
+    if (known.size === maxTranslations) known.clear()
+    known.set(key, translatePaths(root, given, place))
+  }
+  return known.get(key)
+}
+
+/** Projections that were translated, by the paths with their numbers. */
+type Translations = Map<string, Readonly<Record<string, unknown>> | undefined>
+
+const translations = new WeakMap<Place, Translations | undefined>()
+const maxTranslations = 1000
+
+/**
+ * Where a schema leaves paths out, as it does index values, every query has a projection, and it is the same each time. What contexts are
+ * made of is only found out by and by, and loaded with the fields: where there are any, each projection is looked at anew.
+ */
+function knownOf(root: Place): Translations | undefined {
+  if (!translations.has(root)) {
+    const isCustom = fieldsBelow(root).some(({ place: { fields } }) => fields.some(({ use }) => use.isCustom))
+    translations.set(root, isCustom ? undefined : new Map())
+  }
+  return translations.get(root)
+}
+
+function translatePaths(
+  root: Place,
+  given: readonly [string, unknown][],
+  place: string,
+): Record<string, unknown> | undefined {
   const translated: Record<string, unknown> = {}
   const needed = new Set<string>()
   const isInclusive = given.some(([path, value]) => path !== '_id' && !path.startsWith('+') && includes(value))
@@ -39,7 +72,7 @@ export function translateProjection(
   for (const path of isInclusive ? needed : unneeded(root, translated)) {
     if (addPath(translated, path, isInclusive ? 1 : 0)) changed = true
   }
-  return changed ? translated : undefined
+  return changed ? Object.freeze(translated) : undefined
 }
 
 /** Paths with their values, also of a text or list of paths. */

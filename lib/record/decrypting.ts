@@ -76,7 +76,7 @@ function invalid(model: AnyModel, fault: string): ConfigurationError {
 }
 
 /** How many data keys of records the providers of a model open at once: more records at a time would only wait. */
-function concurrencyOf(model: AnyModel): number {
+export function concurrencyOf(model: AnyModel): number {
   const uses = fieldsBelow(layoutOf([model])).flatMap(({ place }) => place.fields.map(({ use }) => use))
   return Math.max(1, ...uses.map(({ keys }) => keys.concurrency))
 }

@@ -14,6 +14,7 @@ import type {
   TreatAsPrimitives,
   Types,
 } from 'mongoose'
+import type { JobOptions, JobResult } from './jobs'
 import type { DecryptOption, FieldsOption, KmsEncryptedOptions, MethodsOption } from './options'
 
 declare const pluginBrand: unique symbol
@@ -66,8 +67,20 @@ export interface EncryptedMethods {
   rotateKmsKey(): Promise<void>
 }
 
+/** The jobs over the records of a model. All take the same options, and give the same result. */
+export interface EncryptedJobs {
+  /**
+   * Makes the index values of records that were stored before their fields had a blind index, or with other versions of it: one
+   * call to the KMS and one update for each record that lacks one, and none for the others. Neither hooks nor timestamps nor the version of a document notice.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID, also where no field of the model has a blind index; {KeyProviderError} when the KMS does not
+   *   open the index key. What a record fails with is in the result.
+   */
+  backfillBlindIndexes(options?: JobOptions): Promise<JobResult>
+}
+
 /** What the plugin adds to a model. */
-export interface EncryptedStatics {
+export interface EncryptedStatics extends EncryptedJobs {
   /**
    * Opens many records, a bounded number of them at once: documents, or lean objects with their key and envelopes. When
    * one fails, no more are asked for; with `settled` each gives its values or its error.
@@ -138,7 +151,7 @@ type Methods<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] 
 
 type Statics<Decrypt extends string> = 'decrypt' extends Decrypt
   ? EncryptedStatics
-  : { [Name in Decrypt]: RenamedStatic }
+  : { [Name in Decrypt]: RenamedStatic } & EncryptedJobs
 
 /** `EncryptedStatics['decrypt']`, where `this` is no longer the model but the interface that declares it. */
 type RenamedStatic = {

@@ -325,7 +325,7 @@ function checkVersion(option: string, version: unknown): number {
 }
 
 /** A positive int32. Timers of Node take no more milliseconds than this: they would end at once. */
-function isCount(value: unknown): value is number {
+export function isCount(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 31
 }
 

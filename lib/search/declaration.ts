@@ -16,7 +16,7 @@ export interface IndexVersionOptions {
 export interface BlindIndexOptions extends IndexVersionOptions {
   /** Whether no two records may have the same value. */
   readonly unique?: boolean
-  /** The generation of index key and normal form that is written, a positive integer. Default 1. */
+  /** The generation of index key and normal form that is written, from 1 to 127, greater than the previous ones. Default 1. */
   readonly version?: number
   /** Earlier generations that are still asked for and written beside, by number; what is not said is as it is now. */
   readonly previousVersions?: Readonly<Record<number, IndexVersionOptions>>
@@ -32,6 +32,8 @@ export interface CompoundIndexOptions extends Omit<BlindIndexOptions, 'normalize
 /** One generation of a blind index. */
 export interface IndexVersion {
   readonly number: number
+  /** The subtype of the BSON Binary that an index value is: it tells the version, so that it can be seen which records are current. */
+  readonly subtype: number
   readonly bits: number
   /** The bytes by which the values of the fields are the same or are not. */
   readonly normalForm: (values: readonly unknown[]) => Uint8Array
@@ -126,8 +128,8 @@ function compile(place: string, name: string, fields: readonly Indexed[], option
     throw invalid(place, 'previousVersions must be an object, like { 1: { caseInsensitive: false } }.')
   const previous = Object.entries(previousVersions).map(([key, changed]): [number, IndexVersionOptions] => {
     const number = checkVersion(`${place}: previousVersions`, Number(key))
-    if (number === version)
-      throw invalid(place, `version ${number} is the current one, and not among previousVersions.`)
+    if (number >= version)
+      throw invalid(place, `previousVersions has ${number}, and the current version is ${version}. Raise version.`)
     return [
       number,
       {
@@ -167,6 +169,7 @@ function makeVersion(
   })
   return Object.freeze({
     number,
+    subtype: number === 1 ? 0 : 0x80 + number,
     bits,
     normalForm: (values: readonly unknown[]) => {
       const encoded = parts.flatMap(({ name, instance, label, encode }, index) => {
@@ -198,9 +201,13 @@ function checkOptions(place: string, given: object, known: readonly string[]): o
   return given
 }
 
+/** What a subtype that is free for users can tell. */
+const latestVersion = 127
+
 function checkVersion(place: string, version: unknown): number {
-  if (Number.isInteger(version) && (version as number) > 0) return version as number
-  throw invalid(place, `expected a positive integer, got ${String(version)}.`)
+  if (Number.isInteger(version) && (version as number) > 0 && (version as number) <= latestVersion)
+    return version as number
+  throw invalid(place, `expected an integer from 1 to ${latestVersion}, got ${String(version)}.`)
 }
 
 function invalid(place: string, message: string): ConfigurationError {

@@ -1,6 +1,7 @@
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 import { lengthPrefixed } from '../format/bytes'
 import { hkdf } from '../format/cipher'
+import type { MakeBinary } from '../format/entry'
 import { type BlindIndex, fullBits, type IndexVersion } from './declaration'
 
 /**
@@ -74,10 +75,24 @@ export class IndexKeys {
   }
 }
 
-/** What is stored of index values: one as it is; those of several live versions side by side, and MongoDB finds the record by either. */
-export function encodeIndexValues(values: readonly Uint8Array[], binary: (bytes: Uint8Array) => unknown): unknown {
-  const [newest, ...others] = values.map((value) => binary(value))
+/**
+ * What is stored of index values: one as it is; those of several live versions side by side, and MongoDB finds the record by either.
+ *
+ * @param values as {@link IndexKeys.valuesOf} gives them
+ */
+export function encodeIndexValues(index: BlindIndex, values: readonly Uint8Array[], binary: MakeBinary): unknown {
+  const [newest, ...others] = values.map((_value, position) => encodeIndexValue(index, values, position, binary))
   return others.length === 0 ? newest : [newest, ...others]
+}
+
+/** The same of one version alone, by its position among the live ones. */
+export function encodeIndexValue(
+  { versions }: BlindIndex,
+  values: readonly Uint8Array[],
+  position: number,
+  binary: MakeBinary,
+): unknown {
+  return binary(values[position] as Uint8Array, versions[position]?.subtype)
 }
 
 /** The leading bits of a value; what is left of the last byte is zero. */

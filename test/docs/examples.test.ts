@@ -1,9 +1,10 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import mongoose from 'mongoose'
+import { awsKms, createIndexKey } from '../../lib'
 import type { KmsStandIn } from '../kms'
-import { run } from '../mongo/run'
-import { startKmsForPrograms } from './kms'
+import { databaseName, run } from '../mongo/run'
+import { mongoUri, startKmsForPrograms } from './kms'
 import { readPage, root } from './page'
 import { Project } from './program'
 
@@ -73,6 +74,40 @@ test.each(names.filter((name) => name !== 'quickstart'))(
     }
   },
 )
+
+describe('the application, outside of its tests', () => {
+  const uri = mongoUri(databaseName('application'))
+  const program = `
+    import mongoose from 'mongoose'
+    import { logIn, signUp } from '${root}/examples/application/account.ts'
+    await mongoose.connect(process.env.MONGODB_URI)
+    const id = await signUp('Ada@Example.org', 'enchantress')
+    console.log(id === (await logIn('ada@example.org', 'enchantress')), await logIn('ada@example.org', 'countess'))
+    await mongoose.connection.dropDatabase()
+    await mongoose.disconnect()`
+  let env: Record<string, string>
+  beforeAll(async () => {
+    project.write('application.mts', program)
+    const provider = awsKms({ client: kms.client() })
+    env = { ...withKms, MONGODB_URI: uri, INDEX_KEY: await createIndexKey({ provider, keyId: 'alias/programs' }) }
+  })
+  beforeEach(() => kms.clearCalls())
+
+  test('is on AWS KMS, of which a log-in asks nothing', async () => {
+    const { code, stdout } = await project.run('application.mts', env)
+    expect([code, stdout]).toEqual([0, 'true undefined\n'])
+    expect(kms.calls.map(({ eventName }) => eventName).sort()).toEqual(['Decrypt', 'GenerateDataKey'])
+  })
+
+  test.each([
+    ['INDEX_KEY', 'kmsEncrypted: indexKey is'],
+    ['KMS_KEY_ID', 'KEY_ID_INVALID'],
+  ])('does not start without %s', async (name, message) => {
+    const { code, stderr } = await project.run('application.mts', { ...env, [name]: '' })
+    expect([code, stderr]).toEqual([1, expect.stringContaining(message)])
+    expect(kms.calls).toEqual([])
+  })
+})
 
 test('examples leave no database behind', async () => {
   const connection = await mongoose.createConnection(onThisServer.MONGODB_URI).asPromise()

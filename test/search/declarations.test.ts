@@ -25,12 +25,12 @@ test.each([
   [
     'a version that is no number',
     { a: { type: String, blindIndex: { version: 'b' } } },
-    /version: expected a positive/,
+    /version: expected an integer from 1 to 127/,
   ],
   [
     'a previous version that is current',
     { a: { type: String, blindIndex: { previousVersions: { 1: {} } } } },
-    /version 1 is the current one/,
+    /previousVersions has 1, and the current version is 1/,
   ],
   [
     'a previous version that is unique',

@@ -192,9 +192,17 @@ test.each([
   expect(bytesAt({ email_bidx: asked.email_bidx.toBSON() })).toBe(bytesAt(bobs))
 })
 
-test('a lookup is explained by its index', async () => {
+test('the index is what a lookup is planned by', async () => {
   await Account.init()
-  expect(JSON.stringify(await Account.find({ email: bob }).explain())).toMatch(/email_bidx_1/)
+  const planOf = async (filter: object) => {
+    const { queryPlanner } = await Account.find(filter).explain()
+    return JSON.stringify(queryPlanner.winningPlan)
+  }
+  const byIndex = /IXSCAN.*"indexName":"email_bidx_1"/
+  for (const filter of [{ email: bob }, { email: { $in: [ada, bob] } }, { name: 'Bob', $and: [{ email: bob }] }])
+    expect(await planOf(filter)).toMatch(byIndex)
+  expect(await planOf({ email: null })).not.toMatch(byIndex)
+  expect(await planOf({ name: 'Bob' })).not.toMatch(byIndex)
 })
 
 const refusals: [string, () => object, RegExp][] = [

@@ -2,8 +2,8 @@ import { createHmac, createSecretKey, hkdfSync } from 'node:crypto'
 import { inspect } from 'node:util'
 import fc from 'fast-check'
 import mongoose from 'mongoose'
-import { type BlindIndex, compileIndex } from '../../lib/search/declaration'
-import { IndexKey } from '../../lib/search/value'
+import { type BlindIndex, compileCompounds, compileIndex } from '../../lib/search/declaration'
+import { IndexKey, IndexKeys } from '../../lib/search/value'
 
 // Index values as they are stored for ever: what is found today must be found tomorrow.
 const { Decimal128, ObjectId } = mongoose.Types
@@ -114,6 +114,24 @@ const vectors: [string, string, unknown, string, string | Uint8Array, string][] 
 
 test.each(vectors)('%s', (_name, type, value, label, bytes, expected) => {
   expect([computed(label, bytes), valueFor(type, value)]).toEqual([expected, expected])
+})
+
+test('several fields, a path in a subdocument, another version and fewer bits', () => {
+  const fields = ['String', 'Date'].map((instance, at) => ({ name: `f${at}`, instance }))
+  const [compound] = compileCompounds({ pair: { fields: ['f0', 'f1'], version: 3, bits: 12 } }, (name) =>
+    fields.find((field) => field.name === name),
+  )
+  const info = prefixed('mongoose-kms-encrypted/1 blind index', 'User', 'contacts.pair', '3')
+  const derived = Buffer.from(hkdfSync('sha256', Buffer.alloc(32, 7), Buffer.alloc(0), info, 32))
+  const input = prefixed('string', 'a', 'date', hex('00000174876e8000'))
+  const whole = createHmac('sha256', derived).update(input).digest()
+  const short = Buffer.of(whole[0]!, whole[1]! & 0xf0)
+  const values = new IndexKeys(() => key).valuesOf('User', 'contacts.pair', compound!, [
+    'a',
+    new Date(1_600_000_000_000),
+  ])
+  expect(values).toEqual([short])
+  expect(short.toString('hex')).toBe('e130')
 })
 
 test('models, fields and types have values apart', () => {

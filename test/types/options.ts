@@ -1,6 +1,7 @@
 // Options: contextual types of functions, and what does not compile.
 import { model, Schema, type Types } from 'mongoose'
 import {
+  approximate,
   createIndexKey,
   type KeyProvider,
   type KmsEncryptedOptions,
@@ -46,6 +47,7 @@ export async function functionsGetTheRecord() {
 export async function indexedFieldsHaveTheirTypes() {
   const schema = new Schema({ name: String }).plugin(kmsEncrypted, {
     indexKey: process.env.INDEX_KEY,
+    blindIndexes: { email_dob: { fields: ['email', 'dob'], unique: true, bits: 256 } },
     fields: {
       email: { type: String, required: true, unique: true },
       phone: { type: String, blindIndex: true },
@@ -56,7 +58,14 @@ export async function indexedFieldsHaveTheirTypes() {
   const user = await User.findOne({ email: 'a', phone: { $in: ['1', null] }, dob: { $ne: new Date() } }).orFail()
   expectType<{ email: string; phone?: string | null; dob?: Date | null }>()(await user.decrypt())
   await User.updateOne({ email: 'a' }, { email: 'b' }, { upsert: true })
+  await User.countDocuments({ phone: approximate('1'), dob: { $in: [approximate(new Date())] } })
   const key: string = await createIndexKey({ provider: localKms(), name: 'eu' })
+  new Schema({ name: String }).plugin(kmsEncrypted, {
+    indexKey: { 1: key, 2: key },
+    fields: {
+      phone: { type: String, blindIndex: { bits: 16, version: 2, previousVersions: { 1: { caseInsensitive: true } } } },
+    },
+  })
   return key
 }
 

@@ -1,6 +1,6 @@
-// Model.decrypt(): documents, lean objects, and arrays and cursors of either.
+// What models have: decrypt() of documents, lean objects, and arrays and cursors of either; and jobs over their records.
 import { type HydratedDocument, model, Schema, type Types } from 'mongoose'
-import { kmsEncrypted } from 'mongoose-kms-encrypted'
+import { type JobOptions, type JobProgress, type JobResult, kmsEncrypted } from 'mongoose-kms-encrypted'
 import { expectType } from './expect'
 
 const User = model(
@@ -84,6 +84,35 @@ export async function otherIds() {
   expectType<{ iban?: string | null }>()(await Account.decrypt(account))
   const byHand = null! as HydratedDocument<{ _id: number }>
   expectType<{ iban?: string | null }>()(await Account.decrypt(byHand))
+}
+
+export async function jobs() {
+  const options: JobOptions = {
+    filter: { name: 'Ada', dob: { $ne: null } },
+    concurrency: 8,
+    batchSize: 50,
+    signal: AbortSignal.timeout(1000),
+    onProgress: async ({ processed, updated, unchanged, failed, checkpoint }) => {
+      expectType<number>()(processed + updated + unchanged + failed)
+      expectType<unknown>()(checkpoint)
+    },
+  }
+  const result = await User.backfillBlindIndexes(options)
+  expectType<JobResult>()(result)
+  const progress: JobProgress = result
+  expectType<boolean>()(result.interrupted)
+  for (const { id, error } of result.failures) expectType<unknown[]>()([id, error])
+  await User.backfillBlindIndexes({ resume: progress.checkpoint })
+  await User.backfillBlindIndexes()
+  const Renamed = model('Renamed', new Schema({}).plugin(kmsEncrypted, { fields: ['a'], methods: { decrypt: 'open' } }))
+  expectType<JobResult>()(await Renamed.backfillBlindIndexes())
+  expectType<JobResult>()(await User.discriminator('Admin', new Schema({ level: Number })).backfillBlindIndexes())
+  // @ts-expect-error
+  User.backfillBlindIndexes({ batchsize: 5 })
+  // @ts-expect-error
+  User.backfillBlindIndexes({ concurrency: '5' })
+  // @ts-expect-error
+  User.backfillBlindIndexes({ signal: new AbortController() })
 }
 
 export function refused() {

@@ -8,6 +8,17 @@ const three = [
   { _id: 3, a: 2, g: 'x' },
 ]
 
+/** How a find by `a` is planned where an index covers the documents that have it. */
+function plansByPartialIndex(a: unknown, winningPlan: object): Behaviour {
+  return {
+    name: `explain: a partial index and ${JSON.stringify({ a })}`,
+    before: three,
+    indexes: [{ key: { a: 1 }, name: 'a_1', partialFilterExpression: { a: { $exists: true } } }],
+    command: { explain: { find: 'things', filter: { a } }, verbosity: 'queryPlanner' },
+    answer: { queryPlanner: { winningPlan } },
+  }
+}
+
 export const writing: Behaviour[] = [
   {
     name: 'insert: several documents',
@@ -523,6 +534,50 @@ export const indexing: Behaviour[] = [
     answer: {
       queryPlanner: { winningPlan: { stage: 'FETCH', inputStage: { stage: 'IXSCAN', indexName: 'a_1' } } },
       executionStats: { nReturned: 1, totalDocsExamined: 1 },
+    },
+  },
+  {
+    name: 'explain: what kind of index it is',
+    before: three,
+    indexes: [{ key: { a: 1 }, name: 'a_1', unique: true, sparse: true }],
+    command: { explain: { find: 'things', filter: { a: 2 } }, verbosity: 'queryPlanner' },
+    answer: {
+      queryPlanner: {
+        winningPlan: {
+          inputStage: {
+            keyPattern: { a: 1 },
+            isUnique: true,
+            isSparse: true,
+            isPartial: false,
+            indexVersion: 2,
+            direction: 'forward',
+          },
+        },
+      },
+    },
+  },
+  // A partial index serves what can match nothing that is not in it.
+  ...[2, { $eq: 2 }, { $in: [2, 3] }, { $gt: 1 }, { $exists: true, $in: [2] }].map((a) =>
+    plansByPartialIndex(a, {
+      stage: 'FETCH',
+      inputStage: { stage: 'IXSCAN', keyPattern: { a: 1 }, indexName: 'a_1', isPartial: true },
+    }),
+  ),
+  ...[null, { $eq: null }, { $in: [2, null] }, { $ne: 2 }, { $exists: false }].map((a) =>
+    plansByPartialIndex(a, { stage: 'COLLSCAN' }),
+  ),
+  {
+    name: 'find: by a partial index, what has several of the values once',
+    before: [{ _id: 1, a: [1, 2] }, { _id: 2, a: 2 }, { _id: 3 }],
+    indexes: [{ key: { a: 1 }, name: 'a_1', partialFilterExpression: { a: { $exists: true } } }],
+    command: { find: 'things', filter: { a: { $in: [1, 2, 3] } }, sort: { _id: 1 } },
+    answer: {
+      cursor: {
+        firstBatch: [
+          { _id: 1, a: [1, 2] },
+          { _id: 2, a: 2 },
+        ],
+      },
     },
   },
   {

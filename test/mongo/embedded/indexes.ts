@@ -10,6 +10,7 @@ import { field, isDoc, isNumeric, isTrue, typeOf } from './values'
 export type IndexKey = { text: string; values: unknown[] }
 
 const OPTIONS = ['v', 'key', 'name', 'unique', 'sparse', 'partialFilterExpression', 'background', 'ns', 'hidden']
+const COMPARISONS = ['$eq', '$gt', '$gte', '$lt', '$lte']
 
 /** An index of a collection: which documents hold which key. */
 export class Index {
@@ -62,16 +63,25 @@ export class Index {
   serves(conditions: Map<string, unknown>): boolean {
     if (isTrue(this.spec.hidden)) return false
     if (this.spec.partialFilterExpression !== undefined) {
-      return Object.entries(this.spec.partialFilterExpression as Doc).every(([path, wanted]) => {
-        const given = conditions.get(path)
-        if (given === undefined) return false
-        const wantsExistence = isDoc(wanted) && Object.keys(wanted).join() === '$exists' && isTrue(wanted.$exists)
-        return (wantsExistence && given !== null && !isOperators(given)) || keyOf(given) === keyOf(wanted)
-      })
+      const covered = Object.entries(this.spec.partialFilterExpression as Doc)
+      return covered.every(([path, wanted]) => implies(conditions.get(path), wanted))
     }
     const first = conditions.get(this.#paths[0]!.join('.'))
     return !isTrue(this.spec.sparse) || (first !== null && first !== undefined)
   }
+}
+
+/** Whether MongoDB takes one condition on a path for one that nothing meets which does not meet the other too. */
+function implies(given: unknown, wanted: unknown): boolean {
+  if (given === undefined) return false
+  if (keyOf(given) === keyOf(wanted)) return true
+  const wantsExistence = isDoc(wanted) && Object.keys(wanted).join() === '$exists' && isTrue(wanted.$exists)
+  if (!wantsExistence) return false
+  if (!isOperators(given)) return given !== null
+  return Object.entries(given).some(([name, operand]) => {
+    if (name === '$in') return Array.isArray(operand) && !operand.includes(null)
+    return name === '$exists' ? isTrue(operand) : COMPARISONS.includes(name) && operand !== null
+  })
 }
 
 /** Options that change nothing when they name the default. */
@@ -142,8 +152,5 @@ function isScalar(value: unknown): boolean {
 }
 
 function isRange(condition: unknown): boolean {
-  return (
-    isOperators(condition) &&
-    Object.keys(condition).some((name) => ['$gt', '$gte', '$lt', '$lte', '$eq', '$in'].includes(name))
-  )
+  return isOperators(condition) && Object.keys(condition).some((name) => name === '$in' || COMPARISONS.includes(name))
 }

@@ -159,7 +159,16 @@ function winningPlan(filter: Doc, index: ReturnType<typeof plan>['index'], ids: 
   if (index !== undefined) {
     return {
       stage: 'FETCH',
-      inputStage: { stage: 'IXSCAN', keyPattern: index.key, indexName: index.name, direction: 'forward' },
+      inputStage: {
+        stage: 'IXSCAN',
+        keyPattern: index.key,
+        indexName: index.name,
+        isUnique: index.unique,
+        isSparse: isTrue(index.spec.sparse),
+        isPartial: index.spec.partialFilterExpression !== undefined,
+        indexVersion: index.spec.v,
+        direction: 'forward',
+      },
     }
   }
   if (ids !== undefined) return { stage: 'EXPRESS_IXSCAN', keyPattern: show({ _id: fromNumber(1) }), indexName: '_id_' }

@@ -1,0 +1,157 @@
+import { ConfigurationError, RecordError } from '../errors'
+import { envelopeSubtype } from '../format/envelope'
+import { inFieldTerms } from '../gate/duplicates'
+import { gateOf } from '../gate/passes'
+import { fullPathOf, indexedPathOf } from '../mongoose/document'
+import { type AnyModel, type Doc, type Host, hostOf, modelOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
+import { recordOf } from '../mongoose/model'
+import { filterOf, storedOf } from '../record/fetching'
+import { recordName } from '../record/identity'
+import { openBox } from '../record/opening'
+import { allInOrder, valuesOf as allOf } from '../record/outcomes'
+import { loadedTarget } from '../record/rings'
+import { indexValuesFor, prepare } from '../record/sealing'
+import { encryptedPartsOf } from '../record/staging'
+import type { Box } from '../schema/box'
+import type { JobOptions, JobResult } from '../schema/jobs'
+import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
+import type { Use } from '../schema/use'
+import { indexKeyUseOf, usesOf } from '../schema/uses'
+import type { BlindIndex } from '../search/declaration'
+import { isStale, staleFilter, staleValues } from '../search/stale'
+import { encodeIndexValues } from '../search/value'
+import { runJob } from './job'
+
+/** How often a record is tried again when another write comes between its reading and its writing. */
+const maxAttempts = 5
+
+/**
+ * Makes the index values of records that were stored before their fields were indexed, or with other versions of the index. They
+ * are written only while the values that they are of are stored, and no such index values: whoever writes meanwhile writes their own.
+ *
+ * @throws {ConfigurationError} OPTION_INVALID; {KeyProviderError} when the KMS does not open the index key
+ */
+export async function backfillBlindIndexes(model: AnyModel, options?: JobOptions): Promise<JobResult> {
+  const name = `${model.modelName}.backfillBlindIndexes()`
+  const layout = layoutOf([model])
+  const conditions = staleIn(hostOf(model.schema), layout)
+  if (conditions.length === 0) {
+    throw new ConfigurationError(
+      'OPTION_INVALID',
+      `${name}: no field of this model has a blind index. Ask the model that has the field, or give the field the option blindIndex.`,
+    )
+  }
+  return runJob(
+    {
+      model,
+      name,
+      condition: { $or: conditions },
+      begin: () => openIndexKeys(layout),
+      run: (stored) => backfill(model, stored),
+    },
+    options,
+  )
+}
+
+/** What finds records with stale index values. Of several discriminators with one field, each may be asked for the index of another. */
+function staleIn(host: Host, place: Place, prefix = ''): Plain[] {
+  const below = [...place.children].flatMap(([segment, child]) => {
+    if (!child.isArray) return staleIn(host, child, `${prefix}${segment}.`)
+    return staleIn(host, child).map((condition) => ({ [`${prefix}${segment}`]: { $elemMatch: condition } }))
+  })
+  return [...place.indexes.map((index) => staleFilter(index, prefix, host.binary)), ...below]
+}
+
+function openIndexKeys(layout: Place): Promise<unknown> {
+  const fields = fieldsBelow(layout).flatMap(({ place }) => place.fields)
+  const uses = fields.filter(({ field, use }) => use.indexed.has(field.name))
+  return allInOrder(uses.map(async ({ use, record }) => indexKeyUseOf(use, record).indexKey?.open()))
+}
+
+/** @returns whether index values were written */
+async function backfill(model: AnyModel, read: Plain): Promise<boolean> {
+  let stored: Plain | null = read
+  for (let attempt = 1; stored && attempt <= maxAttempts; attempt++) {
+    const doc = recordOf(model, stored)
+    const stale = staleOf(doc, stored)
+    if (stale.length === 0) return false
+    const outcomes = await Promise.allSettled(stale.map(makeValues))
+    const made = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+    const isWritten = made.length === 0 || (await write(doc, stored._id, made))
+    // A field that is damaged does not keep the others from being found.
+    allOf(outcomes)
+    if (isWritten) return true
+    stored = await gateOf(model.collection).native.findOne({ _id: stored._id })
+  }
+  if (!stored) return false
+  throw new RecordError(
+    'RECORD_CHANGED',
+    `${recordName(recordOf(model, stored))}: other writes changed the record during each of ${maxAttempts} attempts to give it its index ` +
+      'values. Try again.',
+  )
+}
+
+/** An index of a record or of a subdocument in it. */
+interface Stale {
+  readonly part: Doc
+  readonly use: Use
+  readonly index: BlindIndex
+}
+
+function staleOf(doc: Doc, stored: Plain): Stale[] {
+  return encryptedPartsOf(doc).flatMap((part) =>
+    usesOf(schemaOf(part)).flatMap((use) =>
+      use.indexes
+        .filter((index) => isStale(index, storedOf(part, stored) ?? {}))
+        .map((index) => ({ part, use, index })),
+    ),
+  )
+}
+
+/** Index values, and what must be stored still when they are written. */
+interface Made {
+  readonly path: string
+  readonly values: unknown
+  readonly conditions: readonly Plain[]
+}
+
+async function makeValues({ part, use, index }: Stale): Promise<Made> {
+  const { binary } = use.host
+  const [prefix, within] = part.$isSubdocument ? [`${indexedPathOf(part)}.`, `${fullPathOf(part)}.`] : ['', '']
+  const boxes = index.fields.map((name) => valuesOf(part)[name] as Box)
+  await allInOrder(boxes.map(openBox))
+  const target = loadedTarget(part, use)
+  const jobs = boxes.map((box) => ({ box, target }))
+  const values = indexValuesFor(
+    jobs[0]!,
+    await prepare(jobs),
+    index,
+    within,
+    boxes.map((box) => box.stored()),
+  )
+  const envelopes = boxes.map(({ field, lastEnvelope }) => ({
+    [`${prefix}${field.name}`]: binary(lastEnvelope as Uint8Array, envelopeSubtype),
+  }))
+  return {
+    path: `${prefix}${index.path}`,
+    values: encodeIndexValues(index, values, binary),
+    conditions: [...envelopes, staleValues(index, prefix, binary)],
+  }
+}
+
+/** Past the gate: here envelopes are conditions, and neither fields nor hooks are touched. */
+async function write(doc: Doc, _id: unknown, made: readonly Made[]): Promise<boolean> {
+  const gate = gateOf(modelOf(doc).collection)
+  // The `_id` as it is stored, which need not be of the type that the schema says.
+  const filter = { ...filterOf(doc), _id, $and: made.flatMap(({ conditions }) => conditions) }
+  const $set = Object.fromEntries(made.map(({ path, values }) => [path, values]))
+  try {
+    const { matchedCount } = await gate.native.updateOne(filter, { $set })
+    return matchedCount === 1
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 11000 || made.length === 1) throw inFieldTerms([gate], error)
+    // A value that another record has already does not keep the others from being found.
+    const apart = await allInOrder(made.map((each) => write(doc, _id, [each])))
+    return apart.every(Boolean)
+  }
+}

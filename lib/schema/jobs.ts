@@ -1,0 +1,42 @@
+/** How a job goes over the records of a collection. */
+export interface JobOptions {
+  /** Which records it is for, as in `Model.find()`. Default: all of the model. */
+  readonly filter?: Readonly<Record<string, unknown>>
+  /** How many records are worked on at once. Default: as many calls as the key provider takes. */
+  readonly concurrency?: number
+  /** How many records are read at once, and after how many of them `onProgress` is called. Default 100. */
+  readonly batchSize?: number
+  /** Stops the job between records: what was begun ends, and the result says how far it came. */
+  readonly signal?: AbortSignal
+  /** Is told how far the job has come. What it returns is awaited, and what it throws ends the job. */
+  readonly onProgress?: (progress: JobProgress) => unknown
+  /** The `checkpoint` of an earlier run, of the same type: the job goes on after it. */
+  readonly resume?: unknown
+}
+
+/** How far a job has come. */
+export interface JobProgress {
+  /** How many records were worked on: the sum of the next three. */
+  readonly processed: number
+  readonly updated: number
+  /** How many needed nothing, most often for somebody else was faster. */
+  readonly unchanged: number
+  readonly failed: number
+  /** The `_id` of the last record up to which all were processed, in the order of MongoDB; `undefined` before the first. */
+  readonly checkpoint: unknown
+}
+
+/** What a job has done. */
+export interface JobResult extends JobProgress {
+  /** The first 100 records that failed. All are counted in `failed`. */
+  readonly failures: readonly JobFailure[]
+  /** Whether `signal` stopped it before its end. */
+  readonly interrupted: boolean
+}
+
+/** A record that a job could not do its work for. */
+export interface JobFailure {
+  /** Its `_id`, as it is stored. */
+  readonly id: unknown
+  readonly error: unknown
+}

@@ -37,14 +37,17 @@ export function indexProblem(
   const stored = raw[path]
   if (!isWhole) return stored === undefined ? undefined : 'an index value is left where a field has no value'
   if (stored === undefined) return 'there is no index value'
-  const expected = valuesOf(fields.map((name) => open?.[name])).map((value) => value.toString('hex'))
-  const found = [stored].flat().map(hexOf)
+  const values = valuesOf(fields.map((name) => open?.[name]))
+  const expected = values.map((value, index) => `${versions[index]?.subtype} ${value.toString('hex')}`)
+  const found = [stored].flat().map(textOf)
   if (found.join() === expected.join() && Array.isArray(stored) === versions.length > 1) return undefined
   return found.length === expected.length ? 'an index value is that of another value' : 'a version has no index value'
 }
 
-function hexOf(value: any): string {
-  return value?._bsontype === 'Binary' ? Buffer.from(value.buffer.subarray(0, value.position)).toString('hex') : '?'
+/** A binary by its subtype, which tells the version, and its bytes. */
+function textOf(value: any): string {
+  if (value?._bsontype !== 'Binary') return '?'
+  return `${value.sub_type} ${Buffer.from(value.buffer.subarray(0, value.position)).toString('hex')}`
 }
 
 /** `String`, or the class of a schema type, whose own name differs. */

@@ -189,6 +189,10 @@ export const operations: Readonly<Record<string, (work: Work) => Promise<void>>>
       work.Tortured.updateOne(filter, { note: work.value(anyRecord, 'note'), $inc: { count: 1 } }),
     )
   },
+  /** There is nothing to make, whatever the others are doing. */
+  async backfill({ Tortured }) {
+    await Tortured.backfillBlindIndexes({ concurrency: 2 })
+  },
   async clear(work) {
     const id = pickId(work.random)
     const field = pick(work.random, fields)
@@ -226,6 +230,7 @@ export const weights: Readonly<Record<keyof typeof operations, number>> = {
   pullNote: 2,
   signUp: 8,
   updateByValue: 6,
+  backfill: 1,
   clear: 3,
   delete: 2,
   recreate: 6,

@@ -106,6 +106,16 @@ describe('a bulk write', () => {
     await expect(bulk).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
   })
 
+  test('says that an upsert reached no record, where a later replacement finds none', async () => {
+    await User.create({ name: 'Ada' })
+    const bulk = User.bulkWrite([
+      { replaceOne: { filter: { name: 'Ada' }, replacement: { tenant: 'x' } } },
+      { replaceOne: { filter: { name: 'Ada' }, replacement: { email: secret('lost email') }, upsert: true } },
+      { replaceOne: { filter: { name: 'Eve' }, replacement: { email: secret('email of Eve') } } },
+    ])
+    await expect(bulk).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+  })
+
   test('does not take a pattern for what is to be stored', async () => {
     await User.create({ name: 'Ada' })
     const bulk = User.bulkWrite([

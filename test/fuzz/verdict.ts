@@ -73,6 +73,21 @@ const knownDifferences: readonly {
     why: 'castObject() of Mongoose makes an empty subdocument of what is no object, and this library leaves it as it is',
   },
   {
+    signature: /^values \| \w+ \| (\S+\.)?any is other: $/,
+    when: ({ detail }) => /the twin has \{"0":".*, the encrypted record "/.test(detail),
+    why: 'a text that is an object is stored as an object of its letters by some ways of Mongoose, and as the text by others',
+  },
+  {
+    signature: /^values \| creating \| history(\.…)? is other: $/,
+    when: ({ detail }) => /the twin has (\["zq|"zq)/.test(detail),
+    why: 'where nothing is strict, Mongoose keeps a function toBSON of what is given for an element, and stores what it gives',
+  },
+  {
+    signature: /^hangs /,
+    when: ({ detail }) => /^S\d+P /.test(detail),
+    why: 'Mongoose itself does not answer',
+  },
+  {
     signature: /^values \| creating \| (tags|history|grid) is extra: $/,
     why: 'an array that is given as undefined is stored with its default, where the schema is not strict',
   },

@@ -58,7 +58,7 @@ async function main(): Promise<void> {
 /** Two thirds of the records are there at the start, half of them without a data key. */
 async function populate(shared: Shared): Promise<void> {
   const { connection, Tortured, Member, sent } = await connect(shared, 0, Math.random)
-  await Promise.all([Tortured.init(), Member.init()])
+  await Promise.all([Tortured.createIndexes(), Member.createIndexes()])
   for (const id of ids.filter((each) => each % 3 !== 0)) {
     if (id % 3 === 1) await Tortured.collection.insertOne({ _id: id, name: 'clear' })
     else {

@@ -1,4 +1,4 @@
-import { Schema } from 'mongoose'
+import mongoose, { Schema } from 'mongoose'
 import { named, plugin, provider, refused, secret, useFaults } from '../faults/support'
 import { bytesAt } from './support'
 
@@ -151,6 +151,62 @@ test('a save that was overtaken says so, and can be made again', async () => {
   await doc.save()
   expect(await found(bob(), late)).toEqual(['London'])
   expect(await doc.dob).toEqual(late)
+})
+
+test.each<[string, (upsert: any) => Promise<unknown>]>([
+  ['updateOne', (upsert) => Person.updateOne(...upsert)],
+  ['findOneAndUpdate', (upsert) => Person.findOneAndUpdate(...upsert)],
+])('a record that comes up while %s upserts it is not overlooked', async (_name, write) => {
+  for (const update of [{ name: bob() }, { name: bob(), $setOnInsert: { dob: early } }]) {
+    await Person.deleteMany({})
+    const _id = new mongoose.Types.ObjectId()
+    const { native } = require('../../lib/gate/passes').gateOf(Person.collection)
+    const read = native.findOne
+    native.findOne = async (...args: unknown[]) => {
+      native.findOne = read
+      const record = await read(...args)
+      await Person.create({ _id, town: 'Paris', name: ada(), dob: late })
+      return record
+    }
+    await write([{ _id }, update, { upsert: true }])
+    expect(await found(bob(), late)).toEqual(['Paris'])
+    expect(await found(bob(), early)).toEqual([])
+    expect(await found(ada(), late)).toEqual([])
+  }
+})
+
+test('a bulk write tells of a record that comes up while it upserts it', async () => {
+  const _id = new mongoose.Types.ObjectId()
+  const { native } = require('../../lib/gate/passes').gateOf(Person.collection)
+  const read = native.findOne
+  native.findOne = async (...args: unknown[]) => {
+    native.findOne = read
+    const record = await read(...args)
+    await Person.create({ _id, town: 'Paris', name: ada(), dob: late })
+    return record
+  }
+  const bulk = () => Person.bulkWrite([{ updateOne: { filter: { _id }, update: { name: bob() }, upsert: true } }])
+  await refused(bulk, 'RECORD_CHANGED')
+  expect(await found(ada(), late)).toEqual(['Paris'])
+  await bulk()
+  expect(await found(bob(), late)).toEqual(['Paris'])
+})
+
+test('a record that is replaced and deleted during a save is gone', async () => {
+  const id = await existing()
+  const doc = await Person.findById(id)
+  const { native } = require('../../lib/gate/passes').gateOf(Person.collection)
+  const read = native.findOne
+  native.findOne = async (...args: unknown[]) => {
+    native.findOne = read
+    await Person.replaceOne({ _id: id }, { name: bob(), dob: late })
+    const record = await read(...args)
+    await Person.deleteOne({ _id: id })
+    return record
+  }
+  doc.name = bob()
+  await expect(doc.save()).rejects.toMatchObject({ name: 'DocumentNotFoundError' })
+  expect(await raw(Person)).toEqual([])
 })
 
 test('two at once, each of another field, leave what both have written', async () => {

@@ -146,6 +146,9 @@ export async function connect(shared: Shared, failing: number, random: Random, o
       maxPoolSize: 5,
       serverSelectionTimeoutMS: 20_000,
       monitorCommands: true,
+      // All indexes are there before writers are.
+      autoIndex: false,
+      autoCreate: false,
     })
     .asPromise()
   const sent = watch(connection.getClient() as never)

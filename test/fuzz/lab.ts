@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import type { Connection, Mongoose } from 'mongoose'
 import { mongooseName } from '../mongooseName'
 import { mutants } from './mutants'
+import { plainly } from './plainly'
 import { Listener } from './sent'
 import type { Encrypt } from './subject'
 
@@ -26,15 +27,6 @@ export interface Lab {
   /** What nobody caught since the last step. */
   readonly uncaught: unknown[]
   close(): Promise<void>
-}
-
-export const plainly: Encrypt = (schema, fields) => {
-  schema.add(Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, folded(field)])))
-}
-
-/** What a blind index takes for the same, in any case, is the same as the twin stores it. */
-function folded(field: any): unknown {
-  return field?.blindIndex?.caseInsensitive ? { ...field, lowercase: true } : field
 }
 
 export async function openLab(uri: string, database: string, target: Target): Promise<Lab> {

@@ -1,3 +1,4 @@
+import { plainly } from './plainly'
 import type { Encrypt } from './subject'
 
 /** A plain twin with a fault, or the library with one, by which the fuzz run is tried: each must be found. */
@@ -14,8 +15,8 @@ interface Mutant {
 
 /** Fields as they are, and a hook that does harm. */
 function spoiled(spoil: (schema: any, names: string[]) => void): Encrypt {
-  return (schema, fields) => {
-    schema.add(fields)
+  return (schema, fields, options) => {
+    plainly(schema, fields, options)
     spoil(schema, Object.keys(fields))
   }
 }

@@ -2,8 +2,8 @@ import { render } from './code'
 import { difference, Forms } from './forms'
 import { forgetUsed, markStale } from './held'
 import type { Lab } from './lab'
-import { plainly } from './lab'
 import { Found, isSkip, type Outcome, outcomeOf, Parted } from './outcome'
+import { plainly } from './plainly'
 import { describeChange, resultOf, same, sorted } from './results'
 import type { Needles } from './secrets'
 import { hashesOf, needlesFor } from './sent'
@@ -51,13 +51,14 @@ export class Trial {
 
   async prepare(): Promise<void> {
     for (const { name } of [this.twin, this.encrypted]) await this.#lab.back.createCollection(name)
-    for (const name of this.twin.invariant.unique) {
-      const partialFilterExpression = { [name]: { $type: 'string' } }
-      await this.#lab.back
-        .collection(this.twin.name)
-        .createIndex({ [name]: 1 }, { unique: true, partialFilterExpression })
+    const { isLibrary, back } = this.#lab
+    if (isLibrary && this.encrypted.invariant.unique.length > 0) await this.encrypted.Model.createIndexes()
+    for (const { name, invariant } of isLibrary ? [this.twin] : [this.twin, this.encrypted]) {
+      for (const field of invariant.unique) {
+        const partialFilterExpression = { [field]: { $type: 'string' } }
+        await back.collection(name).createIndex({ [field]: 1 }, { unique: true, partialFilterExpression })
+      }
     }
-    if (this.encrypted.invariant.unique.length > 0 && this.#lab.isLibrary) await this.encrypted.Model.createIndexes()
   }
 
   async discard(): Promise<void> {

@@ -3,13 +3,17 @@ import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel, gateOf } from './gate/passes'
 import { backfillBlindIndexes } from './lifecycle/backfill'
+import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
 import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
 import { type DecryptManyOptions, decryptDocument, decryptRecords } from './record/decrypting'
 import { fillDefaults } from './record/defaults'
 import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
+import { erase } from './record/erasure'
 import { openOnLoad, readBox } from './record/opening'
+import { rewrap } from './record/rewrapping'
+import type { Send } from './record/rewriting'
 import { rememberContexts } from './record/rings'
 import { rotate } from './record/rotation'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
@@ -71,6 +75,9 @@ function addPaths(schema: AnySchema, use: Use): void {
   }
 }
 
+/** Past the gate: here envelopes are conditions. */
+const sendPast: Send = (model, ...args) => gateOf(model.collection).native.updateOne(...args)
+
 function addMethods(schema: AnySchema, use: Use): void {
   const { decrypt, rotateKmsKey } = use.methods
   const methods: Record<string, (this: Doc) => unknown> = {
@@ -78,7 +85,13 @@ function addMethods(schema: AnySchema, use: Use): void {
       return decryptDocument(this)
     },
     [rotateKmsKey]: function rotateKey(this: Doc) {
-      return rotate(this, (model, ...args) => gateOf(model.collection).native.updateOne(...args))
+      return rotate(this, sendPast)
+    },
+    async rewrapKmsKey(this: Doc) {
+      await rewrap(this, sendPast)
+    },
+    async eraseKmsKey(this: Doc) {
+      await erase(this, sendPast)
     },
   }
   for (const [name, method] of Object.entries(methods)) {
@@ -108,6 +121,12 @@ const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown, op
 const jobs = {
   backfillBlindIndexes: ours(function backfill(this: AnyModel, options?: JobOptions) {
     return backfillBlindIndexes(this, options)
+  }),
+  rewrapKmsKey: ours(function rewrapKeys(this: AnyModel, options?: JobOptions) {
+    return rewrapKmsKey(this, sendPast, options)
+  }),
+  eraseKmsKey: ours(function eraseKeys(this: AnyModel, options?: JobOptions) {
+    return eraseKmsKey(this, sendPast, options)
   }),
 }
 

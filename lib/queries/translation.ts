@@ -3,7 +3,14 @@ import { Box } from '../schema/box'
 import { type FieldHere, follow, type Place, step } from '../schema/layout'
 import type { BlindIndex } from '../search/declaration'
 import { asksForPresence, checkFilter, checkHolder, isPresenceOperator } from './filter'
-import { pathBelow, refusedAlone, refusedApart, refusedBeyondEquality, refusedSeveral } from './refusals'
+import {
+  pathBelow,
+  refusedAlone,
+  refusedApart,
+  refusedBeyondEquality,
+  refusedSeveral,
+  refusedTouched,
+} from './refusals'
 import type { Variables } from './scope'
 import { entriesOf, hasOperators, itemsOf } from './values'
 
@@ -192,8 +199,13 @@ function recordAround({ at }: Part, key: string): Place | undefined {
   return prefix === '' ? at : follow(at, prefix)?.place
 }
 
-function isStored(record: Place | undefined, index: BlindIndex): boolean {
-  return record?.children.get(index.path)?.indexOf.includes(index) === true
+/** Whether both index values and the fields beside them are what was stored. */
+export function isStored(record: Place | undefined, index: BlindIndex): boolean {
+  const values = record?.children.get(index.path)
+  const isWhole = [values, ...index.fields.map((name) => record?.children.get(name))].every(
+    (each) => each?.isTouched === false,
+  )
+  return isWhole && values?.indexOf.includes(index) === true
 }
 
 /** The field at a key, where it is found by itself. */
@@ -206,9 +218,10 @@ function indexedAt({ place }: Walk, part: Part, key: string, { fields }: Place):
   return { here, index }
 }
 
-/** A field that is found together with others alone. */
+/** A field that is found together with others alone, or was parted from its index values. */
 function refuseAlone(walk: Walk, part: Part, key: string, { fields }: Place, condition: unknown): void {
   const [here] = fields
+  if (here?.field.index && !asksForPresence(condition)) throw refusedTouched(walk.place, pathBelow(part.path, key))
   const index = here?.use.indexes.find(({ fields: names }) => names.includes(here.field.name))
   if (!here || !index || index.fields.length < 2 || asksForPresence(condition)) return
   if (isStored(recordAround(part, key), index)) throw refusedAlone(walk.place, pathBelow(part.path, key), index.fields)

@@ -1,15 +1,16 @@
-import { OperationError, RecordError } from '../errors'
+import { RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
-import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
-import { isPlainObject, withValueAt } from '../mongoose/plain'
+import { type Doc, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { isPlainObject } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import { ownerUseOf, usesOf } from '../schema/uses'
-import { fetchStored, filterOf, sessionOf, storedOf } from './fetching'
-import { idOf, modelNameOf, recordName } from './identity'
+import { fetchStored, storedOf } from './fetching'
+import { idOf, recordName } from './identity'
 import { decryptFor, plaintextFound } from './opening'
 import { refresh } from './refreshing'
+import { notFound, partsOf, ringsWithKeys, type Send, sendUpdate, unchangedKeys, withWritten } from './rewriting'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 import { currentTarget, loadedTarget, requireId, type Target } from './rings'
 import { encryptFor } from './sealing'
@@ -44,16 +45,6 @@ export async function rotate(doc: Doc, send: Send): Promise<void> {
   )
 }
 
-/** Sends an update to the collection of a model, past the gate: here envelopes are conditions. */
-export type Send = (model: AnyModel, filter: Plain, update: Plain, options: Plain) => Promise<{ matchedCount: number }>
-
-/** The error that Mongoose itself has for the save of a document that is not stored, or no longer. */
-function notFound(doc: Doc): Error {
-  const { Error: errors } = modelOf(doc).base
-  const NotFound = errors.DocumentNotFoundError as unknown as new (filter: object, model: string) => Error
-  return new NotFound({ _id: doc._id }, modelNameOf(doc))
-}
-
 /** One envelope as it is stored, with what it takes to encrypt it anew. */
 interface Found {
   readonly path: string
@@ -63,8 +54,7 @@ interface Found {
 }
 
 async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<boolean> {
-  const fresh = (modelOf(owner) as unknown as { hydrate(values: Plain): Doc }).hydrate(stored)
-  const parts = partsToRotate(doc, owner, fresh)
+  const { fresh, parts } = partsOf(doc, owner, stored)
   const found = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
   const plaintexts = await Promise.all(found.map(open))
   const needed = new Set(found.map(({ target }) => target.ring))
@@ -93,24 +83,14 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
     // Where nothing is encrypted, the next value brings a key of its own.
     written[keyPath] = key ? [...kept, ring.encoded(key)] : kept.length > 0 ? kept : undefined
     for (const path of owned) if (!mayMiss) conditions.push({ [path]: isAsRead(raw[path]) })
-    conditions.push({ [keyPath]: { $size: ring.stored.length } })
-    for (const [index, entry] of ring.stored.entries()) {
-      conditions.push({ [`${keyPath}.${index}.commitment`]: (entry as Plain | null)?.commitment ?? null })
-    }
-    if (prefix !== '' && idOf(part) !== undefined) conditions.push({ [`${prefix}_id`]: idOf(part) })
+    conditions.push(...unchangedKeys(ring, prefix))
     for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: null })
   }
   if (Object.keys(written).length === 0) return true
-  if (!(await write(owner, written, conditions, send))) return false
+  if (!(await sendUpdate(owner, updateOf(written), conditions, send))) return false
   for (const [ring, key] of drawn) learn(owner, fresh, ring, key)
   refresh(owner, withWritten(stored, written))
   return true
-}
-
-/** The rings of a part that have data keys, be there anything encrypted under them or not. */
-function ringsWithKeys(part: Doc): KeyRing[] {
-  const own = usesOf(schemaOf(part)).filter(({ byOwner }) => !byOwner)
-  return own.map((use) => currentTarget(part, use).ring).filter(({ stored }) => stored.length > 0)
 }
 
 /** Fields without an envelope: one that comes up meanwhile would be under a key that is dropped. */
@@ -139,25 +119,6 @@ function hasPositionLikeKey(value: unknown): boolean {
   if (Array.isArray(value)) return value.some(hasPositionLikeKey)
   if (!isPlainObject(value)) return false
   return Object.entries(value).some(([key, item]) => /^\d+$/.test(key) || hasPositionLikeKey(item))
-}
-
-function partsToRotate(doc: Doc, owner: Doc, fresh: Doc): Doc[] {
-  const parts = encryptedPartsOf(fresh)
-  if (doc === owner) return parts
-  if (usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
-    throw new OperationError(
-      'WRITE_REFUSED',
-      `${recordName(doc)}: its data key is that of the record that holds it. Rotate that.`,
-    )
-  }
-  const own = parts.filter(
-    (part) => part !== fresh && String(idOf(part)) === String(idOf(doc)) && indexedPathOf(part) === indexedPathOf(doc),
-  )
-  if (own.length > 0) return own
-  throw new RecordError(
-    'RECORD_CHANGED',
-    `${recordName(doc)}: the subdocument is not stored, or at another place. If it is new, save the record first, else load the record.`,
-  )
 }
 
 function envelopesOf(part: Doc, raw: unknown): Found[] {
@@ -197,15 +158,11 @@ function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
   return ring.stored.filter((entry) => references.has(storedReference(entry) as string))
 }
 
-async function write(owner: Doc, written: Plain, conditions: readonly Plain[], send: Send): Promise<boolean> {
-  const session = sessionOf(owner)
-  const filter = { ...filterOf(owner), $and: conditions }
+function updateOf(written: Plain): Plain {
   const entries = Object.entries(written)
   const $set = Object.fromEntries(entries.filter(([, value]) => value !== undefined))
   const $unset = Object.fromEntries(entries.filter(([, value]) => value === undefined).map(([path]) => [path, '']))
-  const update = { ...(Object.keys($set).length > 0 && { $set }), ...(Object.keys($unset).length > 0 && { $unset }) }
-  const result = await send(modelOf(owner), filter, update, session ? { session } : {})
-  return result.matchedCount === 1
+  return { ...(Object.keys($set).length > 0 && { $set }), ...(Object.keys($unset).length > 0 && { $unset }) }
 }
 
 /** The user's document knows the new key as well, so that its values stay within reach. */
@@ -216,11 +173,4 @@ function learn(owner: Doc, fresh: Doc, ring: KeyRing, key: OpenKey): void {
       ? owner
       : encryptedPartsOf(owner).find((each) => each !== owner && indexedPathOf(each) === indexedPathOf(part))
   if (own && String(idOf(own)) === String(idOf(part))) loadedTarget(own, ring.use).ring.learn(key)
-}
-
-/** What is stored after the write. */
-function withWritten(stored: Plain, written: Plain): Plain {
-  let result = stored
-  for (const [path, value] of Object.entries(written)) result = withValueAt(result, path.split('.'), value)
-  return result
 }

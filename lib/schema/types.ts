@@ -65,6 +65,16 @@ export interface EncryptedMethods {
    * none of them changed meanwhile. Unsaved changes stay as they are.
    */
   rotateKmsKey(): Promise<void>
+  /**
+   * Has the KMS wrap the record's data keys anew, under the KMS key and encryption context of the current version: ciphertexts stay as they
+   * are, and no data key is seen here. What is current stays.
+   */
+  rewrapKmsKey(): Promise<void>
+  /**
+   * Takes away the wrapped keys of the record and the index values of its fields: what is encrypted can never be read again. Reading
+   * says `ERASED`.
+   */
+  eraseKmsKey(): Promise<void>
 }
 
 /** The jobs over the records of a model. All take the same options, and give the same result. */
@@ -77,6 +87,20 @@ export interface EncryptedJobs {
    *   open the index key. What a record fails with is in the result.
    */
   backfillBlindIndexes(options?: JobOptions): Promise<JobResult>
+  /**
+   * Has the KMS wrap the data keys of the records anew, under the KMS key and encryption context of the current version, those of subdocuments
+   * too: one call for each that is not current. Ciphertexts stay as they are, and no data key is seen here.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID. What a record fails with is in the result.
+   */
+  rewrapKmsKey(options?: JobOptions): Promise<JobResult>
+  /**
+   * Takes away the wrapped keys of the records and the index values of their fields: what is encrypted can never be read again.
+   * Reading says `ERASED`.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID, also where `filter` says nothing. What a record fails with is in the result.
+   */
+  eraseKmsKey(options: JobOptions & { readonly filter: Readonly<Record<string, unknown>> }): Promise<JobResult>
 }
 
 /** What the plugin adds to a model. */
@@ -147,7 +171,7 @@ type Methods<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] 
     ? EncryptedMethods
     : { [Name in Decrypt]: <This>(this: This) => Promise<Plain<This>> } & {
         [Name in Rotate]: EncryptedMethods['rotateKmsKey']
-      }
+      } & Omit<EncryptedMethods, 'decrypt' | 'rotateKmsKey'>
 
 type Statics<Decrypt extends string> = 'decrypt' extends Decrypt
   ? EncryptedStatics

@@ -6,7 +6,7 @@ import { gateOf } from '../gate/passes'
 import { sessionOnly } from '../gate/request'
 import { updateOne } from '../gate/update'
 import { indexedPathOf } from '../mongoose/document'
-import { type AnyModel, type Doc, isStoredAlike, modelOf, ownerOf, type Plain } from '../mongoose/host'
+import { type AnyModel, type Doc, isStoredAlike, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { fetchStored, filterOf, sessionOf, storedOf } from '../record/fetching'
 import { readForeign, uselessPaths } from '../record/foreign'
@@ -21,6 +21,7 @@ import type { Box } from '../schema/box'
 import type { JobResult, MigrationOptions, MigrationResult } from '../schema/jobs'
 import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
 import { binaryTypes, encodeClear } from '../schema/type'
+import { usesOf } from '../schema/uses'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
 import { dropIndexes, indexesOn } from './oldindexes'
@@ -132,10 +133,9 @@ async function migrate(model: AnyModel, read: Plain, options: Plain): Promise<bo
     readForeign(doc, stored)
     const clear = clearOf(doc)
     const useless = uselessPaths(doc)
-    if (clear.length > 0) await write(doc, stored._id, clear, options)
-    const isLeft = useless.length > 0 && clear.every(({ box }) => box.clear === undefined)
-    if (isLeft) await remove(doc, stored, useless, options)
-    if (clear.every(({ box }) => box.clear === undefined)) {
+    if (clear.length > 0) await write(doc, stored._id, clear, options, useless)
+    const isRemoved = clear.length > 0 || useless.length === 0 || (await remove(doc, stored, useless, options))
+    if (isRemoved && clear.every(({ box }) => box.clear === undefined)) {
       // What cannot be cast does not keep the other fields from being encrypted.
       await allInOrder(encryptedPartsOf(doc).flatMap(boxesOf).filter(isSpoilt).map(openBox))
       return clear.length > 0 || useless.length > 0 || attempt > 0
@@ -150,11 +150,15 @@ async function migrate(model: AnyModel, read: Plain, options: Plain): Promise<bo
 }
 
 /** Takes away what another library has stored, which by now is encrypted, or was replaced. */
-async function remove(doc: Doc, stored: Plain, paths: readonly string[], options: Plain): Promise<void> {
-  const conditions = paths.flatMap((path) => isAsRead(path, stored[path]))
+async function remove(doc: Doc, stored: Plain, paths: readonly string[], options: Plain): Promise<boolean> {
+  // Whoever wrote with the other library meanwhile needs them again.
+  const uses = usesOf(schemaOf(doc)).filter(({ from }) => from)
+  const fields = uses.flatMap((use) => [...use.fields.keys()])
+  const conditions = [...paths, ...fields].flatMap((path) => isAsRead(path, stored[path]))
   const $unset = Object.fromEntries(paths.map((path) => [path, '']))
   const filter = { ...filterOf(doc), _id: stored._id, $and: conditions }
-  await gateOf(modelOf(doc).collection).native.updateOne(filter, { $unset }, options)
+  const { matchedCount } = await gateOf(modelOf(doc).collection).native.updateOne(filter, { $unset }, options)
+  return matchedCount === 1
 }
 
 /** What finds records with something that another library has stored. */
@@ -186,7 +190,13 @@ function isSpoilt(box: Box): boolean {
 }
 
 /** Through the gate, below all hooks: it brings keys and index values, and ties the write to what was read. */
-async function write(doc: Doc, _id: unknown, clear: readonly Clear[], options: Plain): Promise<void> {
+async function write(
+  doc: Doc,
+  _id: unknown,
+  clear: readonly Clear[],
+  options: Plain,
+  useless: readonly string[] = [],
+): Promise<void> {
   const gate = gateOf(modelOf(doc).collection)
   // Of an `_id` that is stored as another type than the schema says, the gate takes no document for the record.
   const isBound = isStoredAlike(gate.host, idOf(doc), _id)
@@ -198,7 +208,10 @@ async function write(doc: Doc, _id: unknown, clear: readonly Clear[], options: P
   const request = {
     method: 'updateOne',
     filter: { ...filterOf(doc), _id, ...(conditions.length > 0 && { $and: conditions }) },
-    update: { $set: Object.fromEntries(clear.map(({ path, box }) => [path, box])) },
+    update: {
+      $set: Object.fromEntries(clear.map(({ path, box }) => [path, box])),
+      ...(useless.length > 0 && { $unset: Object.fromEntries(useless.map((path) => [path, ''])) }),
+    },
     options,
     send: (filter: Plain, update: unknown, how: Plain) => gate.native.updateOne(filter, update, how),
   }

@@ -138,7 +138,6 @@ function wholeFields(doc: Doc, dirty: Dirty[]): Dirty[] {
 /** What is stored in the clear and encrypted with what else is written. Of what is written as a whole, it is part already. */
 function migratedWith(doc: Doc, written: readonly string[]): Dirty[] {
   if (written.length === 0 || doc.$isNew || doc.$isSubdocument || !migrates(schemaOf(doc))) return []
-  const useless = uselessPaths(doc).map((path) => ({ path, value: undefined, schema: undefined }))
   const clear = encryptedPartsOf(doc).flatMap((part) =>
     boxesOf(part).flatMap((box) => {
       const { name } = box.field
@@ -149,7 +148,9 @@ function migratedWith(doc: Doc, written: readonly string[]): Dirty[] {
       return box.isMigrating && !isWritten ? [{ path, value: box, schema: schemaOf(part).path(name) }] : []
     }),
   )
-  return [...clear, ...useless]
+  // With a value that they were read with, for it is known then that they are what they were.
+  const useless = clear.length > 0 ? uselessPaths(doc) : []
+  return [...clear, ...useless.map((path) => ({ path, value: undefined, schema: undefined }))]
 }
 
 const migrates = perSchema((schema) => holdsUse(schema, ({ migrating }) => migrating), shapeOf)

@@ -51,8 +51,11 @@ export function foreignBoxes(
 }
 
 function valuesFrom(doc: Doc, use: Use, stored: Plain): { values: Plain; failure?: DecryptionError } {
+  // Of what is encrypted here it knows nothing.
+  const theirs = { ...stored }
+  for (const field of use.fields.values()) if (envelopeAt({ field, use }, stored[field.name])) delete theirs[field.name]
   try {
-    return { values: Object(use.from?.({ ...stored })) }
+    return { values: Object(use.from?.(theirs)) }
   } catch (cause) {
     return { values: {}, failure: failed(doc, cause) }
   }

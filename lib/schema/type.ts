@@ -320,9 +320,12 @@ export function envelopeAt({ use }: Encrypted, stored: unknown): Uint8Array | un
 /** Types that MongoDB stores as bytes; of others, text would be made of them. */
 export const binaryTypes = new Set(['Buffer', 'Mixed', 'UUID'])
 
-/** The paths of what stands for a value while there is no envelope: its own, and those of another library. */
+/**
+ * The paths of what stands for a value while there is no envelope: its own; or of all fields and what another library has beside them, for what
+ * it has is taken away as a whole.
+ */
 export function clearPaths({ field, use }: Pick<Encrypted, 'field' | 'use'>): readonly string[] {
-  return [field.name, ...use.fromPaths]
+  return use.from ? [...use.fields.keys(), ...use.fromPaths] : [field.name]
 }
 
 /** What stands there in a record or subdocument, encoded so that it can be compared. */

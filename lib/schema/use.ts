@@ -171,8 +171,8 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     ),
     contextDependencies: new Set<string>(),
     ownerDependencies: new Set<string>(),
-    // Whoever loads a field loads what it is read from.
-    dependencies: new Set<string>(fromPaths),
+    // Whoever loads a field loads what it is read from, and what is taken away with that.
+    dependencies: new Set<string>(options.from && [...fromPaths, ...fields.keys()]),
     methods,
   })
 }

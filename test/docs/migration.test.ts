@@ -44,7 +44,7 @@ test('the recipes are those that are tried on what the other libraries have stor
   const recipes = blocksOf(readPage('docs/migration.md')).slice(1)
   expect(recipes).toHaveLength(2)
   for (const { text } of recipes) {
-    const body = /names\.map\(\(name\) => \{.*?\n {4}\}\)|const record = .*?return record/s.exec(text)?.[0] as string
+    const body = /names\.map\(\(name\) => \{.*?\n {4}\}\)|if \(!stored._ct\).*?return record/s.exec(text)?.[0] as string
     const plain = body
       .replaceAll(/ \/\/ .*$/gm, '')
       .replaceAll(/\s+/g, '')

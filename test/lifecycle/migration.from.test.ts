@@ -56,6 +56,7 @@ const encryptionRecipe: Recipe = {
   library: 'mongoose-encryption',
   use: (schema) => schema.plugin(encryption, { ...keys, collectionId: 'people' }),
   from: (stored) => {
+    if (!stored._ct) return stored
     const record = { ...stored }
     ;(reader.methods as any).authenticateSync.call(record, 'people')
     ;(reader.methods as any).decryptSync.call(record)
@@ -158,17 +159,37 @@ describe.each(recipes)('what $library has stored', (recipe) => {
     expect(plainOf(await (await New.findOne()).decrypt())).toEqual({ ...values, email: null, dob: new Date(0) })
   })
 
-  test('a part of it, where no more was loaded, leaves the rest', async () => {
+  test('is encrypted as far as it was selected; where a field was left out, all is left to the job', async () => {
     const { Old, New } = await versions(recipe)
-    await Old.create(ada)
-    const doc = await New.findOne().select('name dob')
-    doc.name = 'x'
-    await doc.save()
-    expect(sealedIn((await raw(Old))[0])).toEqual(['dob'])
-    expect(plainOf(await (await New.findOne()).decrypt())).toEqual(values)
+    await Old.create([ada, { ...ada, name: 'Bob' }])
+    const before = (await raw(Old))[1]
+    await (await New.findOne({ name: 'Ada' }).select('name dob')).set('name', 'x').save()
+    await (await New.findOne({ name: 'Bob' }).select('-email')).set('name', 'y').save()
+    const [one, two] = await raw(Old)
+    expect([sealedIn(one), isGone(one)]).toEqual([['dob'], false])
+    if (recipe.library === 'mongoose-field-encryption') expect(two).toEqual({ ...before, name: 'y' })
+    for (const each of await New.find()) expect(plainOf(await each.decrypt())).toEqual(values)
     await New.migrateToKms()
-    expect(isGone((await raw(Old))[0])).toBe(true)
-    expect(plainOf(await (await New.findOne()).decrypt())).toEqual(values)
+    expect((await raw(Old)).map(isGone)).toEqual([true, true])
+    for (const each of await New.find()) expect(plainOf(await each.decrypt())).toEqual(values)
+  })
+
+  test('is not taken away where it was written over what is encrypted', async () => {
+    const { Old, New, kms } = await versions(recipe)
+    const { _id } = await Old.create(ada)
+    await New.updateOne({ _id }, { email: 'mine@example.org' })
+    const old = async () => {
+      await Old.collection.deleteOne({ _id })
+      await Old.create({ ...ada, _id, email: 'theirs@example.org' })
+    }
+    const doc = await New.findOne({ _id })
+    kms.during(old)
+    await doc.set('name', 'x').save()
+    expect(plainOf(await (await New.findOne()).decrypt())).toEqual({ ...values, email: 'theirs@example.org' })
+    await New.updateOne({ _id }, { email: 'mine@example.org' })
+    kms.during(old)
+    await New.migrateToKms()
+    expect(plainOf(await (await New.findOne()).decrypt())).toEqual({ ...values, email: 'theirs@example.org' })
   })
 
   test('is not overwritten where it was changed meanwhile', async () => {
@@ -190,6 +211,38 @@ describe.each(recipes)('what $library has stored', (recipe) => {
     expect(await New.migrateToKms()).toMatchObject({ failed: 0 })
     expect(await (await New.findOne()).email).toBe('newest@example.org')
     expect(isGone((await raw(Old))[0])).toBe(true)
+  })
+
+  test('keeps its marks where it was written again while they were to be removed', async () => {
+    const { Old, New, kms } = await versions(recipe)
+    await Old.create([{ ...ada, name: 'first' }])
+    const { _id } = await Old.create(ada)
+    const before = (await raw(Old))[1]
+    // All of its values are new, so that nothing was known of what the other library has.
+    const mine = { email: 'mine@example.org', dob: new Date(0), tags: ['mine'] }
+    await (await New.findOne({ _id })).set(mine).save()
+    expect(isGone((await raw(Old))[1])).toBe(false)
+    // The job has read both when it comes to the second.
+    kms.during(() => Old.collection.replaceOne({ _id }, before))
+    expect(await New.migrateToKms({ concurrency: 1 })).toMatchObject({ processed: 2, failed: 0 })
+    expect(plainOf(await (await New.findOne({ _id })).decrypt())).toEqual(values)
+    const last = (await raw(Old))[1]
+    expect([isGone(last), sealedIn(last).length]).toEqual([true, 3])
+    await (await New.findOne({ _id })).set(mine).save()
+    await New.migrateToKms()
+    expect(plainOf(await (await New.findOne({ _id })).decrypt())).toEqual(mine)
+  })
+
+  test('comes back in the clear by migrateFromKms(), and is encrypted again', async () => {
+    const { Old, New } = await versions(recipe)
+    await Old.create(ada)
+    await New.migrateToKms()
+    expect(await New.migrateFromKms()).toMatchObject({ updated: 1 })
+    const [stored] = await raw(Old)
+    expect(stored).toEqual({ ...ada, _id: stored._id, __v: 0 })
+    expect(plainOf(await New.findOne())).toEqual(values)
+    expect(await New.migrateToKms()).toMatchObject({ updated: 1 })
+    expect(sealedIn((await raw(Old))[0]).sort()).toEqual([...names].sort())
   })
 
   test('is refused and stays where it cannot be read', async () => {

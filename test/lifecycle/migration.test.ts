@@ -300,6 +300,28 @@ describe('what an older version of the application writes meanwhile', () => {
     expect(await (await New.findOne()).email).toBe('new@example.org')
   })
 
+  test('nor by bulkSave(), which says which documents were not written', async () => {
+    const { Old, New, kms } = await versions(database, {}, { email: String })
+    await Old.create([
+      { name: 'Ada', email: 'old@example.org' },
+      { name: 'Bob', email: 'bob@example.org' },
+    ])
+    const all = await New.find().sort({ _id: 1 })
+    for (const each of all) each.name = `${each.name} 2`
+    kms.during(() => tamper(Old, { name: 'Ada' }, { $set: { email: 'new@example.org' } }))
+    const outcome = await New.bulkSave(all).then(
+      () => 'saved',
+      (error: Error) => error,
+    )
+    const [ada, bob] = await raw(Old)
+    expect([ada.email, isSealed(bob.email), bob.name]).toEqual(['new@example.org', true, 'Bob 2'])
+    expect(ada.name).toBe(outcome === 'saved' ? 'Ada 2' : 'Ada')
+    await New.bulkSave(all.filter((each: any) => each.isModified()))
+    expect((await raw(Old))[0].name).toBe('Ada 2')
+    expect((await New.findOne({ name: 'Ada 2' })).email).toBeDefined()
+    expect(await (await New.findOne({ name: 'Ada 2' })).email).toBe('new@example.org')
+  })
+
   test('nor what a newer one has encrypted meanwhile', async () => {
     const { Old, New, kms } = await versions(database, {}, { email: String })
     await Old.create({ name: 'Ada', email: 'old@example.org' })

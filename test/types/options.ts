@@ -116,6 +116,14 @@ export function refused() {
   schema.plugin(kmsEncrypted, { fields, ciphertextPath: (field: string) => field })
   // @ts-expect-error
   schema.plugin(kmsEncrypted, { fields, dataKey: 'parent' })
+  schema.plugin(kmsEncrypted, {
+    fields,
+    migrating: true,
+    from: ({ _ct }) => ({ email: String(_ct) }),
+    fromPaths: ['_ct'],
+  })
+  // @ts-expect-error
+  schema.plugin(kmsEncrypted, { fields, migrating: 'yes' })
   // @ts-expect-error
   schema.plugin(kmsEncrypted, { fields, methods: { encrypt: 'seal' } })
   // @ts-expect-error

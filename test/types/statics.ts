@@ -1,6 +1,12 @@
 // What models have: decrypt() of documents, lean objects, and arrays and cursors of either; and jobs over their records.
 import { type HydratedDocument, model, Schema, type Types } from 'mongoose'
-import { type JobOptions, type JobProgress, type JobResult, kmsEncrypted } from 'mongoose-kms-encrypted'
+import {
+  type JobOptions,
+  type JobProgress,
+  type JobResult,
+  kmsEncrypted,
+  type MigrationResult,
+} from 'mongoose-kms-encrypted'
 import { expectType } from './expect'
 
 const User = model(
@@ -107,6 +113,12 @@ export async function jobs() {
   const Renamed = model('Renamed', new Schema({}).plugin(kmsEncrypted, { fields: ['a'], methods: { decrypt: 'open' } }))
   expectType<JobResult>()(await Renamed.backfillBlindIndexes())
   expectType<JobResult>()(await User.discriminator('Admin', new Schema({ level: Number })).backfillBlindIndexes())
+  const migrated = await User.migrateToKms({ ...options, dropIndexes: true })
+  expectType<MigrationResult>()(migrated)
+  expectType<readonly string[]>()(migrated.indexes)
+  expectType<JobResult>()(await User.migrateFromKms(options))
+  // @ts-expect-error
+  User.migrateFromKms({ dropIndexes: true })
   // @ts-expect-error
   User.backfillBlindIndexes({ batchsize: 5 })
   // @ts-expect-error

@@ -1,6 +1,7 @@
 import { ConfigurationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { castFilter, recordOf } from '../mongoose/model'
+import { isPlainObject, toPlain } from '../mongoose/plain'
 import { erase } from '../record/erasure'
 import { rewrap } from '../record/rewrapping'
 import type { Send } from '../record/rewriting'
@@ -41,11 +42,14 @@ export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptio
       `${name}: filter: expected conditions. What is erased cannot be had again; to erase all, say { _id: { $exists: true } }.`,
     )
   }
-  // Mongoose leaves out of a filter what the schema does not know, and more would be erased.
-  const kept = new Set(Object.keys(castFilter(model, filter as Plain)))
-  const unknown = asked.find((path) => !kept.has(path))
-  if (unknown !== undefined)
-    throw new ConfigurationError('OPTION_INVALID', `${name}: filter: the schema has no path ${unknown}.`)
+  // A copy is cast, for Mongoose takes out of lists in place.
+  const lost = lostFrom(filter, castFilter(model, toPlain(filter) as Plain))
+  if (lost !== undefined) {
+    throw new ConfigurationError(
+      'OPTION_INVALID',
+      `${name}: filter: ${lost} would be left out, for it is undefined or no path of the schema, and more be erased than is asked for.`,
+    )
+  }
   const job = {
     model,
     name,
@@ -54,6 +58,21 @@ export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptio
     run: (stored: Plain) => erase(recordOf(model, stored), send),
   }
   return runJob(job, options)
+}
+
+/** The path of a condition that Mongoose leaves out, for the schema does not know it, or the driver, for it is undefined. */
+function lostFrom(given: unknown, kept: unknown, path: string[] = []): string | undefined {
+  if (given === undefined) return path.join('.')
+  if (!isPlainObject(given) && !Array.isArray(given)) return undefined
+  // What is cast to another shape is there still.
+  const isComparable = Array.isArray(given) ? Array.isArray(kept) : isPlainObject(kept)
+  for (const [key, value] of Object.entries(given)) {
+    const own = [...path, key]
+    if (isComparable && value !== undefined && !Object.hasOwn(kept as Plain, key)) return own.join('.')
+    const lost = lostFrom(value, (kept as Plain | undefined)?.[key], own)
+    if (lost !== undefined) return lost
+  }
+  return undefined
 }
 
 /** What finds records that have wrapped keys of which something is to be asked, themselves or in subdocuments. */

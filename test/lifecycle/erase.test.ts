@@ -3,7 +3,7 @@ import { localKms } from '../../lib'
 import { misconfigured, named, plugin, provider, refused, secret, useFaults } from '../faults/support'
 
 // Values that are erased by taking away what opens them: reading says so, whoever reads, and nothing finds them.
-const { connection, raw, tamper } = useFaults()
+const { connection, open, raw, tamper } = useFaults()
 const ada = () => ({ name: 'Ada', email: secret('ada@example.org'), note: secret('a quiet note') })
 const bob = () => ({ name: 'Bob', email: secret('bob@example.org') })
 
@@ -156,14 +156,37 @@ describe('many', () => {
     expect((await raw(User))[0].encrypted_kms_key).toMatchObject([{ version: 1 }])
   })
 
-  test('a filter of which Mongoose would take away a part is refused', async () => {
+  test.each([
+    ['at the top', { nmae: 'Bob', name: 'Bob' }, /nmae would be left out/],
+    ['in $and', { $and: [{ name: 'Bob' }, { nmae: 'Bob' }] }, /\$and\.1/],
+    ['in $or', { $or: [{ nmae: 'Bob' }, { name: 'Bob' }] }, /\$or\.0\.nmae/],
+  ])('a filter of which Mongoose would take away a part is refused, %s', async (_where, filter, message) => {
     const Strict: any = connection.model<any>(
       named('Strict'),
-      new Schema<any>({ name: String }, { strictQuery: true }).plugin(plugin, { provider, fields: ['email'] }),
+      new Schema<any>({ name: String }, { strictQuery: true }).plugin(plugin, {
+        provider,
+        fields: ['email'],
+      }),
     )
     await Strict.create(bob())
-    await misconfigured(() => Strict.eraseKmsKey({ filter: { nmae: 'Bob', name: 'Bob' } }), /no path nmae/)
+    await misconfigured(() => Strict.eraseKmsKey({ filter }), message)
+    expect((await raw(Strict))[0].encrypted_kms_key).toMatchObject([{ version: 1 }])
+    expect(await Strict.eraseKmsKey({ filter: { name: ['Bob', 'Eve'] } })).toMatchObject({ updated: 1 })
   })
+
+  test.each([{ _id: undefined }, { name: 'Bob', email: { $in: [undefined] } }, { $or: [{ name: undefined }] }])(
+    'a filter of which the driver would take away a part is refused: %p',
+    async (filter) => {
+      const other = await open({ ignoreUndefined: true })
+      const Lax: any = other.model<any>(
+        named('Lax'),
+        new Schema<any>({ name: String }).plugin(plugin, { provider, fields: ['email'] }),
+      )
+      await Lax.create(bob())
+      await refused(() => Lax.eraseKmsKey({ filter }), /OPTION_INVALID|QUERY_REFUSED/)
+      expect((await raw(Lax))[0].encrypted_kms_key).toMatchObject([{ version: 1 }])
+    },
+  )
 
   test('neither timestamps nor hooks notice', async () => {
     await User.create(ada())

@@ -75,7 +75,10 @@ async function backfill(model: AnyModel, read: Plain): Promise<boolean> {
     const doc = recordOf(model, stored)
     const stale = staleOf(doc, stored)
     if (stale.length === 0) return false
-    const outcomes = await Promise.allSettled(stale.map(makeValues))
+    const settled = await Promise.allSettled(stale.map(makeValues))
+    // What was erased has no value that it could be found by.
+    const outcomes = settled.filter((each) => each.status === 'fulfilled' || each.reason?.code !== 'ERASED')
+    if (outcomes.length === 0) return false
     const made = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
     const isWritten = made.length === 0 || (await write(doc, stored._id, made))
     // A field that is damaged does not keep the others from being found.

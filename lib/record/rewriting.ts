@@ -35,7 +35,7 @@ export function partsOf(doc: Doc, owner: Doc, stored: Plain): { fresh: Doc; part
   if (usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
     throw new OperationError(
       'WRITE_REFUSED',
-      `${recordName(doc)}: its data key is that of the record that holds it. Rotate that.`,
+      `${recordName(doc)}: its data key is that of the record that holds it. Do it to that record.`,
     )
   }
   const own = parts.filter(

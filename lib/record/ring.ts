@@ -82,6 +82,11 @@ export class KeyRing {
     return this.#stored.findIndex((entry) => storedReference(entry) === reference)
   }
 
+  /** Whether the data key with this reference was taken away by an erasure, as far as is known here. */
+  isErased(reference: string): boolean {
+    return !this.has(reference) && this.#stored.some(isTombstone)
+  }
+
   /** The encryption context of one generation of keys. Remembered, so that a change of the record does not alter it. */
   context(version: number) {
     let known = this.#contexts.get(version)

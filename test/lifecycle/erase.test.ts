@@ -93,6 +93,44 @@ test('erasing again changes nothing, and a record without values needs none', as
   expect(await raw(User)).toEqual(before)
 })
 
+describe('an index over several fields, of which others were erased', () => {
+  const pair = { fields: { email: String, note: String }, blindIndexes: { pair: { fields: ['email', 'note'] } } }
+  const found = (Paired: any) => Paired.countDocuments({ email: bob().email, note: ada().note })
+  const values = { email: bob().email, note: ada().note }
+
+  test.each<[string, (Paired: any, id: unknown, change: object) => unknown]>([
+    ['updateOne', (Paired, _id, change) => Paired.updateOne({ _id }, change)],
+    ['updateMany', (Paired, _id, change) => Paired.updateMany({ _id }, change)],
+    ['bulkWrite', (Paired, _id, update) => Paired.bulkWrite([{ updateOne: { filter: { _id }, update } }])],
+    ['save', async (Paired, id, change) => (await Paired.findById(id)).set(change).save()],
+    ['bulkSave', async (Paired, id, change) => Paired.bulkSave([(await Paired.findById(id)).set(change)])],
+  ])('is no hindrance to %s', async (_name, write) => {
+    const Paired = userModel(pair)
+    const { _id } = await Paired.create(ada())
+    await Paired.eraseKmsKey({ filter: { _id } })
+    await write(Paired, _id, { email: secret(bob().email) })
+    const [half] = await raw(Paired)
+    expect(half).not.toHaveProperty('pair_bidx')
+    expect(await (await Paired.findById(_id)).email).toBe(bob().email)
+    await refused(async () => (await Paired.findById(_id)).note, 'ERASED')
+    expect(await Paired.backfillBlindIndexes()).toMatchObject({ failed: 0 })
+    await write(Paired, _id, { note: ada().note })
+    expect(await found(Paired)).toBe(1)
+  })
+
+  test('is not passed over by a document that does not know of another’s new key', async () => {
+    const Paired = userModel(pair)
+    const { _id } = await Paired.create(ada())
+    await Paired.eraseKmsKey({ filter: { _id } })
+    const doc = await Paired.findById(_id)
+    await Paired.updateOne({ _id }, { email: values.email })
+    doc.note = values.note
+    await refused(() => doc.save(), 'RECORD_CHANGED')
+    await doc.save()
+    expect(await found(Paired)).toBe(1)
+  })
+})
+
 test('subdocuments under their own keys and under the owner’s, and an index value there', async () => {
   const own = new Schema<any>({}).plugin(plugin, { provider, fields: { phone: { type: String, blindIndex: true } } })
   const owned = new Schema<any>({}).plugin(plugin, {
@@ -217,6 +255,13 @@ test('a backup of an erased record can be put back, and is erased still', async 
   const { email: _email, ...rest } = stored
   await User.collection.insertOne(rest)
   await refused(async () => (await User.findById(user._id)).note, 'ERASED')
+})
+
+test('what was erased is no failure of a backfill', async () => {
+  await User.create([ada(), bob()])
+  await User.eraseKmsKey({ filter: { name: 'Ada' } })
+  await tamper(User, { name: 'Bob' }, { $unset: { email_bidx: 1 } })
+  expect(await User.backfillBlindIndexes()).toMatchObject({ processed: 2, updated: 1, unchanged: 1, failures: [] })
 })
 
 test('a damaged key is still damaged', async () => {

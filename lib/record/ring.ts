@@ -117,14 +117,20 @@ export class KeyRing {
     }
   }
 
-  /** Whether the record that this ring stands for is still the same, and has the same context. */
+  /** Whether the record that this ring stands for is still the same, and has the contexts that its keys and envelopes are bound to. */
   standsFor(identity: Identity): boolean {
     if (identity.name !== this.identity.name || !sameBytes(identity.place, this.identity.place)) return false
     const { use } = this
     if (!use.isCustom) return true
-    const remembered = this.#contexts.get(use.version)
+    const bound = this.#stored.flatMap((entry) => [versionOf(entry), boundVersionOf(entry)])
+    return [...new Set([use.version, ...bound])].every((version) => this.#hasContext(version as number, identity))
+  }
+
+  #hasContext(version: number, identity: Identity): boolean {
+    const remembered = this.#contexts.get(version)
     if (!remembered) return true
-    const now = contextOf(use, use.generations.get(use.version)!, identity, this.subject)
+    const { use, subject } = this
+    const now = contextOf(use, use.generations.get(version)!, identity, subject)
     return sameBytes(encodeContext(now), remembered.encoded)
   }
 
@@ -370,4 +376,8 @@ function timeOf(entry: unknown): number {
 
 function versionOf(stored: unknown): unknown {
   return (stored as { version?: unknown } | null)?.version
+}
+
+function boundVersionOf(stored: unknown): unknown {
+  return (stored as { boundVersion?: unknown } | null)?.boundVersion
 }

@@ -75,15 +75,26 @@ function lostFrom(given: unknown, kept: unknown, path: string[] = []): string | 
   return undefined
 }
 
-/** What finds records that have wrapped keys of which something is to be asked, themselves or in subdocuments. */
+/**
+ * What finds records that have wrapped keys of which something is to be asked, themselves or in subdocuments. MongoDB cannot ask for what is
+ * below the keys of a map, or in arrays of arrays: there, all records that have such are looked at.
+ */
 function holdingKeys(place: Place, condition: (use: Use) => Plain, prefix = ''): Plain[] {
   return [...place.children].flatMap(([segment, child]) => {
     const path = `${prefix}${segment}`
     if (child.indexOf.length > 0) return []
     const own = child.keysOf.map((use) => ({ [path]: { $elemMatch: condition(use) } }))
-    if (!child.isArray) return [...own, ...holdingKeys(child, condition, `${path}.`)]
-    return [...own, ...holdingKeys(child, condition).map((each) => ({ [path]: { $elemMatch: each } }))]
+    const inMap = child.any && holdsKeys(child.any) ? [{ [path]: { $ne: null } }] : []
+    if (!child.isArray) return [...own, ...inMap, ...holdingKeys(child, condition, `${path}.`)]
+    const inElements = holdingKeys(child, condition).map((each) => ({ [path]: { $elemMatch: each } }))
+    const inArrays = holdsKeys(child) ? [{ [path]: { $elemMatch: { $type: 'array' } } }] : []
+    return [...own, ...inMap, ...inElements, ...inArrays]
   })
+}
+
+function holdsKeys({ keysOf, indexOf, children, any }: Place): boolean {
+  if (keysOf.length > 0 && indexOf.length === 0) return true
+  return [...children.values(), ...(any ? [any] : [])].some(holdsKeys)
 }
 
 function anyKey(): Plain {

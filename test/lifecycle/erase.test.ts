@@ -174,6 +174,33 @@ test('keys that another write brings meanwhile are erased, too', async () => {
 })
 
 describe('many', () => {
+  const place = (options: object = {}) => new Schema<any>({}).plugin(plugin, { provider, fields: ['text'], ...options })
+  const map = (of: unknown) => ({ type: Map, of })
+  test.each<[string, () => object, object]>([
+    ['a map', () => ({ held: map(place()) }), { held: { a: { text: 'a quiet note' } } }],
+    ['a map of arrays', () => ({ held: map([place()]) }), { held: { a: [{ text: 'a quiet note' }] } }],
+    ['an array of arrays', () => ({ held: [[place()]] }), { held: [[], [{ text: 'a quiet note' }]] }],
+    [
+      'maps in an array',
+      () => ({ held: [new Schema({ in: map(place()) })] }),
+      { held: [{ in: { a: { text: 'a quiet note' } } }] },
+    ],
+    ['nested paths', () => ({ held: { in: { one: place() } } }), { held: { in: { one: { text: 'a quiet note' } } } }],
+    ['another key path', () => ({ held: [place({ keyPath: 'keys' })] }), { held: [{ text: 'a quiet note' }] }],
+  ])('are erased where the only keys are those in %s', async (_where, paths, held) => {
+    secret('a quiet note')
+    const Holder = userModel({}, paths())
+    await Holder.create([{ name: 'Ada', ...held }, { name: 'Bob', ...held }, { name: 'None' }])
+    expect(await Holder.eraseKmsKey({ filter: { name: { $in: ['Ada', 'None'] } } })).toMatchObject({
+      updated: 1,
+      failed: 0,
+    })
+    const [ada, bob] = await Holder.find().sort({ name: 1 }).lean()
+    await refused(() => Holder.decrypt(ada), 'ERASED')
+    expect(JSON.stringify(await Holder.decrypt(bob))).toContain('a quiet note')
+    expect(await Holder.eraseKmsKey({ filter: { name: 'Ada' } })).toMatchObject({ updated: 0, failed: 0 })
+  })
+
   test('are erased by a filter, also one by a blind index, and no other', async () => {
     await User.create([ada(), bob(), { name: 'None' }])
     expect(await User.eraseKmsKey({ filter: { email: ada().email } })).toMatchObject({ processed: 1, updated: 1 })

@@ -69,9 +69,9 @@ function addPaths(schema: AnySchema, use: Use): void {
   for (const index of use.indexes) {
     const { path, isUnique } = index
     define(path, makeIndexType(host, schema, index, use))
-    // Records without a value are not among those that must differ.
-    const partialFilterExpression = { [path]: { $exists: true } }
-    schema.index({ [path]: 1 }, { ...(isUnique ? { unique: true } : {}), partialFilterExpression })
+    // Records without a value are not among those that must differ, nor are elements of arrays without one, which a partial index would
+    // have as null where the record has others.
+    schema.index({ [path]: 1 }, { ...(isUnique ? { unique: true } : {}), sparse: true })
   }
 }
 

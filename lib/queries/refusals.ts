@@ -65,6 +65,15 @@ export function refusedAlone(place: string, path: string, fields: readonly strin
   )
 }
 
+/** A comparison with several fields of any elements of an array, which an index knows of one element. */
+export function refusedApart(place: string, path: string, fields: readonly string[]): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: asked like this, ${fields.join(', ')} may be those of several elements of ${path}, and a blind index finds them in one. Ask by ` +
+      '$elemMatch, or at a position.',
+  )
+}
+
 /** A comparison with an index that is shortened, where nothing can be looked at again. */
 export function refusedShortened(place: string, path: string): OperationError {
   return new OperationError(

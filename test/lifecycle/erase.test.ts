@@ -175,7 +175,7 @@ test('keys that another write brings meanwhile are erased, too', async () => {
 
 describe('many', () => {
   const place = (options: object = {}) => new Schema<any>({}).plugin(plugin, { provider, fields: ['text'], ...options })
-  const map = (of: unknown) => ({ type: Map, of })
+  const map = (of: any) => ({ type: Map, of })
   test.each<[string, () => object, object]>([
     ['a map', () => ({ held: map(place()) }), { held: { a: { text: 'a quiet note' } } }],
     ['a map of arrays', () => ({ held: map([place()]) }), { held: { a: [{ text: 'a quiet note' }] } }],

@@ -37,6 +37,8 @@ const asked: [string, () => object, string][] = [
   ['$not of $in', () => ({ email: { $not: { $in: [ada, bob] } } }), 'Cid Dan'],
   ['$not of $ne', () => ({ email: { $not: { $ne: ada } } }), 'Ada'],
   ['$not of several', () => ({ email: { $not: { $ne: ada, $in: [bob, cid] } } }), 'Ada Dan'],
+  ['$ne and $nin of one', () => ({ email: { $ne: ada, $nin: [bob] } }), 'Cid Dan'],
+  ['$eq and $in of one', () => ({ email: { $eq: ada, $in: [ada] } }), 'Ada'],
   ['several at once', () => ({ email: { $ne: ada, $in: [ada, bob] } }), 'Bob'],
   ['a value and presence', () => ({ email: { $ne: ada, $exists: true } }), 'Bob Cid'],
   ['null', () => ({ email: null }), 'Dan'],

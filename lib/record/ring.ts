@@ -379,5 +379,5 @@ function versionOf(stored: unknown): unknown {
 }
 
 function boundVersionOf(stored: unknown): unknown {
-  return (stored as { boundVersion?: unknown } | null)?.boundVersion
+  return (stored as Partial<WrappedKey> | null)?.boundVersion
 }

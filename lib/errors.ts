@@ -32,6 +32,7 @@ export type DecryptionErrorCode =
   | 'ENVELOPE_UNKNOWN'
   | 'ENVELOPE_REJECTED'
   | 'PLAINTEXT_FOUND'
+  | 'BLIND_INDEX_STALE'
 
 /** Codes of {@link RecordError}: what the record at hand cannot do in the state it is in. */
 export type RecordErrorCode =

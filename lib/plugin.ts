@@ -3,6 +3,7 @@ import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel, gateOf } from './gate/passes'
 import { backfillBlindIndexes } from './lifecycle/backfill'
+import { verifyDocument, verifyKms } from './lifecycle/verify'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
 import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
@@ -80,6 +81,7 @@ function addMethods(schema: AnySchema, use: Use): void {
     [rotateKmsKey]: function rotateKey(this: Doc) {
       return rotate(this, (model, ...args) => gateOf(model.collection).native.updateOne(...args))
     },
+    ...documentJobs,
   }
   for (const [name, method] of Object.entries(methods)) {
     refuseTaken(schema.methods[name as never], name, 'method')
@@ -109,6 +111,16 @@ const jobs = {
   backfillBlindIndexes: ours(function backfill(this: AnyModel, options?: JobOptions) {
     return backfillBlindIndexes(this, options)
   }),
+  verifyKms: ours(function verifyAll(this: AnyModel, options?: JobOptions) {
+    return verifyKms(this, options)
+  }),
+}
+
+/** Those that are methods of a document as well. */
+const documentJobs = {
+  verifyKms: ours(function verify(this: Doc) {
+    return verifyDocument(this)
+  }),
 }
 
 /** Those of a model that has fields in what it holds alone. */
@@ -136,7 +148,7 @@ function refuseTaken(method: unknown, name: string, kind: string): void {
 /** By now the application has added all that it will; a method in the place of one of the library would hide it. */
 function checkMethods(model: AnyModel): void {
   for (const use of usesOf(model.schema)) {
-    for (const name of Object.values(use.methods))
+    for (const name of [...Object.values(use.methods), ...Object.keys(documentJobs)])
       refuseTaken((model.prototype as Record<string, unknown>)[name], name, 'method')
     for (const name of [use.methods.decrypt, ...Object.keys(jobs)])
       refuseTaken((model as unknown as Record<string, unknown>)[name], name, 'static')

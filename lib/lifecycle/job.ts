@@ -5,7 +5,7 @@ import { type AnyModel, hostOf, type Plain } from '../mongoose/host'
 import { castFilter } from '../mongoose/model'
 import { readAhead } from '../record/cursors'
 import { outcomeOf, valuesOf } from '../record/outcomes'
-import type { JobFailure, JobOptions, JobProgress, JobResult } from '../schema/jobs'
+import type { JobFailure, JobOptions, JobProgress, JobResult, VerifyFailure } from '../schema/jobs'
 import { checkOptions } from './options'
 import { behind } from './order'
 
@@ -25,9 +25,20 @@ export interface Job {
    * Does it for one record.
    *
    * @param stored all of the record, as it was when it was read
-   * @returns whether it changed anything
+   * @returns whether it changed anything, or what is wrong with the record, where that may be in several places
    */
-  run(stored: Plain): Promise<boolean>
+  run(stored: Plain): Promise<boolean | readonly Fault[]>
+}
+
+/** What is wrong with a record, and where in it. */
+export interface Fault {
+  readonly path: string
+  readonly error: unknown
+}
+
+/** The same as the result of a job tells it. */
+export function failuresOf(id: unknown, faults: readonly Fault[]): VerifyFailure[] {
+  return faults.map(({ path, error }) => ({ id, path, code: (error as { code?: string } | null)?.code, error }))
 }
 
 /** How many failures are told of. */
@@ -47,24 +58,35 @@ export async function runJob(job: Job, given: JobOptions | undefined): Promise<J
   const progress = (): JobProgress => ({ ...counts, checkpoint })
   const limiter = new Limiter(concurrency, Number.POSITIVE_INFINITY)
   /** Nothing, where it was not begun: then none behind it was, for they are begun in their order. */
-  const work = (stored: Plain) =>
-    limiter.run(async () =>
-      signal?.aborted ? undefined : { id: stored._id as unknown, outcome: await outcomeOf(job.run(stored)) },
-    )
+  const work = (stored: Plain) => limiter.run(async () => (signal?.aborted ? undefined : runFor(job, stored)))
   // Twice what runs at once: while one record is waited for, those after it are not.
   for await (const settled of readAhead(recordsOf(job, filter, batchSize, resume), 2 * concurrency, work)) {
     const [done] = valuesOf([settled])
     interrupted = done === undefined
     if (!done) break
-    const { id, outcome } = done
     counts.processed++
-    counts[outcome.status === 'rejected' ? 'failed' : outcome.value ? 'updated' : 'unchanged']++
-    if (outcome.status === 'rejected' && failures.length < keptFailures) failures.push({ id, error: outcome.reason })
-    checkpoint = id
+    counts[done.became]++
+    failures.push(...done.failures.slice(0, keptFailures - failures.length))
+    checkpoint = done.id
     if (counts.processed % batchSize === 0) await onProgress?.(progress())
   }
   if (counts.processed % batchSize !== 0) await onProgress?.(progress())
   return { ...progress(), failures, interrupted }
+}
+
+/** What has become of a record. */
+interface Done {
+  readonly id: unknown
+  readonly became: 'updated' | 'unchanged' | 'failed'
+  readonly failures: readonly JobFailure[]
+}
+
+async function runFor(job: Job, stored: Plain): Promise<Done> {
+  const id: unknown = stored._id
+  const outcome = await outcomeOf(job.run(stored))
+  if (outcome.status === 'rejected') return { id, became: 'failed', failures: [{ id, error: outcome.reason }] }
+  if (typeof outcome.value === 'boolean') return { id, became: outcome.value ? 'updated' : 'unchanged', failures: [] }
+  return { id, became: outcome.value.length > 0 ? 'failed' : 'unchanged', failures: failuresOf(id, outcome.value) }
 }
 
 /** The records in batches, each of a query of its own: however long one batch takes, no cursor of the server's expires. */

@@ -48,7 +48,7 @@ export async function rotate(doc: Doc, send: Send): Promise<void> {
 export type Send = (model: AnyModel, filter: Plain, update: Plain, options: Plain) => Promise<{ matchedCount: number }>
 
 /** The error that Mongoose itself has for the save of a document that is not stored, or no longer. */
-function notFound(doc: Doc): Error {
+export function notFound(doc: Doc): Error {
   const { Error: errors } = modelOf(doc).base
   const NotFound = errors.DocumentNotFoundError as unknown as new (filter: object, model: string) => Error
   return new NotFound({ _id: doc._id }, modelNameOf(doc))
@@ -64,7 +64,7 @@ interface Found {
 
 async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<boolean> {
   const fresh = (modelOf(owner) as unknown as { hydrate(values: Plain): Doc }).hydrate(stored)
-  const parts = partsToRotate(doc, owner, fresh)
+  const parts = partsToRotate(doc, fresh)
   const found = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
   const plaintexts = await Promise.all(found.map(open))
   const needed = new Set(found.map(({ target }) => target.ring))
@@ -141,15 +141,24 @@ function hasPositionLikeKey(value: unknown): boolean {
   return Object.entries(value).some(([key, item]) => /^\d+$/.test(key) || hasPositionLikeKey(item))
 }
 
-function partsToRotate(doc: Doc, owner: Doc, fresh: Doc): Doc[] {
-  const parts = encryptedPartsOf(fresh)
-  if (doc === owner) return parts
-  if (usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
+function partsToRotate(doc: Doc, fresh: Doc): Doc[] {
+  if (doc.$isSubdocument && usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
     throw new OperationError(
       'WRITE_REFUSED',
       `${recordName(doc)}: its data key is that of the record that holds it. Rotate that.`,
     )
   }
+  return partsOfInterest(doc, fresh)
+}
+
+/**
+ * The parts of a record as it is stored that a document stands for: all of them, or of a subdocument that alone.
+ *
+ * @throws {RecordError} RECORD_CHANGED for a subdocument that is not stored where it stands in its document
+ */
+export function partsOfInterest(doc: Doc, fresh: Doc): Doc[] {
+  const parts = encryptedPartsOf(fresh)
+  if (!doc.$isSubdocument) return parts
   const own = parts.filter(
     (part) => part !== fresh && String(idOf(part)) === String(idOf(doc)) && indexedPathOf(part) === indexedPathOf(doc),
   )

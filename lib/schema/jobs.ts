@@ -40,3 +40,17 @@ export interface JobFailure {
   readonly id: unknown
   readonly error: unknown
 }
+
+/** What `verifyKms()` has found. */
+export interface VerifyResult extends JobResult {
+  /** `unchanged` counts the records that are in order, and `updated` none. A record that fails may do so in several places. */
+  readonly failures: readonly VerifyFailure[]
+}
+
+/** A place in a record that is not in order. */
+export interface VerifyFailure extends JobFailure {
+  /** Where it is: a field, an entry of the wrapped keys or index values, such as `contacts.0.phone`. */
+  readonly path: string
+  /** The `code` of the error: `PLAINTEXT_FOUND`, `ENVELOPE_REJECTED`, `KMS_ACCESS_DENIED`… */
+  readonly code: string | undefined
+}

@@ -14,7 +14,7 @@ import type {
   TreatAsPrimitives,
   Types,
 } from 'mongoose'
-import type { JobOptions, JobResult } from './jobs'
+import type { JobOptions, JobResult, VerifyFailure, VerifyResult } from './jobs'
 import type { DecryptOption, FieldsOption, KmsEncryptedOptions, MethodsOption } from './options'
 
 declare const pluginBrand: unique symbol
@@ -65,6 +65,12 @@ export interface EncryptedMethods {
    * none of them changed meanwhile. Unsaved changes stay as they are.
    */
   rotateKmsKey(): Promise<void>
+  /**
+   * Finds what is not in order of the record as it is stored, as `Model.verifyKms()` does; of a subdocument in that alone. Nothing is written.
+   *
+   * @returns nothing in the list where all is in order
+   */
+  verifyKms(): Promise<readonly VerifyFailure[]>
 }
 
 /** The jobs over the records of a model. All take the same options, and give the same result. */
@@ -77,6 +83,14 @@ export interface EncryptedJobs {
    *   open the index key. What a record fails with is in the result.
    */
   backfillBlindIndexes(options?: JobOptions): Promise<JobResult>
+  /**
+   * Opens every record, its subdocuments included, and tells what is not in order: a wrapped key that is damaged, there twice or not opened
+   * by the KMS, a field that does not decrypt, whose data key is not there, or that is not encrypted, and index values that are not those
+   * of the value. One call to the KMS for each data key. Nothing is written.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID. What a record fails with is in the result.
+   */
+  verifyKms(options?: JobOptions): Promise<VerifyResult>
 }
 
 /** What the plugin adds to a model. */
@@ -147,7 +161,7 @@ type Methods<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] 
     ? EncryptedMethods
     : { [Name in Decrypt]: <This>(this: This) => Promise<Plain<This>> } & {
         [Name in Rotate]: EncryptedMethods['rotateKmsKey']
-      }
+      } & Pick<EncryptedMethods, 'verifyKms'>
 
 type Statics<Decrypt extends string> = 'decrypt' extends Decrypt
   ? EncryptedStatics

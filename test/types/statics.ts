@@ -1,6 +1,13 @@
 // What models have: decrypt() of documents, lean objects, and arrays and cursors of either; and jobs over their records.
 import { type HydratedDocument, model, Schema, type Types } from 'mongoose'
-import { type JobOptions, type JobProgress, type JobResult, kmsEncrypted } from 'mongoose-kms-encrypted'
+import {
+  type JobOptions,
+  type JobProgress,
+  type JobResult,
+  kmsEncrypted,
+  type VerifyFailure,
+  type VerifyResult,
+} from 'mongoose-kms-encrypted'
 import { expectType } from './expect'
 
 const User = model(
@@ -107,6 +114,14 @@ export async function jobs() {
   const Renamed = model('Renamed', new Schema({}).plugin(kmsEncrypted, { fields: ['a'], methods: { decrypt: 'open' } }))
   expectType<JobResult>()(await Renamed.backfillBlindIndexes())
   expectType<JobResult>()(await User.discriminator('Admin', new Schema({ level: Number })).backfillBlindIndexes())
+  const verified: VerifyResult = await Renamed.verifyKms(options)
+  for (const { id, path, code, error } of verified.failures) {
+    expectType<string>()(path)
+    expectType<string | undefined>()(code)
+    expectType<unknown[]>()([id, error])
+  }
+  expectType<readonly VerifyFailure[]>()(await (await Renamed.findOne().orFail()).verifyKms())
+  expectType<readonly VerifyFailure[]>()(await (await User.findOne().orFail()).verifyKms())
   // @ts-expect-error
   User.backfillBlindIndexes({ batchsize: 5 })
   // @ts-expect-error

@@ -1,0 +1,42 @@
+import { bytesOf } from '../format/entry'
+import { fullPathOf, indexedPathOf } from '../mongoose/document'
+import { type Doc, valuesOf } from '../mongoose/host'
+import type { Box } from '../schema/box'
+import type { Use } from '../schema/use'
+import type { BlindIndex } from '../search/declaration'
+import { encodeIndexValues, type IndexKeys } from '../search/value'
+import { openBox } from './opening'
+import { allInOrder } from './outcomes'
+import { loadedTarget } from './rings'
+
+/** The path of a document's own fields in its record: nothing, or where the subdocument stands, with a dot after it. */
+export function prefixOf(part: Doc): string {
+  return part.$isSubdocument ? `${indexedPathOf(part)}.` : ''
+}
+
+/**
+ * Index values as they belong beside what a record or subdocument was loaded with, made anew of the values themselves.
+ *
+ * @returns what is to be stored; `undefined` where one of the index's fields has no value
+ * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a value cannot be had
+ */
+export async function indexValuesOf(part: Doc, use: Use, index: BlindIndex): Promise<unknown> {
+  const boxes = index.fields.map((name) => valuesOf(part)[name] as Box | null | undefined)
+  if (!boxes.every((box) => box !== null && box !== undefined)) return undefined
+  await allInOrder(boxes.map(openBox))
+  const { ring } = loadedTarget(part, use)
+  const keys = (await ring.use.indexKey?.open()) as IndexKeys
+  const within = part.$isSubdocument ? `${fullPathOf(part)}.` : ''
+  const values = boxes.map((box) => box.stored())
+  return encodeIndexValues(
+    index,
+    keys.valuesOf(ring.identity.model, `${within}${index.name}`, index, values),
+    use.host.binary,
+  )
+}
+
+/** Whether index values that are stored are these. */
+export function areSameIndexValues(one: unknown, other: unknown): boolean {
+  const text = (values: unknown) => [values].flat().map((value) => Buffer.from(bytesOf(value) ?? []).toString('hex'))
+  return String(text(one)) === String(text(other))
+}

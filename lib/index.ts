@@ -19,7 +19,15 @@ export type { CacheOptions } from './kms/manager'
 export type { GeneratedDataKey, KeyProvider } from './kms/provider'
 export { channels, type KeyEvent } from './kms/tracing'
 export { kmsEncrypted } from './plugin'
-export type { JobFailure, JobOptions, JobProgress, JobResult, VerifyFailure, VerifyResult } from './schema/jobs'
+export type {
+  JobFailure,
+  JobOptions,
+  JobProgress,
+  JobResult,
+  RotateOptions,
+  VerifyFailure,
+  VerifyResult,
+} from './schema/jobs'
 export type {
   AllowKeyIdsOption,
   ContextOption,

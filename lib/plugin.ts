@@ -1,8 +1,9 @@
 import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
-import { checkBulk, checkWatch, gateModel, gateOf } from './gate/passes'
+import { checkBulk, checkWatch, gateModel } from './gate/passes'
 import { backfillBlindIndexes } from './lifecycle/backfill'
+import { rotateDocument, rotateKmsKeys } from './lifecycle/rotate'
 import { verifyDocument, verifyKms } from './lifecycle/verify'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
 import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
@@ -12,10 +13,9 @@ import { fillDefaults } from './record/defaults'
 import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
 import { openOnLoad, readBox } from './record/opening'
 import { rememberContexts } from './record/rings'
-import { rotate } from './record/rotation'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
-import type { JobOptions } from './schema/jobs'
+import type { JobOptions, RotateOptions } from './schema/jobs'
 import { makeIndexType, makeKeysType } from './schema/kept'
 import { holdsUse, isEncrypted } from './schema/layout'
 import type { KmsEncryptedOptions } from './schema/options'
@@ -79,7 +79,7 @@ function addMethods(schema: AnySchema, use: Use): void {
       return decryptDocument(this)
     },
     [rotateKmsKey]: function rotateKey(this: Doc) {
-      return rotate(this, (model, ...args) => gateOf(model.collection).native.updateOne(...args))
+      return rotateDocument(this)
     },
     ...documentJobs,
   }
@@ -87,7 +87,7 @@ function addMethods(schema: AnySchema, use: Use): void {
     refuseTaken(schema.methods[name as never], name, 'method')
     schema.method(name, ours(method) as never)
   }
-  for (const [name, method] of Object.entries({ [decrypt]: decryptAll, ...jobs })) {
+  for (const [name, method] of Object.entries(staticsBy(use.methods))) {
     refuseTaken(schema.statics[name as never], name, 'static')
     schema.static(name, method as never)
   }
@@ -123,8 +123,19 @@ const documentJobs = {
   }),
 }
 
+/** The statics of a model, by the names of its methods. */
+function staticsBy({
+  decrypt,
+  rotateKmsKey,
+}: Use['methods']): Record<string, (this: AnyModel, ...args: never[]) => unknown> {
+  const rotateAll = function rotateAll(this: AnyModel, options?: RotateOptions) {
+    return rotateKmsKeys(this, rotateKmsKey, options)
+  }
+  return { [decrypt]: decryptAll, [rotateKmsKey]: ours(rotateAll), ...jobs }
+}
+
 /** Those of a model that has fields in what it holds alone. */
-const statics = { decrypt: decryptAll, ...jobs }
+const statics = staticsBy({ decrypt: 'decrypt', rotateKmsKey: 'rotateKmsKey' })
 
 function refuseTaken(method: unknown, name: string, kind: string): void {
   if (method === undefined || own.has(method as object)) return
@@ -150,7 +161,7 @@ function checkMethods(model: AnyModel): void {
   for (const use of usesOf(model.schema)) {
     for (const name of [...Object.values(use.methods), ...Object.keys(documentJobs)])
       refuseTaken((model.prototype as Record<string, unknown>)[name], name, 'method')
-    for (const name of [use.methods.decrypt, ...Object.keys(jobs)])
+    for (const name of Object.keys(staticsBy(use.methods)))
       refuseTaken((model as unknown as Record<string, unknown>)[name], name, 'static')
   }
 }

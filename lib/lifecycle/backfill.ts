@@ -58,7 +58,8 @@ function staleIn(host: Host, place: Place, prefix = ''): Plain[] {
   return [...place.indexes.map((index) => staleFilter(index, prefix, host.binary)), ...below]
 }
 
-function openIndexKeys(layout: Place): Promise<unknown> {
+/** Asks the KMS for the index keys of all indexes once, before the first record is asked for. */
+export function openIndexKeys(layout: Place): Promise<unknown> {
   const fields = fieldsBelow(layout).flatMap(({ place }) => place.fields)
   const uses = fields.filter(({ field, use }) => use.indexed.has(field.name))
   return allInOrder(uses.map(async ({ use, record }) => indexKeyUseOf(use, record).indexKey?.open()))
@@ -90,18 +91,19 @@ async function backfill(model: AnyModel, read: Plain): Promise<boolean> {
 /** An index of a record or of a subdocument in it. */
 interface Stale {
   readonly part: Doc
+  /** What is stored of it. */
+  readonly raw: Plain
   readonly use: Use
   readonly index: BlindIndex
 }
 
 function staleOf(doc: Doc, stored: Plain): Stale[] {
-  return encryptedPartsOf(doc).flatMap((part) =>
-    usesOf(schemaOf(part)).flatMap((use) =>
-      use.indexes
-        .filter((index) => isStale(index, storedOf(part, stored) ?? {}))
-        .map((index) => ({ part, use, index })),
-    ),
-  )
+  return encryptedPartsOf(doc).flatMap((part) => {
+    const raw = storedOf(part, stored) ?? {}
+    return usesOf(schemaOf(part)).flatMap((use) =>
+      use.indexes.filter((index) => isStale(index, raw)).map((index) => ({ part, raw, use, index })),
+    )
+  })
 }
 
 /** Index values, and what must be stored still when they are written. */
@@ -111,10 +113,10 @@ interface Made {
   readonly conditions: readonly Plain[]
 }
 
-async function makeValues({ part, use, index }: Stale): Promise<Made> {
+async function makeValues({ part, raw, use, index }: Stale): Promise<Made> {
   const { binary } = use.host
   const prefix = prefixOf(part)
-  const values = await indexValuesOf(part, use, index)
+  const values = await indexValuesOf(part, use, index, raw)
   const envelopes = index.fields.map((name) => {
     const { lastEnvelope } = valuesOf(part)[name] as Box
     return { [`${prefix}${name}`]: binary(lastEnvelope as Uint8Array, envelopeSubtype) }

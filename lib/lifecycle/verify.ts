@@ -123,9 +123,8 @@ class Verification {
   }
 
   async #compare(use: Use, index: BlindIndex): Promise<void> {
-    const isWhole = index.fields.every((name) => (this.#raw[name] ?? null) !== null)
-    if (isWhole && index.fields.some((name) => this.#unread.has(name))) return
-    const expected = isWhole ? await indexValuesOf(this.#part, use, index) : undefined
+    if (index.fields.some((name) => this.#unread.has(name))) return
+    const expected = await indexValuesOf(this.#part, use, index, this.#raw)
     const stored: unknown = this.#raw[index.path]
     if (expected === undefined ? stored === undefined : areSameIndexValues(expected, stored)) return
     throw new DecryptionError(

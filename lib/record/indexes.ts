@@ -1,6 +1,6 @@
 import { bytesOf } from '../format/entry'
 import { fullPathOf, indexedPathOf } from '../mongoose/document'
-import { type Doc, valuesOf } from '../mongoose/host'
+import { type Doc, type Plain, valuesOf } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import type { Use } from '../schema/use'
 import type { BlindIndex } from '../search/declaration'
@@ -15,14 +15,16 @@ export function prefixOf(part: Doc): string {
 }
 
 /**
- * Index values as they belong beside what a record or subdocument was loaded with, made anew of the values themselves.
+ * Index values as they belong beside what is stored of a record or subdocument, made anew of the values themselves.
  *
+ * @param stored what the document was loaded with
  * @returns what is to be stored; `undefined` where one of the index's fields has no value
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a value cannot be had
  */
-export async function indexValuesOf(part: Doc, use: Use, index: BlindIndex): Promise<unknown> {
-  const boxes = index.fields.map((name) => valuesOf(part)[name] as Box | null | undefined)
-  if (!boxes.every((box) => box !== null && box !== undefined)) return undefined
+export async function indexValuesOf(part: Doc, use: Use, index: BlindIndex, stored: Plain): Promise<unknown> {
+  // A default would pass for a value: it is not stored.
+  if (index.fields.some((name) => (stored[name] ?? null) === null)) return undefined
+  const boxes = index.fields.map((name) => valuesOf(part)[name] as Box)
   await allInOrder(boxes.map(openBox))
   const { ring } = loadedTarget(part, use)
   const keys = (await ring.use.indexKey?.open()) as IndexKeys

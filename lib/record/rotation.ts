@@ -1,14 +1,18 @@
+import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { recordOf } from '../mongoose/model'
 import { isPlainObject, withValueAt } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import { ownerUseOf, usesOf } from '../schema/uses'
 import { fetchStored, filterOf, sessionOf, storedOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
+import { areSameIndexValues, indexValuesOf, prefixOf } from './indexes'
 import { decryptFor, plaintextFound } from './opening'
+import { allInOrder } from './outcomes'
 import { refresh } from './refreshing'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 import { currentTarget, loadedTarget, requireId, type Target } from './rings'
@@ -21,7 +25,7 @@ const maxAttempts = 5
 /**
  * Gives a record new data keys, its subdocuments included: every stored field is encrypted anew, and the keys before are dropped, in
  * one write that is made only if nothing encrypted has changed since it was read. So no field can be left behind under a key that is
- * gone. Unsaved changes of the document stay as they are. Of a subdocument it rotates the key of that alone.
+ * gone. Index values that are not those of the stored values are made anew in the same write. Unsaved changes of the document stay as they are. Of a subdocument it rotates the key of that alone.
  *
  * @throws {RecordError} RECORD_CHANGED when other writes came between every time, and for a subdocument that is not stored where it
  *   stands in the document; ID_NOT_SELECTED
@@ -36,9 +40,45 @@ export async function rotate(doc: Doc, send: Send): Promise<void> {
     const stored = await fetchStored(owner, [])
     if (!stored) throw notFound(owner)
     refresh(owner, stored)
-    if (await tryRotation(doc, owner, stored, send)) return
+    const fresh = recordOf(modelOf(owner), stored)
+    const replaced = await replaceKeys(fresh, partsToRotate(doc, fresh), stored, sessionOf(owner), send)
+    if (!replaced) continue
+    for (const [ring, key] of replaced.drawn) learn(owner, fresh, ring, key)
+    refresh(owner, replaced.stored)
+    return
   }
-  throw new RecordError(
+  throw outrun(doc)
+}
+
+/**
+ * The same for a record that was read, of which there is no document: nothing of the application's is called.
+ *
+ * @param read all of the record
+ * @param readAgain reads it as it is stored by then
+ * @param isDue whether it is to be done for a record with these wrapped keys
+ * @returns whether it was done
+ */
+export async function rotateStored(
+  model: AnyModel,
+  read: Plain,
+  readAgain: () => Promise<Plain | null>,
+  isDue: (wrappedKeys: readonly unknown[]) => boolean,
+  send: Send,
+): Promise<boolean> {
+  let stored: Plain | null = read
+  for (let attempt = 1; stored && attempt <= maxAttempts; attempt++) {
+    const fresh = recordOf(model, stored)
+    const parts = encryptedPartsOf(fresh)
+    if (!isDue(parts.flatMap(ringsWithKeys).flatMap((ring) => ring.stored))) return false
+    if (await replaceKeys(fresh, parts, stored, sessionOf(fresh), send)) return true
+    stored = await readAgain()
+  }
+  if (stored) throw outrun(recordOf(model, stored))
+  return false
+}
+
+function outrun(doc: Doc): RecordError {
+  return new RecordError(
     'RECORD_CHANGED',
     `${recordName(doc)}: other writes changed the record during each of ${maxAttempts} attempts to rotate its data key. Try again.`,
   )
@@ -62,16 +102,27 @@ interface Found {
   readonly target: Target
 }
 
-async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<boolean> {
-  const fresh = (modelOf(owner) as unknown as { hydrate(values: Plain): Doc }).hydrate(stored)
-  const parts = partsToRotate(doc, fresh)
+/** What a rotation has stored. */
+interface Replaced {
+  readonly drawn: ReadonlyMap<KeyRing, OpenKey>
+  readonly stored: Plain
+}
+
+/** @returns nothing where something encrypted has changed since it was read */
+async function replaceKeys(
+  fresh: Doc,
+  parts: readonly Doc[],
+  stored: Plain,
+  session: ClientSession | undefined,
+  send: Send,
+): Promise<Replaced | undefined> {
   const found = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
   const plaintexts = await Promise.all(found.map(open))
   const needed = new Set(found.map(({ target }) => target.ring))
   const rings = new Set([...needed, ...parts.flatMap(ringsWithKeys)])
   const drawn = new Map<KeyRing, OpenKey>()
   await Promise.all(Array.from(needed, async (ring) => void drawn.set(ring, await ring.draw())))
-  const written: Plain = {}
+  const written = await staleIndexValues(parts, stored)
   const conditions: Plain[] = []
   for (const [index, { path, field, target, envelope }] of found.entries()) {
     const plaintext = plaintexts[index] as Buffer
@@ -83,7 +134,7 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
   for (const ring of rings) {
     const key = drawn.get(ring)
     const part = ring.subject as Doc
-    const prefix = part === fresh ? '' : `${indexedPathOf(part)}.`
+    const prefix = prefixOf(part)
     const keyPath = `${prefix}${ring.use.keyPath}`
     const raw = storedOf(part, stored) as Plain
     const owned = part === fresh ? ownedPaths(ring, part) : []
@@ -100,11 +151,25 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
     if (prefix !== '' && idOf(part) !== undefined) conditions.push({ [`${prefix}_id`]: idOf(part) })
     for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: null })
   }
-  if (Object.keys(written).length === 0) return true
-  if (!(await write(owner, written, conditions, send))) return false
-  for (const [ring, key] of drawn) learn(owner, fresh, ring, key)
-  refresh(owner, withWritten(stored, written))
-  return true
+  const isWritten =
+    Object.keys(written).length === 0 || (await write(fresh, stored, written, conditions, session, send))
+  return isWritten ? { drawn, stored: withWritten(stored, written) } : undefined
+}
+
+/** Index values that are not what they should be, as they should: each belongs to the envelopes that it is made of, and is written with them. */
+async function staleIndexValues(parts: readonly Doc[], stored: Plain): Promise<Plain> {
+  const changed = parts.map(async (part) => {
+    const raw = storedOf(part, stored) ?? {}
+    const indexes = usesOf(schemaOf(part)).flatMap((use) => use.indexes.map((index) => ({ use, index })))
+    const values = await allInOrder(indexes.map(({ use, index }) => indexValuesOf(part, use, index, raw)))
+    const paths = indexes.map(({ index: { path } }, position) => [path, values[position]] as const)
+    return paths
+      .filter(
+        ([path, value]) => !(value === undefined ? raw[path] === undefined : areSameIndexValues(value, raw[path])),
+      )
+      .map(([path, value]) => [`${prefixOf(part)}${path}`, value] as const)
+  })
+  return Object.fromEntries((await allInOrder(changed)).flat())
 }
 
 /** The rings of a part that have data keys, be there anything encrypted under them or not. */
@@ -171,7 +236,7 @@ export function partsOfInterest(doc: Doc, fresh: Doc): Doc[] {
 
 function envelopesOf(part: Doc, raw: unknown): Found[] {
   const stored = (raw ?? {}) as Plain
-  const prefix = part.$isSubdocument ? `${indexedPathOf(part)}.` : ''
+  const prefix = prefixOf(part)
   return usesOf(schemaOf(part)).flatMap((use) => {
     const names = [...use.fields.keys()].filter((name) => stored[name] !== undefined && stored[name] !== null)
     if (names.length === 0) return []
@@ -206,14 +271,21 @@ function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
   return ring.stored.filter((entry) => references.has(storedReference(entry) as string))
 }
 
-async function write(owner: Doc, written: Plain, conditions: readonly Plain[], send: Send): Promise<boolean> {
-  const session = sessionOf(owner)
-  const filter = { ...filterOf(owner), $and: conditions }
+async function write(
+  fresh: Doc,
+  stored: Plain,
+  written: Plain,
+  conditions: readonly Plain[],
+  session: ClientSession | undefined,
+  send: Send,
+): Promise<boolean> {
+  // The `_id` as it is stored, which need not be of the type that the schema says.
+  const filter = { ...filterOf(fresh), _id: stored._id, ...(conditions.length > 0 && { $and: conditions }) }
   const entries = Object.entries(written)
   const $set = Object.fromEntries(entries.filter(([, value]) => value !== undefined))
   const $unset = Object.fromEntries(entries.filter(([, value]) => value === undefined).map(([path]) => [path, '']))
   const update = { ...(Object.keys($set).length > 0 && { $set }), ...(Object.keys($unset).length > 0 && { $unset }) }
-  const result = await send(modelOf(owner), filter, update, session ? { session } : {})
+  const result = await send(modelOf(fresh), filter, update, session ? { session } : {})
   return result.matchedCount === 1
 }
 

@@ -14,6 +14,12 @@ export interface JobOptions {
   readonly resume?: unknown
 }
 
+/** How `rotateKmsKey()` goes over the records of a collection. */
+export interface RotateOptions extends JobOptions {
+  /** Only records that have a data key from then or before. Default: from before the job began. */
+  readonly olderThan?: Date
+}
+
 /** How far a job has come. */
 export interface JobProgress {
   /** How many records were worked on: the sum of the next three. */
@@ -22,7 +28,10 @@ export interface JobProgress {
   /** How many needed nothing, most often for somebody else was faster. */
   readonly unchanged: number
   readonly failed: number
-  /** The `_id` of the last record up to which all were processed, in the order of MongoDB; `undefined` before the first. */
+  /**
+   * Where to go on: the `_id` of the last record up to which all were processed, in the order of MongoDB; of `rotateKmsKey()`
+   * `{ startedAt, id }`. `undefined` before the first.
+   */
   readonly checkpoint: unknown
 }
 

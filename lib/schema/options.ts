@@ -37,7 +37,7 @@ export type DataKeyOption = 'owner'
 export interface MethodsOption<Decrypt extends string = string, RotateKmsKey extends string = string> {
   /** The name of the document method and of the static `decrypt`. */
   readonly decrypt?: Decrypt
-  /** The name of the document method `rotateKmsKey`. */
+  /** The name of the document method and of the static `rotateKmsKey`. */
   readonly rotateKmsKey?: RotateKmsKey
 }
 
@@ -101,6 +101,6 @@ export interface KmsEncryptedOptions<
    * path are the owner's then and cannot be given. By default every subdocument has a data key of its own.
    */
   readonly dataKey?: DataKeyOption
-  /** Other names for the document methods `decrypt` and `rotateKmsKey` and for the static `decrypt`. */
+  /** Other names for `decrypt` and `rotateKmsKey`, of documents and of models. */
   readonly methods?: MethodsOption<Decrypt, RotateKmsKey>
 }

@@ -14,7 +14,7 @@ import type {
   TreatAsPrimitives,
   Types,
 } from 'mongoose'
-import type { JobOptions, JobResult, VerifyFailure, VerifyResult } from './jobs'
+import type { JobOptions, JobResult, RotateOptions, VerifyFailure, VerifyResult } from './jobs'
 import type { DecryptOption, FieldsOption, KmsEncryptedOptions, MethodsOption } from './options'
 
 declare const pluginBrand: unique symbol
@@ -62,7 +62,7 @@ export interface EncryptedMethods {
   decrypt(): Promise<Plain<this>>
   /**
    * Gives the record a new data key: every stored field is encrypted anew under it, in one write that is made only if
-   * none of them changed meanwhile. Unsaved changes stay as they are.
+   * none of them changed meanwhile, and index values that are not current are made anew. Unsaved changes stay as they are.
    */
   rotateKmsKey(): Promise<void>
   /**
@@ -93,8 +93,23 @@ export interface EncryptedJobs {
   verifyKms(options?: JobOptions): Promise<VerifyResult>
 }
 
+/** The job whose name the option `methods` tells. */
+interface Rotation {
+  /**
+   * Gives all records new data keys, their subdocuments included, as `rotateKmsKey()` of a document does: those that have one from before
+   * the job began. For each, one call to the KMS opens a data key, one makes the new one, and one update writes it, which is made only if nothing encrypted
+   * changed meanwhile. Neither hooks nor timestamps nor the version of a document notice.
+   *
+   * With an index on `encrypted_kms_key.createdAt` only those that are to be done are read, but where the keys of a map hold some.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID; {KeyProviderError} when the KMS does not open the index key. What a record fails with is in
+   *   the result.
+   */
+  rotateKmsKey(options?: RotateOptions): Promise<JobResult>
+}
+
 /** What the plugin adds to a model. */
-export interface EncryptedStatics extends EncryptedJobs {
+export interface EncryptedStatics extends EncryptedJobs, Rotation {
   /**
    * Opens many records, a bounded number of them at once: documents, or lean objects with their key and envelopes. When
    * one fails, no more are asked for; with `settled` each gives its values or its error.
@@ -163,9 +178,11 @@ type Methods<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] 
         [Name in Rotate]: EncryptedMethods['rotateKmsKey']
       } & Pick<EncryptedMethods, 'verifyKms'>
 
-type Statics<Decrypt extends string> = 'decrypt' extends Decrypt
+type Statics<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] extends ['decrypt', 'rotateKmsKey']
   ? EncryptedStatics
-  : { [Name in Decrypt]: RenamedStatic } & EncryptedJobs
+  : string extends Decrypt | Rotate
+    ? EncryptedStatics
+    : { [Name in Decrypt]: RenamedStatic } & { [Name in Rotate]: Rotation['rotateKmsKey'] } & EncryptedJobs
 
 /** `EncryptedStatics['decrypt']`, where `this` is no longer the model but the interface that declares it. */
 type RenamedStatic = {
@@ -398,7 +415,7 @@ declare module 'mongoose' {
       AddToMethods<Declared<TInstanceMethods, TSchemaOptions, 'methods'>, Fields, Mode, Methods<Decrypt, Rotate>>,
       TQueryHelpers,
       TVirtuals,
-      AddToStatics<Declared<TStaticMethods, TSchemaOptions, 'statics'>, Statics<Decrypt>>,
+      AddToStatics<Declared<TStaticMethods, TSchemaOptions, 'statics'>, Statics<Decrypt, Rotate>>,
       TSchemaOptions,
       Raw['type'],
       HydratedDocument<

@@ -5,6 +5,7 @@ import {
   type JobProgress,
   type JobResult,
   kmsEncrypted,
+  type RotateOptions,
   type VerifyFailure,
   type VerifyResult,
 } from 'mongoose-kms-encrypted'
@@ -122,6 +123,18 @@ export async function jobs() {
   }
   expectType<readonly VerifyFailure[]>()(await (await Renamed.findOne().orFail()).verifyKms())
   expectType<readonly VerifyFailure[]>()(await (await User.findOne().orFail()).verifyKms())
+  const rotation: RotateOptions = { ...options, olderThan: new Date() }
+  expectType<JobResult>()(await User.rotateKmsKey(rotation))
+  expectType<JobResult>()(await Renamed.rotateKmsKey())
+  const Renewed = model(
+    'Renewed',
+    new Schema({}).plugin(kmsEncrypted, { fields: ['a'], methods: { rotateKmsKey: 'renew' } }),
+  )
+  expectType<JobResult>()(await Renewed.renew())
+  // @ts-expect-error
+  Renewed.rotateKmsKey
+  // @ts-expect-error
+  User.rotateKmsKey({ olderThan: 5 })
   // @ts-expect-error
   User.backfillBlindIndexes({ batchsize: 5 })
   // @ts-expect-error

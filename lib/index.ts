@@ -24,7 +24,10 @@ export type {
   JobOptions,
   JobProgress,
   JobResult,
+  KeyStatus,
+  KmsStatus,
   RotateOptions,
+  StatusOptions,
   VerifyFailure,
   VerifyResult,
 } from './schema/jobs'

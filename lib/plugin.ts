@@ -4,6 +4,7 @@ import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel } from './gate/passes'
 import { backfillBlindIndexes } from './lifecycle/backfill'
 import { rotateDocument, rotateKmsKeys } from './lifecycle/rotate'
+import { kmsStatus } from './lifecycle/status'
 import { verifyDocument, verifyKms } from './lifecycle/verify'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
 import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
@@ -15,7 +16,7 @@ import { openOnLoad, readBox } from './record/opening'
 import { rememberContexts } from './record/rings'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
-import type { JobOptions, RotateOptions } from './schema/jobs'
+import type { JobOptions, RotateOptions, StatusOptions } from './schema/jobs'
 import { makeIndexType, makeKeysType } from './schema/kept'
 import { holdsUse, isEncrypted } from './schema/layout'
 import type { KmsEncryptedOptions } from './schema/options'
@@ -63,6 +64,7 @@ function addPaths(schema: AnySchema, use: Use): void {
   const define = schema.path.bind(schema) as (path: string, type: unknown) => unknown
   for (const field of use.fields.values()) define(field.name, makeFieldType(host, schema, { field, use }))
   if (!byOwner) define(keyPath, makeKeysType(host, schema, keyPath, use))
+  if (use.indexKeys) for (const part of ['keyId', 'version', 'createdAt']) schema.index({ [`${keyPath}.${part}`]: 1 })
   for (const index of use.indexes) {
     const { path, isUnique } = index
     define(path, makeIndexType(host, schema, index, use))
@@ -113,6 +115,9 @@ const jobs = {
   }),
   verifyKms: ours(function verifyAll(this: AnyModel, options?: JobOptions) {
     return verifyKms(this, options)
+  }),
+  kmsStatus: ours(function statusOfAll(this: AnyModel, options?: StatusOptions) {
+    return kmsStatus(this, options)
   }),
 }
 

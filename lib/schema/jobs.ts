@@ -63,3 +63,28 @@ export interface VerifyFailure extends JobFailure {
   /** The `code` of the error: `PLAINTEXT_FOUND`, `ENVELOPE_REJECTED`, `KMS_ACCESS_DENIED`… */
   readonly code: string | undefined
 }
+
+/** Which records `kmsStatus()` counts. */
+export type StatusOptions = Pick<JobOptions, 'filter'>
+
+/** What `kmsStatus()` has counted. */
+export interface KmsStatus {
+  /** Of a whole collection, as `estimatedDocumentCount()` gives it: after a server has crashed it may be a little off, and `withoutKeys` with it. */
+  readonly records: number
+  /** For each path of wrapped keys, those of subdocuments too; the keys of maps stand below no path that could be asked for, and are not counted. */
+  readonly keys: readonly KeyStatus[]
+}
+
+/** How many records have wrapped keys at one path. A record that has several of them there is counted by each. */
+export interface KeyStatus {
+  /** Where they stand, such as `encrypted_kms_key` or `contacts.encrypted_kms_key`. */
+  readonly path: string
+  readonly withKeys: number
+  readonly withoutKeys: number
+  /** The KMS keys that wrap them, by what the KMS calls them, the most used first: each is still needed by so many records. */
+  readonly keyIds: readonly { readonly keyId: string; readonly records: number }[]
+  /** The generations of the option `version`, likewise. */
+  readonly versions: readonly { readonly version: number; readonly records: number }[]
+  /** How many records have a data key that is older than 30, 90 and 365 days. */
+  readonly olderThanDays: Readonly<Record<number, number>>
+}

@@ -93,6 +93,11 @@ export interface KmsEncryptedOptions<
   readonly blindIndexes?: Readonly<Record<string, CompoundIndexOptions>>
   /** Where the wrapped keys are stored. Default: `encrypted_kms_key`. */
   readonly keyPath?: string
+  /**
+   * Declares indexes on `keyId`, `version` and `createdAt` of the wrapped keys: `kmsStatus()` counts in them, and jobs find in them what there is
+   * to do for, instead of reading all records. Default: false.
+   */
+  readonly indexKeys?: boolean
   /** Keeps opened data keys across records and requests. Off by default: a cached read leaves no line in CloudTrail. */
   readonly cache?: CacheOptions
   /**

@@ -14,7 +14,15 @@ import type {
   TreatAsPrimitives,
   Types,
 } from 'mongoose'
-import type { JobOptions, JobResult, RotateOptions, VerifyFailure, VerifyResult } from './jobs'
+import type {
+  JobOptions,
+  JobResult,
+  KmsStatus,
+  RotateOptions,
+  StatusOptions,
+  VerifyFailure,
+  VerifyResult,
+} from './jobs'
 import type { DecryptOption, FieldsOption, KmsEncryptedOptions, MethodsOption } from './options'
 
 declare const pluginBrand: unique symbol
@@ -91,6 +99,13 @@ export interface EncryptedJobs {
    * @throws {ConfigurationError} OPTION_INVALID. What a record fails with is in the result.
    */
   verifyKms(options?: JobOptions): Promise<VerifyResult>
+  /**
+   * Counts the records by key id, version and age of their wrapped keys. With the option `indexKeys` each count is answered by an index alone; a
+   * filter, or a model that is a discriminator, has the records of that read as well. Without those indexes each count reads all records.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID
+   */
+  kmsStatus(options?: StatusOptions): Promise<KmsStatus>
 }
 
 /** The job whose name the option `methods` tells. */
@@ -100,7 +115,7 @@ interface Rotation {
    * the job began. For each, one call to the KMS opens a data key, one makes the new one, and one update writes it, which is made only if nothing encrypted
    * changed meanwhile. Neither hooks nor timestamps nor the version of a document notice.
    *
-   * With an index on `encrypted_kms_key.createdAt` only those that are to be done are read, but where the keys of a map hold some.
+   * With the option `indexKeys` only those that are to be done are read, but where the keys of a map hold some.
    *
    * @throws {ConfigurationError} OPTION_INVALID; {KeyProviderError} when the KMS does not open the index key. What a record fails with is in
    *   the result.

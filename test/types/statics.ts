@@ -4,6 +4,7 @@ import {
   type JobOptions,
   type JobProgress,
   type JobResult,
+  type KmsStatus,
   kmsEncrypted,
   type RotateOptions,
   type VerifyFailure,
@@ -123,6 +124,9 @@ export async function jobs() {
   }
   expectType<readonly VerifyFailure[]>()(await (await Renamed.findOne().orFail()).verifyKms())
   expectType<readonly VerifyFailure[]>()(await (await User.findOne().orFail()).verifyKms())
+  const { records, keys }: KmsStatus = await User.kmsStatus({ filter: { name: 'Ada' } })
+  for (const { keyIds, versions, olderThanDays } of keys)
+    expectType<(number | undefined)[]>()([records, keyIds[0]?.records, versions[0]?.version, olderThanDays[30]])
   const rotation: RotateOptions = { ...options, olderThan: new Date() }
   expectType<JobResult>()(await User.rotateKmsKey(rotation))
   expectType<JobResult>()(await Renamed.rotateKmsKey())

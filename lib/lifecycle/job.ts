@@ -1,7 +1,6 @@
 import { ConfigurationError } from '../errors'
 import { readyFilter } from '../gate/lookup'
 import { gateOf } from '../gate/passes'
-import { Limiter } from '../kms/limiter'
 import { type AnyModel, hostOf, type Plain } from '../mongoose/host'
 import { castFilter } from '../mongoose/model'
 import { isPlainObject } from '../mongoose/plain'
@@ -9,7 +8,9 @@ import { readAhead } from '../record/cursors'
 import { outcomeOf, valuesOf } from '../record/outcomes'
 import type { JobFailure, JobOptions, JobProgress, JobResult, VerifyFailure } from '../schema/jobs'
 import { checkOptions } from './options'
-import { behind } from './order'
+import { behind, notBehind } from './order'
+import { isThrottled, Pace } from './pace'
+import { type Lease, takePart } from './parts'
 
 /**
  * The room of jobs over a collection. Comes in: which records there is something to do for, and what; goes out: what became of them, and up
@@ -53,33 +54,104 @@ const keptFailures = 100
 /**
  * Runs a job over the records of its model, in the order of their `_id`.
  *
- * @throws {ConfigurationError} OPTION_INVALID; whatever `begin`, `onProgress` or the reading of records fails with
+ * @throws {ConfigurationError} OPTION_INVALID; {JobError} JOB_RUNNING, LEASE_LOST; whatever `begin`, `onProgress` or the reading of records
+ *   fails with
  */
 export async function runJob(job: Job, given: JobOptions | undefined): Promise<JobResult> {
-  const { filter, concurrency, batchSize, signal, onProgress, resume } = checkOptions(job, given)
-  const { startedAt, after, checkpointAt } = resumed(job, resume)
-  const counts = { processed: 0, updated: 0, unchanged: 0, failed: 0 }
+  const options = checkOptions(job, given)
+  const { partition, leaseMs, resume } = options
+  if (!partition) return run(job, options, stretchFrom(job, resume), resume)
+  const part = await takePart(job, partition, leaseMs, async (startedAt) =>
+    boundsOf(job.model, await conditionsFor(job, options.filter, startedAt), partition.of),
+  )
+  try {
+    const nothing = { ...none, checkpoint: undefined, failures: [], interrupted: false }
+    const result = part.isOver ? nothing : await run(job, options, part, undefined)
+    part.lease.requireHeld()
+    if (!result.interrupted) await part.end()
+    return result
+  } finally {
+    // What is wrong with the database by now is told already, or does no harm: the lease expires.
+    await part.lease.release().catch(() => {})
+  }
+}
+
+const none = { processed: 0, updated: 0, unchanged: 0, failed: 0 }
+
+/** The records that are gone over: of a collection, or of a part of it. */
+interface Stretch {
+  readonly startedAt: Date
+  readonly after: unknown
+  readonly upTo?: unknown
+  readonly lease?: Lease
+}
+
+async function run(
+  job: Job,
+  { filter, concurrency, batchSize, signal, onProgress }: ReturnType<typeof checkOptions>,
+  stretch: Stretch,
+  resume: unknown,
+): Promise<JobResult> {
+  const { startedAt, lease } = stretch
+  const counts = { ...none }
   const failures: JobFailure[] = []
   let checkpoint = resume
+  let last: unknown
   let interrupted = false
   const progress = (): JobProgress => ({ ...counts, checkpoint })
-  const limiter = new Limiter(concurrency, Number.POSITIVE_INFINITY)
-  /** Nothing, where it was not begun: then none behind it was, for they are begun in their order. */
-  const work = (stored: Plain) =>
-    limiter.run(async () => (signal?.aborted ? undefined : runFor(job, stored, startedAt)))
+  const tell = async () => {
+    await lease?.save(startedAt, last)
+    await onProgress?.(progress())
+  }
+  const pace = new Pace(concurrency, signal)
+  const isStopped = () => signal?.aborted || lease?.isLost
+  /** Nothing, where it was not done: then whoever goes on begins with it. */
+  const work = async (stored: Plain) => {
+    const outcome = await outcomeOf(pace.run(async () => (isStopped() ? undefined : runFor(job, stored, startedAt))))
+    if (outcome.status === 'fulfilled') return outcome.value
+    if (isThrottled(outcome.reason)) return undefined
+    return failed(stored._id, [{ id: stored._id, error: outcome.reason }])
+  }
+  const records = recordsOf(job, await conditionsFor(job, filter, startedAt), batchSize, stretch, pace)
   // Twice what runs at once: while one record is waited for, those after it are not.
-  for await (const settled of readAhead(recordsOf(job, startedAt, filter, batchSize, after), 2 * concurrency, work)) {
+  for await (const settled of readAhead(records, 2 * concurrency, work)) {
     const [done] = valuesOf([settled])
     interrupted = done === undefined
     if (!done) break
     counts.processed++
     counts[done.became]++
     failures.push(...done.failures.slice(0, keptFailures - failures.length))
-    checkpoint = checkpointAt(done.id)
-    if (counts.processed % batchSize === 0) await onProgress?.(progress())
+    last = done.id
+    checkpoint = checkpointOf(job, startedAt, last) ?? checkpoint
+    if (counts.processed % batchSize === 0) await tell()
   }
-  if (counts.processed % batchSize !== 0) await onProgress?.(progress())
+  if (counts.processed % batchSize !== 0) await tell()
   return { ...progress(), failures, interrupted }
+}
+
+async function conditionsFor({ model, name, condition }: Job, filter: Plain, startedAt: Date): Promise<Plain[]> {
+  const gate = gateOf(model.collection)
+  const asked = await readyFilter(gate, castFilter(model, filter), name, undefined, gate.layout)
+  return [asked as Plain, typeof condition === 'function' ? condition(startedAt) : condition]
+}
+
+/** Where parts of about as many records meet: the last `_id` of each but the last. */
+async function boundsOf(model: AnyModel, conditions: readonly Plain[], of: number): Promise<unknown[]> {
+  const { native } = gateOf(model.collection)
+  const total: number = of === 1 ? 0 : await native.countDocuments({ $and: conditions })
+  const bounds: unknown[] = []
+  for (let index = 1; index < of; index++) {
+    const size = Math.floor((index * total) / of) - Math.floor(((index - 1) * total) / of)
+    if (size === 0) continue
+    const beyond = bounds.length > 0 ? [behind(hostOf(model.schema), bounds.at(-1))] : []
+    const found = native.find(
+      { $and: [...conditions, ...beyond] },
+      { sort: { _id: 1 }, skip: size - 1, limit: 1, projection: { _id: 1 } },
+    )
+    // Some may be gone by now.
+    for (const { _id } of (await found.toArray()) as Plain[]) bounds.push(_id)
+  }
+  return bounds
 }
 
 /** The checkpoint of a job whose condition depends on when it began. */
@@ -92,14 +164,18 @@ function isCheckpoint(value: unknown): value is Checkpoint {
   return isPlainObject(value) && value.startedAt instanceof Date
 }
 
-/** Where a job goes on, and what its checkpoints are. */
-function resumed({ name, condition }: Job, resume: unknown) {
-  const isTimed = typeof condition === 'function'
-  if (isTimed && resume !== undefined && !isCheckpoint(resume))
-    throw new ConfigurationError('OPTION_INVALID', `${name}: resume: expected the checkpoint of an earlier run.`)
-  const { startedAt, id } =
-    isTimed && isCheckpoint(resume) ? resume : { startedAt: new Date(), id: isTimed ? undefined : resume }
-  return { startedAt, after: id, checkpointAt: (last: unknown) => (isTimed ? { startedAt, id: last } : last) }
+/** What is left after a checkpoint that the caller has. */
+function stretchFrom({ name, condition }: Job, resume: unknown): Stretch {
+  if (typeof condition !== 'function') return { startedAt: new Date(), after: resume }
+  if (resume === undefined) return { startedAt: new Date(), after: undefined }
+  if (isCheckpoint(resume)) return { startedAt: resume.startedAt, after: resume.id }
+  throw new ConfigurationError('OPTION_INVALID', `${name}: resume: expected the checkpoint of an earlier run.`)
+}
+
+/** The checkpoint behind a record; none where it would say something else: as `resume`, true means that it is in the database. */
+function checkpointOf({ condition }: Job, startedAt: Date, id: unknown): unknown {
+  if (typeof condition === 'function') return { startedAt, id } satisfies Checkpoint
+  return id === true ? undefined : id
 }
 
 /** What has become of a record. */
@@ -111,10 +187,15 @@ interface Done {
 
 async function runFor(job: Job, stored: Plain, startedAt: Date): Promise<Done> {
   const id: unknown = stored._id
-  const outcome = await outcomeOf(job.run(stored, startedAt))
-  if (outcome.status === 'rejected') return { id, became: 'failed', failures: [{ id, error: outcome.reason }] }
-  if (typeof outcome.value === 'boolean') return { id, became: outcome.value ? 'updated' : 'unchanged', failures: [] }
-  return { id, became: outcome.value.length > 0 ? 'failed' : 'unchanged', failures: failuresOf(id, outcome.value) }
+  const result = await job.run(stored, startedAt)
+  if (typeof result === 'boolean') return { id, became: result ? 'updated' : 'unchanged', failures: [] }
+  const throttled = result.find(({ error }) => isThrottled(error))
+  if (throttled) throw throttled.error
+  return result.length > 0 ? failed(id, failuresOf(id, result)) : { id, became: 'unchanged', failures: [] }
+}
+
+function failed(id: unknown, failures: readonly JobFailure[]): Done {
+  return { id, became: 'failed', failures }
 }
 
 /** The records in batches, each of a query of its own: however long one batch takes, no cursor of the server's expires. */
@@ -124,21 +205,20 @@ function recordsOf(...args: Parameters<typeof readBatches>) {
 }
 
 async function* readBatches(
-  { model, name, condition, begin }: Job,
-  startedAt: Date,
-  filter: Plain,
+  { model, begin }: Job,
+  conditions: readonly Plain[],
   batchSize: number,
-  after: unknown,
+  { after, upTo }: Stretch,
+  pace: Pace,
 ): AsyncGenerator<Plain, void, undefined> {
-  const gate = gateOf(model.collection)
-  const asked = await readyFilter(gate, castFilter(model, filter), name, undefined, gate.layout)
-  const due = typeof condition === 'function' ? condition(startedAt) : condition
+  const host = hostOf(model.schema)
+  const within = [...conditions, ...(upTo === undefined ? [] : [notBehind(host, upTo)])]
   let last = after
   for (let isFirst = true; ; isFirst = false) {
-    const conditions = [asked, due, ...(last === undefined ? [] : [behind(hostOf(model.schema), last)])]
-    const cursor = await gate.native.find({ $and: conditions }, { sort: { _id: 1 }, limit: batchSize })
+    const left = last === undefined ? within : [...within, behind(host, last)]
+    const cursor = await gateOf(model.collection).native.find({ $and: left }, { sort: { _id: 1 }, limit: batchSize })
     const batch: Plain[] = await cursor.toArray()
-    if (isFirst && batch.length > 0) await begin()
+    if (isFirst && batch.length > 0) await pace.run(begin)
     yield* batch
     if (batch.length < batchSize) return
     last = batch.at(-1)?._id

@@ -10,8 +10,26 @@ export interface JobOptions {
   readonly signal?: AbortSignal
   /** Is told how far the job has come. What it returns is awaited, and what it throws ends the job. */
   readonly onProgress?: (progress: JobProgress) => unknown
-  /** The `checkpoint` of an earlier run, of the same type: the job goes on after it. */
+  /**
+   * The `checkpoint` of an earlier run, of the same type: the job goes on after it. Or `true`: its checkpoint is kept in the collection
+   * `kms_jobs`, after each batch, and it goes on after what is there of a run that has not come to its end. Nobody else does the same
+   * meanwhile: it is as the only part of a `partition`.
+   */
   readonly resume?: unknown
+  /**
+   * Does one part of the job, of those that are split over processes and hosts: ranges of `_id` with about as many records each. The first that
+   * comes tells where they meet; so all are to have the same `filter`. A part goes on after its checkpoint in `kms_jobs`. When all parts have ended,
+   * whoever comes next begins a new run.
+   */
+  readonly partition?: Partition
+  /** For how long a part is kept from other workers after the last sign of this one, in milliseconds. Default 60 000. */
+  readonly leaseMs?: number
+}
+
+/** A part of a job: `{ index: 0, of: 4 }` to `{ index: 3, of: 4 }`. */
+export interface Partition {
+  readonly index: number
+  readonly of: number
 }
 
 /** How `rotateKmsKey()` goes over the records of a collection. */

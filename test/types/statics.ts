@@ -112,7 +112,11 @@ export async function jobs() {
   expectType<boolean>()(result.interrupted)
   for (const { id, error } of result.failures) expectType<unknown[]>()([id, error])
   await User.backfillBlindIndexes({ resume: progress.checkpoint })
+  await User.backfillBlindIndexes({ partition: { index: 0, of: 4 }, leaseMs: 5000 })
+  await User.backfillBlindIndexes({ resume: true })
   await User.backfillBlindIndexes()
+  // @ts-expect-error
+  User.backfillBlindIndexes({ partition: { index: 0 } })
   const Renamed = model('Renamed', new Schema({}).plugin(kmsEncrypted, { fields: ['a'], methods: { decrypt: 'open' } }))
   expectType<JobResult>()(await Renamed.backfillBlindIndexes())
   expectType<JobResult>()(await User.discriminator('Admin', new Schema({ level: Number })).backfillBlindIndexes())

@@ -3,7 +3,8 @@ import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel } from './gate/passes'
 import { backfillBlindIndexes } from './lifecycle/backfill'
-import { rotateDocument, rotateKmsKeys } from './lifecycle/rotate'
+import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
+import { rotateDocument, rotateKmsKeys, sendPast } from './lifecycle/rotate'
 import { kmsStatus } from './lifecycle/status'
 import { verifyDocument, verifyKms } from './lifecycle/verify'
 import { type AnyModel, type AnySchema, type Doc, type Host, hostOf, isDocument, schemaOf } from './mongoose/host'
@@ -12,7 +13,9 @@ import { always, forgetDiscriminator } from './mongoose/schema'
 import { type DecryptManyOptions, decryptDocument, decryptRecords } from './record/decrypting'
 import { fillDefaults } from './record/defaults'
 import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
+import { erase } from './record/erasure'
 import { openOnLoad, readBox } from './record/opening'
+import { rewrap } from './record/rewrapping'
 import { rememberContexts } from './record/rings'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
@@ -68,9 +71,9 @@ function addPaths(schema: AnySchema, use: Use): void {
   for (const index of use.indexes) {
     const { path, isUnique } = index
     define(path, makeIndexType(host, schema, index, use))
-    // Records without a value are not among those that must differ.
-    const partialFilterExpression = { [path]: { $exists: true } }
-    schema.index({ [path]: 1 }, { ...(isUnique ? { unique: true } : {}), partialFilterExpression })
+    // Records without a value are not among those that must differ, nor are elements of arrays without one, which a partial index would
+    // have as null where the record has others.
+    schema.index({ [path]: 1 }, { ...(isUnique ? { unique: true } : {}), sparse: true })
   }
 }
 
@@ -82,6 +85,12 @@ function addMethods(schema: AnySchema, use: Use): void {
     },
     [rotateKmsKey]: function rotateKey(this: Doc) {
       return rotateDocument(this)
+    },
+    async rewrapKmsKey(this: Doc) {
+      await rewrap(this, sendPast)
+    },
+    async eraseKmsKey(this: Doc) {
+      await erase(this, sendPast)
     },
     ...documentJobs,
   }
@@ -118,6 +127,12 @@ const jobs = {
   }),
   kmsStatus: ours(function statusOfAll(this: AnyModel, options?: StatusOptions) {
     return kmsStatus(this, options)
+  }),
+  rewrapKmsKey: ours(function rewrapKeys(this: AnyModel, options?: JobOptions) {
+    return rewrapKmsKey(this, sendPast, options)
+  }),
+  eraseKmsKey: ours(function eraseKeys(this: AnyModel, options?: JobOptions) {
+    return eraseKmsKey(this, sendPast, options)
   }),
 }
 

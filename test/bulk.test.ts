@@ -93,6 +93,29 @@ describe('a bulk write', () => {
     await expect(bulk).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
   })
 
+  test.each([
+    ['by an upsert', true, { tenant: 'x' }],
+    ['in the place of a record', false, { tenant: 'x', name: 'Countess' }],
+  ])('does not pass over an update of what a replacement stores %s', async (_case, upsert, replacement) => {
+    const { _id } = upsert ? new User() : await User.create({ name: 'Ada' })
+    const asked = upsert ? { _id } : { _id, name: 'Countess' }
+    const bulk = User.bulkWrite([
+      { replaceOne: { filter: { _id }, replacement, upsert } },
+      { updateOne: { filter: asked, update: { email: secret('email of Countess') } } },
+    ])
+    await expect(bulk).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+  })
+
+  test('says that an upsert reached no record, where a later replacement finds none', async () => {
+    await User.create({ name: 'Ada' })
+    const bulk = User.bulkWrite([
+      { replaceOne: { filter: { name: 'Ada' }, replacement: { tenant: 'x' } } },
+      { replaceOne: { filter: { name: 'Ada' }, replacement: { email: secret('lost email') }, upsert: true } },
+      { replaceOne: { filter: { name: 'Eve' }, replacement: { email: secret('email of Eve') } } },
+    ])
+    await expect(bulk).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+  })
+
   test('does not take a pattern for what is to be stored', async () => {
     await User.create({ name: 'Ada' })
     const bulk = User.bulkWrite([

@@ -302,6 +302,20 @@ test('a map in the place of a nested object is taken for an object, as the drive
   for (const each of found) expect((await each.decrypt()).address).toEqual({ city: 'Rome', zip: 7 })
 })
 
+test.each<[string, unknown, unknown]>([
+  ['a text', new String('Rome'), 'Rome'],
+  ['within', { a: [new Number(7), { b: new Boolean(false) }], c: 'x' }, { a: [7, { b: false }], c: 'x' }],
+])('%s that is an object is stored as what it is of', async (_case, given, stored) => {
+  const { plain, encrypted } = twinsOf(connection, clear, { any: {} })
+  // By others of its own, Mongoose stores an object of the letters.
+  await plain.updateOne({ name: 'updateOne' }, { any: given }, { upsert: true })
+  await encrypted.create({ name: 'create', any: given })
+  await encrypted.updateOne({ name: 'updateOne' }, { any: given }, { upsert: true })
+  await encrypted.bulkWrite([{ insertOne: { document: { name: 'bulkWrite', any: given } } }])
+  for (const each of await plain.find()) expect(each.any).toEqual(stored)
+  for (const each of await encrypted.find()) expect(await each.any).toEqual(stored)
+})
+
 test('an update that cannot be cast is an error where no record matches, too', async () => {
   const twins = twinsOf(connection, clear, { grid: [[Number]], scores: { type: Map, of: Number } })
   for (const update of [{ grid: [['x']] }, { $set: { grid: Number.NaN } }]) {

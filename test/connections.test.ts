@@ -85,6 +85,44 @@ test.each<[string, (User: any) => Promise<unknown>]>([
   expect(await User.countDocuments()).toBe(1)
 })
 
+test.each([[{}], [{ noListener: true }], [{ useCache: true }]])(
+  'a pipeline is refused by bulkWrite() of the connection that the new one shares a client with, %j',
+  async (options) => {
+    const shared = connection.useDb(databaseName(), options as object)
+    const User = userModel().useConnection(shared)
+    const update = [{ $set: { email: secret(email) } }]
+    const operation = { model: User, name: 'updateMany', filter: {}, update }
+    for (const each of [connection, shared])
+      await expect(each.bulkWrite([operation] as never)).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+  },
+)
+
+test('a pipeline is refused by bulkWrite() of the client beside what is for a collection without a model', async () => {
+  const User = moved()
+  const bulk = () =>
+    (other.getClient() as any).bulkWrite([
+      { namespace: `${other.name}.nobody`, name: 'insertOne', document: { name: 'clear' } },
+      {
+        namespace: `${other.name}.${User.collection.name}`,
+        name: 'updateMany',
+        filter: {},
+        update: [{ $set: { email: secret(email) } }],
+      },
+    ])
+  await expect(bulk()).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+  expect(await other.collection('nobody').countDocuments()).toBe(0)
+})
+
+test('what is for a collection without a model is written beside the others', async () => {
+  const User = moved()
+  await (other.getClient() as any).bulkWrite([
+    { namespace: `${other.name}.nobody`, name: 'insertOne', document: { name: 'clear' } },
+    { namespace: `${other.name}.${User.collection.name}`, name: 'insertOne', document: document() },
+  ])
+  expect(await other.collection('nobody').findOne({})).toMatchObject({ name: 'clear' })
+  expect(await (await User.findOne()).email).toBe(email)
+})
+
 test('the other models of both connections stay as they are', async () => {
   const Clear = other.model('Clear', clear)
   const User = moved()

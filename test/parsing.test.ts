@@ -30,6 +30,7 @@ const entries: fc.Arbitrary<WrappedKey> = fc.record({
   wrapped: fc.uint8Array({ minLength: 1, maxLength: 200 }).map((array) => Buffer.from(array)),
   commitment: fc.uint8Array({ minLength: 32, maxLength: 32 }).map((array) => Buffer.from(array)),
   createdAt: fc.date({ noInvalidDate: true }),
+  boundVersion: fc.integer({ min: 1, max: 2 ** 31 - 1 }),
 })
 
 describe('envelopes', () => {

@@ -57,7 +57,8 @@ async function main(): Promise<void> {
 
 /** Two thirds of the records are there at the start, half of them without a data key. */
 async function populate(shared: Shared): Promise<void> {
-  const { connection, Tortured, sent } = await connect(shared, 0, Math.random)
+  const { connection, Tortured, Member, sent } = await connect(shared, 0, Math.random)
+  await Promise.all([Tortured.createIndexes(), Member.createIndexes()])
   for (const id of ids.filter((each) => each % 3 !== 0)) {
     if (id % 3 === 1) await Tortured.collection.insertOne({ _id: id, name: 'clear' })
     else {
@@ -139,8 +140,10 @@ class Run {
 function report({ counts, failures }: Run, verdict: Awaited<ReturnType<typeof verify>>): void {
   for (const [what, count] of [...counts].sort(([one], [other]) => one.localeCompare(other)))
     console.log(`${String(count).padStart(8)}  ${what}`)
-  const { records, fields, notes, mostKeys, problems } = verdict
-  console.log(`at the end: ${records} records, ${fields} fields, at most ${mostKeys} data keys on a record`)
+  const { records, fields, notes, members, mostKeys, problems } = verdict
+  console.log(
+    `at the end: ${records} records, ${members} members, ${fields} fields, at most ${mostKeys} data keys on a record`,
+  )
   for (const [place, count] of Object.entries(notes)) console.log(`${String(count).padStart(8)}  at the end: ${place}`)
   for (const problem of [...failures, ...problems]) console.log(`PROBLEM ${problem}`)
   console.log(failures.length + problems.length === 0 ? 'nothing was lost' : 'the records are DAMAGED')

@@ -1,4 +1,5 @@
 import { Schema } from 'mongoose'
+import { kmsEncrypted, localKms } from '../lib'
 import { modelOf, rawCollection, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
@@ -175,6 +176,20 @@ describe('updateMany()', () => {
       expect(await reads()).toEqual([undefined, undefined, undefined, undefined])
     })
   })
+})
+
+test('a query that is made again writes whole subdocuments again', async () => {
+  const note = new Schema({ label: String }).plugin(kmsEncrypted, { provider: localKms(), fields: { text: String } })
+  const Patient = connection.model<any>('PatientOfNotes', new Schema<any>({ one: note, notes: [note] }))
+  const { _id } = await Patient.create({})
+  const query = Patient.updateOne(
+    { _id },
+    { one: { text: secret('single note') }, notes: [{ text: secret('first note') }] },
+  )
+  await query
+  await query.clone()
+  const { one, notes } = await Patient.findById(_id)
+  expect([await one.text, await notes[0].text]).toEqual(['single note', 'first note'])
 })
 
 test('null and $unset need no key', async () => {

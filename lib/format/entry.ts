@@ -7,6 +7,8 @@ import { referenceLength } from './datakey'
 export interface WrappedKey {
   /** The generation of key and context it was made under, the plugin's option `version`. */
   readonly version: number
+  /** The generation whose encryption context the envelopes under it are bound to: an earlier one, where it was wrapped anew. */
+  readonly boundVersion: number
   /** The KMS key that wrapped it: the ARN that the KMS returned. */
   readonly keyId: string
   readonly wrapped: Uint8Array
@@ -21,6 +23,7 @@ export type MakeBinary = (bytes: Uint8Array, subtype?: number) => unknown
 export function encodeWrappedKey(entry: WrappedKey, binary: MakeBinary): Record<string, unknown> {
   return {
     version: entry.version,
+    ...(entry.boundVersion === entry.version ? {} : { boundVersion: entry.boundVersion }),
     keyId: entry.keyId,
     wrapped: binary(entry.wrapped),
     commitment: binary(entry.commitment),
@@ -39,21 +42,37 @@ export function parseWrappedKey(stored: unknown, place: string): WrappedKey {
   const entry = (stored ?? {}) as Record<string, unknown>
   const wrapped = bytesOf(entry.wrapped)
   const commitment = bytesOf(entry.commitment)
-  const { version, keyId, createdAt } = entry
+  const { version, boundVersion = version, keyId, createdAt } = entry
   if (
     !isInt32(version) ||
+    !isInt32(boundVersion) ||
     typeof keyId !== 'string' ||
     !(createdAt instanceof Date && !Number.isNaN(createdAt.getTime())) ||
     commitment?.length !== 32 ||
     wrapped === undefined ||
-    entry.crc32 !== checksum({ version, keyId, wrapped, commitment, createdAt })
+    entry.crc32 !== checksum({ version, boundVersion, keyId, wrapped, commitment, createdAt })
   ) {
     throw new DecryptionError(
       'WRAPPED_KEY_DAMAGED',
       `${place}: the stored wrapped key is damaged. Restore it from a backup: the fields it encrypts cannot be read without.`,
     )
   }
-  return { version, keyId, wrapped, commitment, createdAt }
+  return { version, boundVersion, keyId, wrapped, commitment, createdAt }
+}
+
+/** What stands in the place of wrapped keys that were erased, and says when. */
+export function encodeTombstone(erasedAt: Date): Record<string, unknown> {
+  return { erasedAt }
+}
+
+/** The mirror of {@link encodeTombstone}; `undefined` for anything else. */
+export function erasedAtOf(stored: unknown): Date | undefined {
+  const { erasedAt, wrapped, commitment } = (stored ?? {}) as Record<string, unknown>
+  return erasedAt instanceof Date && wrapped === undefined && commitment === undefined ? erasedAt : undefined
+}
+
+export function isTombstone(stored: unknown): boolean {
+  return erasedAtOf(stored) !== undefined
 }
 
 /** The key reference that envelopes under this key carry, in hexadecimal. */
@@ -75,8 +94,10 @@ function isInt32(value: unknown): value is number {
 
 /** CRC-32 of all that an entry holds, as a signed 32-bit integer, which is what BSON's int32 can carry. */
 function checksum(entry: WrappedKey): number {
-  const numbers = Buffer.alloc(12)
+  const isBoundElsewhere = entry.boundVersion !== entry.version
+  const numbers = Buffer.alloc(isBoundElsewhere ? 16 : 12)
   numbers.writeInt32BE(entry.version)
   numbers.writeBigInt64BE(BigInt(entry.createdAt.getTime()), 4)
+  if (isBoundElsewhere) numbers.writeInt32BE(entry.boundVersion, 12)
   return crc32(lengthPrefixed([numbers, Buffer.from(entry.keyId), entry.wrapped, entry.commitment])) | 0
 }

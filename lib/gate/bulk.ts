@@ -43,6 +43,8 @@ export interface Prepared {
   readonly inserting?: Plain
   /** How many records it is known to match; `undefined` where that is not known. */
   readonly matches: number | undefined
+  /** It found nothing to write to, and is sent so that it writes nothing. */
+  readonly isIdle?: true
 }
 
 /** What the operations of a bulk write know of those before them. */
@@ -131,7 +133,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
   if (!found && !body.upsert) {
     const nothing = { ...body, filter: matchingNothing(body.filter), [content]: empty(gate, plan) }
-    return async () => ({ gate, operation: { [name]: nothing }, sealed: [], matches: 0 })
+    return async () => ({ gate, operation: { [name]: nothing }, sealed: [], matches: 0, isIdle: true })
   }
   const rings: RawRings = plan.isReplacement ? new Map() : raw
   if (!found) {
@@ -294,9 +296,9 @@ function holdsOne(stored: unknown, sealed: readonly Sealed[]): boolean {
 /** Whether a later operation of the bulk may have written over what this one was to write. */
 function mayBeWrittenOver({ gate: { host }, sealed, tied }: Prepared, later: readonly Prepared[]): boolean {
   const tops = new Set(sealed.map(({ slot }) => slot.names[0]))
-  return later.some(({ operation }) => {
+  return later.some(({ operation, isIdle }) => {
     const body = (operation.filter ? operation : Object.values(operation)[0]) as Plain
-    if (!body?.filter) return false
+    if (!body?.filter || isIdle) return false
     const id = idOfFilter(body.filter)
     if (id !== undefined && !isStoredAlike(host, id, tied?.id)) return false
     if (!isPlainObject(body.update)) return true
@@ -311,7 +313,12 @@ function valuesToInsert(document: unknown): Plain {
 }
 
 function madeBy(name: string, { filter, update, replacement, upsert }: Plain): Made[] {
-  if (name === 'replaceOne') return [{ values: replacement, isWhole: true }]
+  if (name === 'replaceOne') {
+    const made = { values: replacement, isWhole: false }
+    // The `_id` stays that of the record, which its filter may say or not.
+    const { _id } = equalities(filter ?? {})
+    return _id === undefined ? [made] : [made, { values: { _id, ...replacement }, isWhole: true }]
+  }
   if (Array.isArray(update)) return [{ values: {}, isWhole: false }]
   const set = { ...update?.$set, ...update?.$setOnInsert }
   const made: Made[] = [{ values: set, isWhole: false }]

@@ -54,17 +54,29 @@ function checkedAggregation(connection: Connection, aggregation: Plain): Plain {
   })
 }
 
+/** The connections to databases of their own that share a client. Mongoose itself does not know all of them. */
+const sharing = new WeakMap<object, Set<Connection>>()
+
 function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[]) => Promise<any> }): void {
   const native = client.bulkWrite
+  const connections = sharing.get(client) ?? new Set()
+  sharing.set(client, connections.add(connection))
   if (!native || covered.has(client)) return
   covered.add(client)
   client.bulkWrite = async (models: readonly Plain[], options: Plain = {}) => {
     const bulks = new Map<Gate, Bulk>()
     const begun: Begun[] = []
-    const namespaces = gatesOf(connection)
+    const namespaces = gatesOf([...connection.base.connections, ...connections])
+    const some = models.map(({ namespace }) => namespaces.get(namespace)).find((gate) => gate !== undefined)
+    if (!some) return native.call(client, models, options)
     for (const [index, { namespace, name, ...body }] of models.entries()) {
       const gate = namespaces.get(namespace)
-      if (!gate) return native.call(client, models, options)
+      if (!gate) {
+        // What is for a collection that no model is of goes along as it is.
+        const operation = { [name]: body }
+        begun.push(async () => named(namespace, name, { gate: some, operation, sealed: [], matches: undefined }))
+        continue
+      }
       const bulk = bulks.get(gate) ?? { gate, options, raw: new Map(), made: [] }
       bulks.set(gate, bulk)
       const encrypt = await begin(bulk, { [name]: body }, index)
@@ -85,9 +97,8 @@ function named(namespace: unknown, name: unknown, { operation, ...rest }: Prepar
   return { ...rest, operation: { namespace, name, ...body } }
 }
 
-/** The gates of the collections of a connection, and of those that share its client, by their namespaces. */
-function gatesOf(connection: Connection): Map<string, Gate> {
-  const connections = [...connection.base.connections, connection]
+/** The gates of the collections of connections, by their namespaces. */
+function gatesOf(connections: readonly Connection[]): Map<string, Gate> {
   const models = connections.flatMap((each) => Object.values(each.models) as AnyModel[])
   return new Map(models.map((model) => [`${model.db.name}.${model.collection.name}`, gateOf(model.collection)]))
 }

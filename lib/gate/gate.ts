@@ -1,5 +1,6 @@
 import type { Connection } from 'mongoose'
 import { ConfigurationError } from '../errors'
+import { methodsOf } from '../mongoose/collection'
 import { type AnyModel, type Host, hostOf } from '../mongoose/host'
 import { shapeOf } from '../mongoose/schema'
 import { hasIndexes } from '../queries/translation'
@@ -24,7 +25,7 @@ export class Gate {
   #shape = ''
 
   constructor(collection: Collection) {
-    this.native = Object.fromEntries(wrapped.map((name) => [name, collection[name]?.bind(collection)])) as never
+    this.native = methodsOf(collection, wrapped) as Native
   }
 
   /** What is encrypted in this collection, and where, by the schemas as they are now. Whoever lets something in asks for this. */
@@ -104,6 +105,9 @@ const wrapped = [
   'find',
   'findOne',
   'countDocuments',
+  'count',
+  'createIndex',
+  'createIndexes',
   'distinct',
   'aggregate',
   'deleteOne',

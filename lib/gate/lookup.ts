@@ -1,5 +1,4 @@
 import type { ClientSession } from 'mongoose'
-import type { Plain } from '../mongoose/host'
 import { Candidates } from '../queries/candidates'
 import { type Asked, askedFor, type IndexValue } from '../queries/indexvalue'
 import { checkPipeline, type RootOf } from '../queries/pipeline'
@@ -17,7 +16,7 @@ export interface Lookup {
 }
 
 /** What stands in a query before it is known. */
-interface Pending {
+export interface Pending {
   ready(): Promise<void>
 }
 
@@ -62,7 +61,7 @@ function collecting(translate: (compare: Compare) => unknown, canVerify: (asked:
     const asked = askedFor(index, heres, values, place)
     if (!asked) return null
     if (index.isShortened && !asked.isApproximate && !canVerify(asked)) throw refusedShortened(place, index.name)
-    pending.push(asked)
+    if (!asked.isReady()) pending.push(asked)
     return asked.values
   })
   return { sent, pending }
@@ -75,34 +74,6 @@ export async function readyFilter(...asked: Parameters<typeof lookupOf>): Promis
   return sent
 }
 
-async function allReady(pending: readonly Pending[]): Promise<void> {
+export async function allReady(pending: readonly Pending[]): Promise<void> {
   await allInOrder(pending.map((each) => each.ready()))
-}
-
-const readers = ['next', 'tryNext', 'hasNext', 'toArray', 'forEach', 'explain'] as const
-
-/** Has a cursor wait for what is pending in its filter before it is read. */
-export function readWhenReady(cursor: Plain, pending: readonly Pending[]): Plain {
-  if (pending.length === 0) return cursor
-  return beforeReading(cursor, () => allReady(pending))
-}
-
-/** A cursor that does something before anything is read of it: it is given at once, and reading is not. */
-export function beforeReading(cursor: Plain, prepare: () => Promise<void>): Plain {
-  // Until the connection is open, Mongoose gives a promise of one.
-  if (typeof cursor.then === 'function') return cursor.then((opened: Plain) => beforeReading(opened, prepare))
-  for (const name of readers) {
-    const read = cursor[name]
-    cursor[name] = async (...args: unknown[]) => {
-      await prepare()
-      return read.apply(cursor, args)
-    }
-  }
-  const iterate = (cursor as AsyncIterable<unknown>)[Symbol.asyncIterator]
-  return Object.assign(cursor, {
-    async *[Symbol.asyncIterator]() {
-      await prepare()
-      yield* { [Symbol.asyncIterator]: () => iterate.call(cursor) }
-    },
-  })
 }

@@ -1,21 +1,25 @@
 import type { Connection } from 'mongoose'
 import { OperationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
-import { asStored, beforeCast, convertDocuments, isTrusted, whenSet } from '../mongoose/model'
+import { aroundExec, asStored, beforeCast, convertDocuments, whenSet } from '../mongoose/model'
 import { checkArrayFilters } from '../queries/arrayfilters'
-import { checkPath, checkSort } from '../queries/filter'
+import { checkFilter, checkPath, checkSort } from '../queries/filter'
+import { checkCast } from '../queries/indexvalue'
 import { checkChanges } from '../queries/pipeline'
 import { translateProjection } from '../queries/projection'
 import { type Compare, translateFilter } from '../queries/translation'
+import { itemsOf, optionsOf } from '../queries/values'
 import type { Place } from '../schema/layout'
 import { encryptedFieldOf } from '../schema/type'
 import { bulkWrite } from './bulk'
+import { beforeReading, gateAggregation, gateFind } from './cursors'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
 import { insertMany, insertOne } from './insert'
-import { beforeReading, lookupOf, lookupOfPipeline, readWhenReady, readyFilter } from './lookup'
+import { lookupOf, lookupOfPipeline, readyFilter } from './lookup'
 import { updateMany } from './many'
 import { refuseUnknown } from './plan'
+import { populated } from './population'
 import type { Sending } from './request'
 import { updateOne } from './update'
 
@@ -38,11 +42,17 @@ const updating: Pass = async (gate, args, method) => updateOne(gate, await reque
 const passes: Record<string, Pass> = {
   find: (gate, [filter, options, ...rest], method) => {
     const { sent, pending } = lookupOf(gate, filter, gate.place(method), options?.session)
-    return readWhenReady(gate.native.find(sent, withProjection(gate, method, options), ...rest), pending)
+    return gateFind(
+      gate,
+      gate.native.find(sent, withProjection(gate, method, options), ...rest),
+      pending,
+      options?.session,
+    )
   },
   findOne: reading,
   findOneAndDelete: reading,
   countDocuments: filtering,
+  count: filtering,
   deleteMany: filtering,
   deleteOne: (gate, args, method) => {
     checkSort(gate.root, args[1]?.sort, gate.place(method))
@@ -54,12 +64,22 @@ const passes: Record<string, Pass> = {
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
     const rootOf = (name: string) => gate.layoutOfCollection(name)
-    const { sent, pending } = lookupOfPipeline(gate.root, pipeline, rootOf, gate.place(method))
-    return readWhenReady(gate.native.aggregate(sent, ...rest), pending)
+    const look = (stages: unknown) => lookupOfPipeline(gate.root, stages, rootOf, gate.place(method))
+    const { sent, pending } = look(pipeline)
+    return gateAggregation(gate.native.aggregate(sent, ...rest), itemsOf(pipeline) ?? [], pending, look)
   },
   watch: (gate, [pipeline, ...rest]) => {
     checkStream(gate, pipeline)
     return gate.native.watch(pipeline, ...rest)
+  },
+  createIndex: async (gate, [keys, options, ...rest], method) => {
+    checkFilter(gate.root, options?.partialFilterExpression, gate.place(method))
+    return gate.native.createIndex(keys, options, ...rest)
+  },
+  createIndexes: async (gate, [indexes, ...rest], method) => {
+    for (const index of itemsOf(indexes) ?? [])
+      checkFilter(gate.root, optionsOf(index).partialFilterExpression, gate.place(method))
+    return gate.native.createIndexes(indexes, ...rest)
   },
   insertOne: (gate, [document, options]) => insertOne(gate, document, options),
   insertMany: (gate, [documents, options]) => insertMany(gate, documents, options),
@@ -98,7 +118,8 @@ function ready(gate: Gate, method: string, filter: unknown, options: Plain | und
 function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
   if (!options) return options
   const place = gate.place(method)
-  checkSort(gate.root, options.sort, place)
+  // Bounds of an index name paths as an order does.
+  for (const order of [options.sort, options.min, options.max]) checkSort(gate.root, order, place)
   const key = options.projection ? 'projection' : options.fields ? 'fields' : undefined
   const projection = key && translateProjection(gate.root, options[key], place)
   return projection ? { ...options, [key as string]: projection } : options
@@ -175,29 +196,24 @@ export function checkOperation(
   return stored.replacement === replacement ? body : { ...body, replacement: stored.replacement }
 }
 
-/** Of a path that its schema does not have, Mongoose may strip the condition, and everything would match. */
+/**
+ * Of a path that its schema does not have, Mongoose may strip the condition, and everything would match; the error of what it cannot cast
+ * would hold the value.
+ */
 function knownTo({ schema, modelName }: AnyModel): Compare {
   return (_index, heres, values, place) => {
-    for (const { field, within } of heres) {
-      if (encryptedFieldOf(schema.path(`${within}${field.name}`) as never)?.field === field) continue
+    for (const [position, here] of heres.entries()) {
+      const { field, within } = here
+      if (encryptedFieldOf(schema.path(`${within}${field.name}`) as never)?.field === field) {
+        for (const value of itemsOf(values[position]) ?? [values[position]]) checkCast(here, value, place)
+        continue
+      }
       throw new OperationError(
         'QUERY_REFUSED',
         `${place}: ${within}${field.name} is a field of another model of the collection, and not of ${modelName}. Ask that model.`,
       )
     }
     return values
-  }
-}
-
-/** What is found by encrypted values is told apart by them, which `populate()` cannot. */
-function refusePopulation(layout: Place, filter: unknown, place: string): void {
-  for (const name of new Set(layout.indexes.flatMap(({ fields }) => fields))) {
-    if (!isTrusted(Object(filter)[name])) continue
-    throw new OperationError(
-      'QUERY_REFUSED',
-      `${place}: ${name} is stored encrypted, so populate() cannot tell which record belongs to which value. Find them by ${name}, and compare ` +
-        'after decrypting; in place of trusted(), ask for each value by $or.',
-    )
   }
 }
 
@@ -215,8 +231,11 @@ export function gateModel(model: AnyModel, coverConnection: (connection: Connect
     const { layout } = gateOf(model.collection)
     if (layout.isClear) return
     const place = `${model.modelName}.${operation}()`
-    refusePopulation(layout, filter, place)
     translateFilter(layout, filter, place, knownTo(model))
     refuseUnknown(layout, update, model.schema, place)
+  })
+  aroundExec(model, (exec, query) => {
+    const { layout } = gateOf(model.collection)
+    return layout.isClear ? exec() : populated(layout, query, exec)
   })
 }

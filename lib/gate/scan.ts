@@ -1,5 +1,5 @@
 import { OperationError } from '../errors'
-import { bytesOf, parseWrappedKey } from '../format/entry'
+import { bytesOf, isTombstone, parseWrappedKey } from '../format/entry'
 import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
 import { invalidationsOf } from '../mongoose/document'
 import { isDocument, type Plain } from '../mongoose/host'
@@ -261,8 +261,8 @@ function checkKeys({ keysOf, indexOf }: Place, value: unknown, place: string, pa
   if (indexOf.length > 0) return value
   if (value instanceof StoredKeys) return value.toBSON()
   if (value === undefined) return value
-  if (Array.isArray(value) && value.length > 0 && value.every((entry) => isWrappedKey(keysOf[0] as Use, entry)))
-    return value
+  const isKey = (entry: unknown) => isTombstone(entry) || isWrappedKey(keysOf[0] as Use, entry)
+  if (Array.isArray(value) && value.length > 0 && value.every(isKey)) return value
   throw keysAssigned(place, path)
 }
 

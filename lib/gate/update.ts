@@ -77,8 +77,10 @@ export async function withParts(
   const stored = (await findReached(gate, request, plan)) ?? {}
   const aimed = bound.map((each) => ({ ...each, stored }))
   const isKnown = referencesOf(aimed).every(({ reference, aimed: { target } }) => target.ring.has(reference))
-  if (!isKnown) await refuseOvertaken(gate, request, aimed)
-  return aimed
+  if (isKnown) return aimed
+  await refuseOvertaken(gate, request, aimed)
+  // By now there is nothing that the write could match.
+  return bound.map((each) => ({ ...each, stored: {} }))
 }
 
 async function updateDocument(gate: Gate, request: Sending, plan: Plan, aimed: readonly Aimed[]): Promise<any> {
@@ -204,7 +206,24 @@ export function aimInserted(gate: Gate, plan: Plan, filter: Plain, raw: RawRings
   const id = inserted._id ?? new gate.host.mongoose.mongo.BSON.ObjectId()
   const content = plan.isReplacement ? update : inserted
   const aimed = aim(plan.slots, { id, stored: undefined, content }, raw, gate.models)
-  return { aimed, where: filter._id === undefined ? { ...filter, _id: id } : filter }
+  return { aimed, where: filter._id === undefined ? { ...filter, _id: id } : insertingFilter(filter, plan) }
+}
+
+/**
+ * The filter of an upsert that found nothing, where it asks for an `_id`: a record that has it by then must not be matched if it may have
+ * values that belong to those of the update in an index. Instead, the insert fails for the `_id` that is taken.
+ */
+function insertingFilter(filter: Plain, { slots, isReplacement }: Plan): Plain {
+  if (isReplacement) return filter
+  const together = slots.flatMap(({ box, names: [name, ...below] }) =>
+    box.use.indexes
+      .filter(({ fields }) => below.length === 0 && fields.length > 1 && fields.includes(name as string))
+      .flatMap(({ fields }) => fields),
+  )
+  if (together.length === 0) return filter
+  // An upsert would store what it asks for by equality.
+  const stored = [...new Set(together)].map((name) => ({ [name]: { $ne: null } }))
+  return { ...filter, $nor: [...(filter.$nor ?? []), ...stored] }
 }
 
 /** What it computes is only known to matter when the contexts have been read. */

@@ -78,7 +78,7 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
       }
       return plaintext
     },
-    async rewrapDataKey({ wrapped, keyId, context, to }) {
+    async rewrapDataKey({ wrapped, keyId, context, to, signal }) {
       const request = {
         CiphertextBlob: wrapped,
         SourceEncryptionContext: { ...context },
@@ -86,7 +86,9 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
         DestinationEncryptionContext: { ...to.context },
       }
       const answer = await attempt('ReEncrypt', to.keyId, async () =>
-        connect().send(new ReEncryptCommand({ ...request, SourceKeyId: await nearest(connect(), keyId) })),
+        connect().send(new ReEncryptCommand({ ...request, SourceKeyId: await nearest(connect(), keyId) }), {
+          abortSignal: signal,
+        }),
       )
       return {
         wrapped: present(answer.CiphertextBlob, 'ReEncrypt', 'CiphertextBlob'),

@@ -19,6 +19,19 @@ export interface CacheOptions {
 /** Who asks for a key, for the trace. */
 export type Requester = Pick<KeyEvent, 'model' | 'id' | 'fields'>
 
+/** A wrapped key with what it was wrapped under. */
+interface Wrapped {
+  readonly wrapped: Uint8Array
+  readonly keyId: string
+  readonly context: EncryptionContext
+}
+
+/** What a data key is to be wrapped under. */
+interface Destination {
+  readonly keyId: string
+  readonly context: EncryptionContext
+}
+
 const defaultConcurrency = 32
 const defaultMaxWaiting = 100_000
 const maxWrappedLength = 6144
@@ -30,6 +43,8 @@ export class KeyManager {
   readonly #limiter: Limiter
   readonly #pending = new Map<string, { key: Promise<DataKey>; event: KeyEvent }>()
   readonly #cache: LRUCache<string, DataKey> | undefined
+  /** The full names of configured key ids, as the KMS gave them. */
+  readonly #names = new Map<string, string>()
 
   constructor(provider: KeyProvider, cache?: CacheOptions) {
     this.#provider = provider
@@ -75,11 +90,7 @@ export class KeyManager {
     place: string,
   ): Promise<DataKey> {
     const { wrapped, keyId, context, commitment } = request
-    const identity = JSON.stringify([
-      keyId,
-      Buffer.from(wrapped).toString('base64'),
-      encodeContext(context).toString('base64'),
-    ])
+    const identity = identityOf(request)
     const cached = this.#cache?.get(identity)
     if (cached) return Promise.resolve(confirm(cached, commitment, place))
     const pending = this.#pending.get(identity)
@@ -104,6 +115,45 @@ export class KeyManager {
     return key.then((opened) => confirm(opened, commitment, place))
   }
 
+  /**
+   * Has the KMS wrap a data key anew, under another KMS key or context: this process does not see it.
+   *
+   * @throws {KeyProviderError} KMS_FAILED where the provider cannot; or when it refuses
+   */
+  async rewrap(request: Wrapped & { readonly to: Destination }, requester: Requester) {
+    const { wrapped, keyId, context, to } = request
+    const provider = this.#provider
+    const event: KeyEvent = { operation: 'rewrap', ...requester, keyId: to.keyId, context: to.context, records: 1 }
+    const answer = await this.#run(
+      event,
+      'rewrapDataKey',
+      async (signal) => {
+        if (provider.rewrapDataKey) return provider.rewrapDataKey({ wrapped, keyId, context, to, signal })
+        throw new KeyProviderError(
+          'KMS_FAILED',
+          'The key provider has no rewrapDataKey, so no data key can be wrapped anew. rotateKmsKey() gives records new ones instead.',
+        )
+      },
+      () => {},
+    )
+    const given = answer?.wrapped
+    if (!(given instanceof Uint8Array) || given.length === 0 || given.length > maxWrappedLength)
+      throw odd(`a wrapped key of 1 to ${maxWrappedLength} bytes`, given, to.keyId)
+    if (typeof answer.keyId !== 'string' || answer.keyId === '') throw odd('a key id', answer.keyId, to.keyId)
+    this.#names.set(to.keyId, answer.keyId)
+    return { wrapped: copyBytes(given), keyId: answer.keyId }
+  }
+
+  /** Whether a stored key id is that of a configured one, as far as is known: what an alias stands for, the KMS says when it is used. */
+  isSameKey(stored: string, configured: string): boolean {
+    return stored === configured || this.#names.get(configured) === stored
+  }
+
+  /** Lets go of a cached data key. */
+  forget(request: Wrapped): void {
+    this.#cache?.delete(identityOf(request))
+  }
+
   /** The index key that the provider has of its own, if it has one: no KMS is asked, so nothing is traced. */
   async deriveIndexKey(context: EncryptionContext): Promise<DataKey> {
     const provider = this.#provider
@@ -126,6 +176,11 @@ export class KeyManager {
       trace(event, () => callProvider(this.#provider, `${operation} under ${event.keyId}`, call, discard)),
     )
   }
+}
+
+/** Tells one opening from another. */
+function identityOf({ wrapped, keyId, context }: Wrapped): string {
+  return JSON.stringify([keyId, Buffer.from(wrapped).toString('base64'), encodeContext(context).toString('base64')])
 }
 
 /** Takes a data key out of the provider's memory, which may be a view into a shared pool, and zeroes it there. */

@@ -56,5 +56,6 @@ export interface KeyProvider {
     keyId: string
     context: EncryptionContext
     to: { keyId: string; context: EncryptionContext }
+    signal?: AbortSignal
   }): Promise<{ wrapped: Uint8Array; keyId: string }>
 }

@@ -2,7 +2,8 @@ import { ConfigurationError } from '../errors'
 import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
 import type { AnyModel, Doc } from '../mongoose/host'
-import { rotate, rotateStored, type Send } from '../record/rotation'
+import type { Send } from '../record/rewriting'
+import { rotate, rotateStored } from '../record/rotation'
 import type { JobResult, RotateOptions } from '../schema/jobs'
 import { keyPathsBelow, layoutOf } from '../schema/layout'
 import { openIndexKeys } from './backfill'
@@ -10,7 +11,7 @@ import { runJob } from './job'
 
 /** Gives a record new data keys; see {@link rotate}. */
 export function rotateDocument(doc: Doc): Promise<void> {
-  return rotate(doc, send)
+  return rotate(doc, sendPast)
 }
 
 /**
@@ -48,7 +49,7 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
           stored,
           () => gateOf(model.collection).native.findOne({ _id: stored._id }),
           (keys) => keys.some((key) => isOld(key, startedAt)),
-          send,
+          sendPast,
         ),
     },
     options && others,
@@ -56,7 +57,7 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
 }
 
 /** Past the gate: here envelopes are conditions. */
-const send: Send = async (model, filter, update, options): Promise<{ matchedCount: number }> => {
+export const sendPast: Send = async (model, filter, update, options): Promise<{ matchedCount: number }> => {
   const gate = gateOf(model.collection)
   try {
     return await gate.native.updateOne(filter, update, options as never)

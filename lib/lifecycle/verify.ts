@@ -1,5 +1,5 @@
 import { DecryptionError } from '../errors'
-import { parseWrappedKey, referenceOf } from '../format/entry'
+import { isTombstone, parseWrappedKey, referenceOf } from '../format/entry'
 import { envelopeOf, parseReference } from '../format/envelope'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
@@ -8,9 +8,9 @@ import { recordName } from '../record/identity'
 import { areSameIndexValues, indexValuesOf, prefixOf } from '../record/indexes'
 import { openBox, plaintextFound } from '../record/opening'
 import { outcomeOf } from '../record/outcomes'
+import { notFound, partsWithin } from '../record/rewriting'
 import { type KeyRing, storedReference } from '../record/ring'
 import { loadedTarget } from '../record/rings'
-import { notFound, partsOfInterest } from '../record/rotation'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobOptions, VerifyFailure, VerifyResult } from '../schema/jobs'
@@ -47,7 +47,7 @@ export async function verifyDocument(doc: Doc): Promise<VerifyFailure[]> {
   const owner = ownerOf(doc)
   const stored = await fetchStored(owner, [])
   if (!stored) throw notFound(owner)
-  const parts = partsOfInterest(doc, recordOf(modelOf(owner), stored))
+  const parts = partsWithin(recordOf(modelOf(owner), stored), doc)
   return failuresOf(stored._id, await verifyParts(parts, stored))
 }
 
@@ -90,6 +90,7 @@ class Verification {
       await Promise.all(
         entries.map((entry, position) =>
           this.#attempt(`${use.keyPath}.${position}`, async () => {
+            if (isTombstone(entry)) return
             const { ring } = loadedTarget(this.#part, use)
             try {
               await ring.open(referenceOf(parseWrappedKey(entry, ring.identity.name).commitment), [])
@@ -147,6 +148,9 @@ class Verification {
     const outcome = await outcomeOf(act())
     if (outcome.status === 'fulfilled') return
     this.#unread.add(path)
-    this.faults.push({ path: `${prefixOf(this.#part)}${path}`, error: outcome.reason })
+    const error: unknown = outcome.reason
+    // What was erased is as it should be.
+    if (error instanceof DecryptionError && error.code === 'ERASED') return
+    this.faults.push({ path: `${prefixOf(this.#part)}${path}`, error })
   }
 }

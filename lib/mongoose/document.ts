@@ -158,6 +158,8 @@ export function isInternalShape(options: unknown): boolean {
   const { _calledWithOptions: called, ...given } = (options ?? {}) as Plain
   const asked = (called ?? given) as Plain
   if (asked._skipDepopulateTopLevel || asked._isNested || asked.bson) return true
+  // What a query that is made again asks for, of what it has cast.
+  if (asked.flattenDecimals === false && Object.keys(asked).every((key) => key === 'flattenDecimals')) return true
   const { transform, virtuals, ...others } = asked
   // What casts of arrays, updates and merges ask for; a method of the application that asks for the same gets boxes.
   return transform === false && (virtuals === false || virtuals === undefined) && !hasOwnOptions(others)

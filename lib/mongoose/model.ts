@@ -84,15 +84,43 @@ export function afterDefaults(base: object, fill: (model: AnyModel, object: unkn
   })
 }
 
-/** Has something done with what queries of a model give, before the application has it. `exec` of `Model.Query`; `loading.test`. */
+/** A query of a model, seen as what is looked at here. */
+export interface QueryHere {
+  readonly model: AnyModel
+  getFilter(): Plain
+  projection(fields?: Plain): Plain | null
+  selectedInclusively(): boolean
+}
+
+/** Has something done with what queries of a model give, before the application has it. `loading.test`. */
 export function afterExec(model: AnyModel, look: (result: unknown) => Promise<unknown>): void {
+  aroundExec(model, async (exec) => {
+    const result = await exec()
+    await look(result)
+    return result
+  })
+}
+
+/** Has something done before and after a query of a model is sent. `exec` of `Model.Query`; `test/search/population`. */
+export function aroundExec(
+  model: AnyModel,
+  run: (exec: () => Promise<unknown>, query: QueryHere) => Promise<unknown>,
+): void {
   replaceMethod(queriesOf(model), 'exec', (exec) => {
-    return async function execAndLook(this: any, ...args: unknown[]) {
-      const result = await exec.apply(this, args)
-      await look(result)
-      return result
+    return async function execAround(this: any, ...args: unknown[]) {
+      return run(() => exec.apply(this, args) as Promise<unknown>, this)
     }
   })
+}
+
+/** Has paths loaded that are not by default, and gives those that were not asked for. */
+export function withProjected(query: QueryHere, paths: readonly string[]): readonly string[] {
+  const projection = query.projection() ?? {}
+  const added = paths.filter((path) => !(path in projection || `+${path}` in projection))
+  const prefix = query.selectedInclusively() ? '' : '+'
+  // Set anew as a whole: `select()` drops a path with a plus where others are left out.
+  query.projection({ ...projection, ...Object.fromEntries(added.map((path) => [`${prefix}${path}`, 1])) })
+  return added
 }
 
 /** Lets a filter be looked at before Mongoose casts it, and strips what it does not know. `Model.Query`; `filters` of the operations. */
@@ -123,7 +151,7 @@ export function convertDocuments(model: AnyModel): void {
 
 /**
  * Whether a condition is marked as one to be trusted, as `populate()` marks that on the values it looks for. The symbol of `trusted()`;
- * `test/search/filters` would have a virtual populated with nothing.
+ * `test/search/population` would have virtuals populated with nothing.
  */
 export function isTrusted(condition: unknown): boolean {
   const isMark = ({ description }: symbol) => description === 'mongoose#trustedSymbol'

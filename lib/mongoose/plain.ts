@@ -23,6 +23,18 @@ function copyObject(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toPlain(item)]))
 }
 
+/** A value of any kind with texts, numbers and booleans in the place of objects of them, as Mongoose stores it. */
+export function unboxed(value: unknown): unknown {
+  if (value instanceof String || value instanceof Number || value instanceof Boolean) return value.valueOf()
+  if (!Array.isArray(value) && !isPlainObject(value)) return value
+  const changed = Object.entries(value)
+    .map(([key, item]) => [key, unboxed(item), item] as const)
+    .filter(([, item, before]) => !Object.is(item, before))
+  if (changed.length === 0) return value
+  const copy = Array.isArray(value) ? [...value] : { ...value }
+  return Object.assign(copy, Object.fromEntries(changed))
+}
+
 /** What stands at a path within plain objects and arrays; `undefined` where it leads nowhere. */
 export function valueAt(value: unknown, path: string | readonly string[]): any {
   const segments = typeof path === 'string' ? path.split('.') : path

@@ -4,7 +4,7 @@ import { checkContents } from './contents'
 import { checkPath, checkSort } from './paths'
 import { refusedBox } from './refusals'
 import { binding, checkCode, readKey, readPath, type Scope, scopeOf } from './scope'
-import { arrayOf, mapOf, merged, objectOf, valuesIn, withPath } from './shapes'
+import { arrayOf, mapOf, merged, objectOf, touched, valuesIn, withPath } from './shapes'
 import { entriesOf, hasOperators, itemsOf, optionsOf } from './values'
 
 /**
@@ -36,7 +36,9 @@ type Operator = (scope: Scope, operand: unknown) => Place | undefined
 type Operands = Readonly<Record<string, unknown>>
 
 /** What is not known better may give any of its operands, or an object made of them. */
-const anyOperator: Operator = (scope, operand) => {
+const anyOperator: Operator = (scope, operand) => touched(operands(scope, operand))
+
+function operands(scope: Scope, operand: unknown): Place | undefined {
   const items = itemsOf(operand)
   if (items) return merged(items.map((item) => evaluate(scope, item)))
   const entries = entriesOf(operand)
@@ -47,6 +49,9 @@ const anyOperator: Operator = (scope, operand) => {
 
 /** Gives its operand, which may be an object that is built. */
 const passing: Operator = (scope, operand) => (itemsOf(operand) ? anyOperator : evaluate)(scope, operand)
+
+/** Takes each key from another of its operands. */
+const mixing: Operator = (scope, operand) => touched(passing(scope, operand))
 
 const collecting: Operator = (scope, operand) => arrayOf(evaluate(scope, operand))
 
@@ -145,7 +150,8 @@ const special: Readonly<Record<string, Operator>> = {
   },
   $arrayToObject(scope, operand) {
     const pairs = passing(scope, operand)
-    return pairs && (takenApart.get(pairs) ?? mapOf(merged([pairs, pairs.children.get('v')])))
+    // Some of the keys may have been left out meanwhile.
+    return pairs && touched(takenApart.get(pairs) ?? mapOf(merged([pairs, pairs.children.get('v')])))
   },
   $sortArray: giving('input', ({ place }, sortBy, value) => value && checkSort(value, sortBy, place)),
 }
@@ -153,7 +159,8 @@ const special: Readonly<Record<string, Operator>> = {
 const operators: ReadonlyMap<string, Operator> = new Map([
   ...Object.entries(special),
   ...each('$literal $const $meta', constant),
-  ...each('$first $last $max $min $mergeObjects', passing),
+  ...each('$first $last $max $min', passing),
+  ...each('$mergeObjects', mixing),
   ...each('$push $addToSet', collecting),
   ...each('$top $topN $bottom $bottomN', ordering),
   ...each('$function $accumulator', coded),

@@ -8,6 +8,7 @@ import { refuseOdd } from '../schema/type'
 import { indexKeyUseOf } from '../schema/uses'
 import { Approximate } from '../search/approximate'
 import type { BlindIndex } from '../search/declaration'
+import type { IndexKeySource } from '../search/indexkey'
 import { encodeIndexValue, type IndexKeys } from '../search/value'
 import { refusedBox } from './refusals'
 
@@ -47,12 +48,29 @@ export class Asked {
 
   /** @throws {KeyProviderError} when the KMS does not open the index key */
   async ready(): Promise<void> {
-    if (this.#made !== undefined) return
-    const { use, record, model, within } = this.here
-    const key = (await indexKeyUseOf(use, record).indexKey?.open()) as IndexKeys
-    const stored = this.boxes.map((box) => box.stored())
-    const bytes = key.valuesOf(nameOf(model), `${within}${this.#index.name}`, this.#index, stored)
+    if (this.#made === undefined) this.#make((await this.#keys?.open()) as IndexKeys)
+  }
+
+  /** Makes the index values at once, if the index key is open: most often it is, and nobody has to wait. What fails then fails later, too. */
+  isReady(): boolean {
+    const keys = this.#keys?.opened
+    try {
+      if (keys && this.#made === undefined) this.#make(keys)
+    } catch {
+      // A reader is told, and not whoever asks for a cursor.
+    }
+    return this.#made !== undefined
+  }
+
+  get #keys(): IndexKeySource | undefined {
+    return indexKeyUseOf(this.here.use, this.here.record).indexKey
+  }
+
+  #make(keys: IndexKeys): void {
+    const { use, model, within } = this.here
     const { binary } = use.host
+    const stored = this.boxes.map((box) => box.stored())
+    const bytes = keys.valuesOf(nameOf(model), `${within}${this.#index.name}`, this.#index, stored)
     this.#made = bytes.map((_each, position) => encodeIndexValue(this.#index, bytes, position, binary))
   }
 
@@ -109,6 +127,11 @@ export function askedFor(
     return boxFor(here, value instanceof Approximate ? value.value : value, place)
   })
   return boxes.every((box) => box !== null) ? new Asked(index, heres, boxes, isApproximate) : null
+}
+
+/** @throws as `askedFor` does, where a value cannot be asked for */
+export function checkCast(here: FieldHere, value: unknown, place: string): void {
+  boxFor(here, value instanceof Approximate ? value.value : value, place)
 }
 
 function boxFor(here: FieldHere, value: unknown, place: string): Box | null {

@@ -1,13 +1,19 @@
-import { fieldAt, type Place } from '../schema/layout'
-import { refused } from './refusals'
+import { fieldAt, follow, type Place } from '../schema/layout'
+import { refused, refusedKeys } from './refusals'
 import { entriesOf, itemsOf } from './values'
 
 /**
- * Refuses a path that leads to an encrypted field, or below one: of `distinct()`, or of a stage that reads or sets it.
+ * Refuses a path that leads to an encrypted field or its index values, or below one: of `distinct()`, or of a stage that reads or sets it.
  *
  * @throws {OperationError} QUERY_REFUSED
  */
 export function checkPath(root: Place, path: unknown, place: string): void {
+  checkField(root, path, place)
+  if (typeof path === 'string' && follow(root, path)?.place.indexOf.length) throw refusedKeys(place, path)
+}
+
+/** The same of a stage that takes along what stands there, or leaves it out: index values can be. */
+export function checkField(root: Place, path: unknown, place: string): void {
   if (typeof path === 'string' && fieldAt(root, path)) throw refused(place, path)
 }
 

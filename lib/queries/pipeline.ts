@@ -3,6 +3,7 @@ import { Place } from '../schema/layout'
 import { checkContents } from './contents'
 import { evaluate } from './expression'
 import { checkFilter } from './filter'
+import { translateJoin } from './join'
 import { checkPath } from './paths'
 import { binding, type Scope, scopeOf, type Variables } from './scope'
 import { arrayOf, merged, objectOf, withPath } from './shapes'
@@ -105,18 +106,17 @@ const joins: Readonly<Record<string, Join>> = {
   $lookup(run, scope, operand) {
     const { from, localField, foreignField, let: given, as } = optionsOf(operand)
     const foreign = layoutOf(run, from)
-    checkPath(scope.current, localField, run.place)
-    checkPath(foreign, foreignField, run.place)
-    const { shape, sent } = within(run, foreign, operand, bound(scope, entriesOf(given)))
+    const join: object = translateJoin(scope.current, foreign, { localField, foreignField }, run.place)
+    const joined = withValues(operand, (key, value) => (Object.hasOwn(join, key) ? join[key as never] : value))
+    const { shape, sent } = within(run, foreign, joined, bound(scope, entriesOf(given)))
     return { shape: withPath(scope.current, String(as).split('.'), arrayOf(shape)), sent }
   },
 
   $graphLookup(run, scope, operand) {
-    const { from, startWith, connectFromField, connectToField, as } = optionsOf(operand)
+    const { from, startWith, connectFromField, connectToField, as, depthField } = optionsOf(operand)
     const foreign = layoutOf(run, from)
     evaluate(scope, startWith)
-    checkPath(foreign, connectFromField, run.place)
-    checkPath(foreign, connectToField, run.place)
+    for (const path of [connectFromField, connectToField, depthField]) checkPath(foreign, path, run.place)
     const { shape, sent } = within(run, foreign, operand, scope.variables)
     return { shape: withPath(scope.current, String(as).split('.'), arrayOf(shape)), sent }
   },

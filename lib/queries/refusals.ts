@@ -30,6 +30,24 @@ export function refusedBeyondEquality(place: string, path: string): OperationErr
   )
 }
 
+/** A comparison with an indexed field after a stage that may have parted it from its index values. */
+export function refusedTouched(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is found by its blind index, and a stage before this one may have taken away, set or mixed one of both. Have the $match come ` +
+      'before it.',
+  )
+}
+
+/** A comparison of an indexed field with another path, or with that of another model. */
+export function refusedJoin(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is found by its blind index, and index values can be compared only with those of the same field of the same model. Join ` +
+      'by a path in the clear, such as _id, or by a $match within a pipeline that asks for a value.',
+  )
+}
+
 /** A comparison with a field that several models index. */
 export function refusedSeveral(place: string, path: string): OperationError {
   return new OperationError(
@@ -44,6 +62,15 @@ export function refusedAlone(place: string, path: string, fields: readonly strin
   return new OperationError(
     'QUERY_REFUSED',
     `${place}: ${path} is found by a blind index over ${fields.join(', ')} together. Ask in one object for one value of each of them.`,
+  )
+}
+
+/** A comparison with several fields of any elements of an array, which an index knows of one element. */
+export function refusedApart(place: string, path: string, fields: readonly string[]): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: asked like this, ${fields.join(', ')} may be those of several elements of ${path}, and a blind index finds them in one. Ask by ` +
+      '$elemMatch, or at a position.',
   )
 }
 

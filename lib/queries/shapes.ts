@@ -5,22 +5,36 @@ import { Place, step } from '../schema/layout'
  * they are shared with the layout of the collection.
  */
 
-/** What several values may be: a path is encrypted that is encrypted in any of them. */
+/** What is any of several values: a path is encrypted that is encrypted in any of them, and untouched that is so in all. */
 export function merged(shapes: readonly (Place | undefined)[]): Place | undefined {
-  const known = [...new Set(shapes.filter((shape) => shape !== undefined))]
-  if (known.length < 2) return known[0]
+  const different = [...new Set(shapes)]
+  const known = different.filter((shape) => shape !== undefined)
+  if (known.length < 2) return different.length > known.length ? touched(known[0]) : known[0]
   const all = new Place()
-  for (const { isArray, fields, keysOf } of known) {
+  all.isTouched = true
+  for (const { isArray, fields, keysOf, indexOf } of known) {
     all.isArray ||= isArray
     all.fields.push(...fields.filter((each) => !all.fields.includes(each)))
-    // What is an index value in some of them alone cannot be asked for in all.
     all.keysOf.push(...keysOf.filter((use) => !all.keysOf.includes(use)))
+    all.indexOf.push(...indexOf.filter((field) => !all.indexOf.includes(field)))
   }
   const keys = new Set(known.flatMap(({ children }) => [...children.keys()]))
   for (const key of keys)
     all.children.set(key, merged(known.map(({ children, any }) => children.get(key) ?? any)) as Place)
   all.any = merged(known.map(({ any }) => any))
   return all
+}
+
+/** The same places, of which none need hold what was stored there. */
+export function touched(shape: Place): Place
+export function touched(shape: Place | undefined): Place | undefined
+export function touched(shape: Place | undefined): Place | undefined {
+  if (shape === undefined) return undefined
+  const changed = copyOf(shape)
+  changed.isTouched = true
+  changed.any = touched(shape.any)
+  for (const [key, child] of shape.children) changed.children.set(key, touched(child))
+  return changed
 }
 
 /** An array of what has this shape. */
@@ -57,6 +71,7 @@ export function valuesIn({ children, any }: Place): Place | undefined {
 export function withPath(shape: Place, [key, ...rest]: readonly string[], value: Place | undefined): Place {
   if (key === undefined) return value ?? new Place()
   const changed = copyOf(shape)
+  changed.isTouched = true
   const within = shape.children.get(key) ?? shape.any
   if (rest.length > 0) {
     if (within || value) changed.children.set(key, withPath(within ?? unknown(), rest, value))
@@ -66,15 +81,27 @@ export function withPath(shape: Place, [key, ...rest]: readonly string[], value:
   return changed
 }
 
-/** The part of a shape that these paths lead to. */
+/** A shape without what stands at a path. It is still known there: who asks for it later asks for what is encrypted. */
+export function withoutPath(shape: Place, [key, ...rest]: readonly string[]): Place {
+  if (key === undefined) return touched(shape)
+  const within = shape.children.get(key) ?? shape.any
+  if (within === undefined) return shape
+  const changed = copyOf(shape)
+  changed.children.set(key, withoutPath(within, rest))
+  return changed
+}
+
+/** A shape without anything but what these paths lead to. */
 export function onlyPaths(shape: Place, paths: readonly (readonly string[])[]): Place {
-  const part = new Place()
-  part.isArray = shape.isArray
-  for (const [key, ...rest] of paths) {
-    const within = key === undefined ? undefined : step(shape, key)
-    if (key === undefined || within === undefined) continue
-    const picked = rest.length === 0 ? within : onlyPaths(within, [rest])
-    part.children.set(key, merged([part.children.get(key), picked]) as Place)
+  if (paths.some((path) => path.length === 0)) return shape
+  const part = copyOf(shape)
+  part.isTouched = true
+  part.any = touched(shape.any)
+  const keys = new Set([...shape.children.keys(), ...paths.map(([key]) => key as string)])
+  for (const key of keys) {
+    const within = step(shape, key)
+    const below = paths.filter(([first]) => first === key).map((path) => path.slice(1))
+    if (within) part.children.set(key, below.length > 0 ? onlyPaths(within, below) : touched(within))
   }
   return part
 }
@@ -94,5 +121,6 @@ function copyOf(shape: Place): Place {
   copy.fields.push(...shape.fields)
   copy.keysOf.push(...shape.keysOf)
   copy.indexOf.push(...shape.indexOf)
+  copy.isTouched = shape.isTouched
   return copy
 }

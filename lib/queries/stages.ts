@@ -1,8 +1,8 @@
 import type { Place } from '../schema/layout'
 import { evaluate } from './expression'
-import { checkPath, checkSort } from './paths'
+import { checkField, checkPath, checkSort } from './paths'
 import type { Scope } from './scope'
-import { arrayOf, merged, objectOf, onlyPaths, withPath } from './shapes'
+import { arrayOf, merged, objectOf, onlyPaths, withoutPath, withPath } from './shapes'
 import { entriesOf, isOff, isSwitch, itemsOf, optionsOf, pathsIn } from './values'
 
 /**
@@ -21,23 +21,26 @@ export const anyStage: Stage = (scope, operand) => {
 function computed(
   scope: Scope,
   operand: unknown,
+  isSet: (given: unknown) => boolean,
 ): { path: readonly string[]; given: unknown; value: Place | undefined }[] {
   return pathsIn(operand).map(([path, given]) => {
-    checkPath(scope.current, path, scope.place)
+    const check = isSet(given) ? checkPath : checkField
+    check(scope.current, path, scope.place)
     return { path: path.split('.'), given, value: evaluate(scope, given) }
   })
 }
 
 const adding: Stage = (scope, operand) =>
-  computed(scope, operand).reduce((shape, { path, value }) => withPath(shape, path, value), scope.current)
+  computed(scope, operand, () => true).reduce((shape, { path, value }) => withPath(shape, path, value), scope.current)
 
 const projecting: Stage = (scope, operand) => {
-  const entries = computed(scope, operand)
+  const entries = computed(scope, operand, (given) => !isSwitch(given))
   const isExclusive =
     entries.every(({ given }) => isOff(given)) || entries.some(({ path, given }) => path[0] !== '_id' && isOff(given))
   const start = isExclusive ? scope.current : onlyPaths(scope.current, [['_id'], ...entries.map(({ path }) => path)])
   return entries.reduce((shape, { path, given, value }) => {
-    return isSwitch(given) && !isOff(given) ? shape : withPath(shape, path, value)
+    if (!isSwitch(given)) return withPath(shape, path, value)
+    return isOff(given) ? withoutPath(shape, path) : shape
   }, start)
 }
 
@@ -106,8 +109,8 @@ export const stages: ReadonlyMap<string, Stage> = new Map(
     $set: adding,
     $unset: ({ current, place }, operand) =>
       (itemsOf(operand) ?? [operand]).reduce<Place>((shape, path) => {
-        checkPath(current, path, place)
-        return withPath(shape, String(path).split('.'), undefined)
+        checkField(current, path, place)
+        return withoutPath(shape, String(path).split('.'))
       }, current),
     $replaceRoot: (scope, operand) => evaluate(scope, optionsOf(operand).newRoot),
     $replaceWith: evaluate,

@@ -1,9 +1,16 @@
 import type { Plain } from '../mongoose/host'
 import { Box } from '../schema/box'
-import { type FieldHere, follow, type Place } from '../schema/layout'
+import { type FieldHere, follow, type Place, step } from '../schema/layout'
 import type { BlindIndex } from '../search/declaration'
 import { asksForPresence, checkFilter, checkHolder, isPresenceOperator } from './filter'
-import { pathBelow, refusedAlone, refusedBeyondEquality, refusedSeveral } from './refusals'
+import {
+  pathBelow,
+  refusedAlone,
+  refusedApart,
+  refusedBeyondEquality,
+  refusedSeveral,
+  refusedTouched,
+} from './refusals'
 import type { Variables } from './scope'
 import { entriesOf, hasOperators, itemsOf } from './values'
 
@@ -124,7 +131,7 @@ function translateEntry(walk: Walk, part: Part, key: string, value: unknown, con
     conjunction.put('$and', undefined, verifiedClauses(walk, found, key, operatorsOf(value) ?? [['$eq', value]]))
   else if (found && split) {
     if (split.present) conjunction.put(key, value, split.present)
-    conjunction.put(`${prefixOf(key)}${found.index.path}`, value, split.compared)
+    for (const each of split.compared) conjunction.put(`${prefixOf(key)}${found.index.path}`, value, each)
   } else {
     if (location?.below.length === 0) refuseAlone(walk, part, key, location.place, value)
     checkFilter(part.at, { [key]: value }, walk.place, walk.variables, part.path)
@@ -173,14 +180,32 @@ function prefixOf(key: string): string {
   return key.slice(0, key.lastIndexOf('.') + 1)
 }
 
+/** Whether a key leads to any element of an array: then each of several conditions may be met by another one. */
+function leadsToAny({ at }: Part, key: string): boolean {
+  let place: Place | undefined = at
+  let isAny = false
+  for (const segment of key.split('.')) {
+    const next = step(place, segment)
+    if (isAny && next !== place) return true
+    isAny = next !== place && next?.isArray === true
+    place = next
+  }
+  return false
+}
+
 /** What holds the index values of a field at a key. */
 function recordAround({ at }: Part, key: string): Place | undefined {
   const prefix = prefixOf(key).slice(0, -1)
   return prefix === '' ? at : follow(at, prefix)?.place
 }
 
-function isStored(record: Place | undefined, index: BlindIndex): boolean {
-  return record?.children.get(index.path)?.indexOf.includes(index) === true
+/** Whether both index values and the fields beside them are what was stored. */
+export function isStored(record: Place | undefined, index: BlindIndex): boolean {
+  const values = record?.children.get(index.path)
+  const isWhole = [values, ...index.fields.map((name) => record?.children.get(name))].every(
+    (each) => each?.isTouched === false,
+  )
+  return isWhole && values?.indexOf.includes(index) === true
 }
 
 /** The field at a key, where it is found by itself. */
@@ -193,9 +218,10 @@ function indexedAt({ place }: Walk, part: Part, key: string, { fields }: Place):
   return { here, index }
 }
 
-/** A field that is found together with others alone. */
+/** A field that is found together with others alone, or was parted from its index values. */
 function refuseAlone(walk: Walk, part: Part, key: string, { fields }: Place, condition: unknown): void {
   const [here] = fields
+  if (here?.field.index && !asksForPresence(condition)) throw refusedTouched(walk.place, pathBelow(part.path, key))
   const index = here?.use.indexes.find(({ fields: names }) => names.includes(here.field.name))
   if (!here || !index || index.fields.length < 2 || asksForPresence(condition)) return
   if (isStored(recordAround(part, key), index)) throw refusedAlone(walk.place, pathBelow(part.path, key), index.fields)
@@ -225,6 +251,7 @@ function togetherIn(walk: Walk, part: Part, entries: readonly (readonly [string,
       if (values.some((value) => value === undefined)) continue
       const heres = keys.map((each) => follow(part.at, each)?.place.fields ?? [])
       if (heres.some((own) => own.length > 1)) throw refusedSeveral(walk.place, pathBelow(part.path, key))
+      if (leadsToAny(part, key)) throw refusedApart(walk.place, pathBelow(part.path, prefix.slice(0, -1)), index.fields)
       seen.add(index)
       const compared = walk.compare(
         index,
@@ -258,14 +285,14 @@ function splitCondition(
   walk: Walk,
   found: Found,
   condition: unknown,
-): { compared: unknown; present: Plain | undefined } | undefined {
+): { compared: readonly unknown[]; present: Plain | undefined } | undefined {
   if (asksForPresence(condition)) return undefined
   const operators = operatorsOf(condition)
-  if (!operators) return { compared: oneOf(compared(walk, found, condition)), present: undefined }
+  if (!operators) return { compared: [oneOf(compared(walk, found, condition))], present: undefined }
   const present = operators.filter(isPresenceOperator)
   const comparing = operators.filter((each) => !present.includes(each))
   return {
-    compared: bare(comparisons(walk, found, comparing)),
+    compared: comparisons(walk, found, comparing).map(bare),
     present: present.length > 0 ? Object.fromEntries(present) : undefined,
   }
 }
@@ -308,7 +335,8 @@ function operatorsOf(condition: unknown): readonly [string, unknown][] | undefin
   return entries && hasOperators(entries) ? entries : undefined
 }
 
-function comparisons(walk: Walk, found: Found, operators: readonly [string, unknown][]): Plain {
+/** Conditions that hold together: one, unless an operator comes twice, as `$eq` and `$in` of one value do. */
+function comparisons(walk: Walk, found: Found, operators: readonly [string, unknown][]): Plain[] {
   const result = operators.map(([operator, operand]): [string, unknown] => {
     switch (operator) {
       case '$eq':
@@ -326,16 +354,21 @@ function comparisons(walk: Walk, found: Found, operators: readonly [string, unkn
       case '$not': {
         const inner = operatorsOf(operand)
         if (!inner) throw refusedBeyondEquality(walk.place, found.here.field.name)
-        return [operator, comparisons(walk, found, inner)]
+        const [only, another] = comparisons(walk, found, inner)
+        if (another) throw refusedBeyondEquality(walk.place, found.here.field.name)
+        return [operator, only]
       }
       default:
         throw refusedBeyondEquality(walk.place, found.here.field.name)
     }
   })
-  // One that is asked for twice in one object would be asked for once.
-  if (new Set(result.map(([operator]) => operator)).size < result.length)
-    throw refusedBeyondEquality(walk.place, found.here.field.name)
-  return Object.fromEntries(result)
+  const conditions: Plain[] = []
+  for (const [operator, operand] of result) {
+    const free = conditions.find((condition) => !Object.hasOwn(condition, operator))
+    if (free) free[operator] = operand
+    else conditions.push({ [operator]: operand })
+  }
+  return conditions
 }
 
 /** The operator by which one of these values, or none of them, is asked for. */

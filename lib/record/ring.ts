@@ -2,7 +2,15 @@ import { DecryptionError, KeyProviderError, RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import type { DataKey } from '../format/datakey'
-import { bytesOf, encodeWrappedKey, parseWrappedKey, referenceOf, type WrappedKey } from '../format/entry'
+import {
+  bytesOf,
+  encodeWrappedKey,
+  erasedAtOf,
+  isTombstone,
+  parseWrappedKey,
+  referenceOf,
+  type WrappedKey,
+} from '../format/entry'
 import { encodeAadPrefix } from '../format/envelope'
 import { type Doc, valuesOf } from '../mongoose/host'
 import { StoredKeys } from '../schema/kept'
@@ -130,7 +138,8 @@ export class KeyRing {
     if (known) return known
     const entry = this.#entry(reference, fields)
     this.#requireAllowed(entry)
-    const { context, encoded } = this.context(entry.version)
+    const { context } = this.context(entry.version)
+    const { encoded } = this.context(entry.boundVersion)
     const key = await this.#answer(this.use.keys.unwrap({ ...entry, context }, this.#requester(), this.identity.name))
     const opened = { key, context: encoded, entry }
     this.#open.set(reference, opened)
@@ -194,6 +203,38 @@ export class KeyRing {
     valuesOf(subject)[use.keyPath] = this.storedAs
   }
 
+  /**
+   * Has the KMS wrap a stored key anew, under the KMS key and context of the current version.
+   *
+   * @returns the entry to store: the one given, where it is current or no wrapped key
+   * @throws {KeyProviderError} {DecryptionError} WRAPPED_KEY_DAMAGED, KEY_VERSION_UNKNOWN
+   */
+  async rewrap(stored: unknown): Promise<unknown> {
+    if (isTombstone(stored)) return stored
+    const { use, identity, subject } = this
+    const entry = parseWrappedKey(stored, identity.name)
+    const keyId = keyIdOf(use, use.generations.get(use.version)!, identity, subject)
+    if (entry.version === use.version && use.keys.isSameKey(entry.keyId, keyId)) return stored
+    this.#requireAllowed(entry)
+    const { context, encoded } = this.context(use.version)
+    const request = { ...entry, context: this.context(entry.version).context, to: { keyId, context } }
+    const answer = await this.#answer(use.keys.rewrap(request, this.#requester()))
+    // What envelopes are bound to is not what the KMS is told, unless it is the same.
+    const isBoundAlike = sameBytes(this.context(entry.boundVersion).encoded, encoded)
+    const boundVersion = isBoundAlike ? use.version : entry.boundVersion
+    const renewed = { ...entry, ...answer, version: use.version, boundVersion }
+    this.#requireAllowed(renewed)
+    return encodeWrappedKey(renewed, use.host.binary)
+  }
+
+  /** Lets go of all open keys. */
+  forget(): void {
+    for (const { entry } of this.#open.values())
+      this.use.keys.forget({ ...entry, context: this.context(entry.version).context })
+    this.#open.clear()
+    this.#pending = undefined
+  }
+
   /** Makes an open key known that was generated elsewhere, by a rotation. */
   learn(key: OpenKey): void {
     this.#open.set(referenceOf(key.entry.commitment), key)
@@ -206,7 +247,14 @@ export class KeyRing {
     const { context, encoded } = this.context(use.version)
     const request = { keyId: keyIdOf(use, generation, identity, this.subject), context }
     const { key, wrapped, keyId } = await this.#answer(use.keys.generate(request, this.#requester()))
-    const entry = { version: use.version, keyId, wrapped, commitment: key.commitment, createdAt: this.#nextDate() }
+    const entry = {
+      version: use.version,
+      boundVersion: use.version,
+      keyId,
+      wrapped,
+      commitment: key.commitment,
+      createdAt: this.#nextDate(),
+    }
     this.#requireAllowed(entry)
     if (!this.has(referenceOf(key.commitment))) return { key, context: encoded, entry }
     // Four bytes tell the keys of a record apart; should chance make two alike, another key is drawn.
@@ -248,6 +296,13 @@ export class KeyRing {
       throw new RecordError(
         'KEY_NOT_SELECTED',
         `${identity.name}: ${use.keyPath} was not selected when the record was loaded. Select it, or the whole record.`,
+      )
+    }
+    const erasedAt = this.#stored.map(erasedAtOf).find((date) => date !== undefined)
+    if (erasedAt) {
+      throw new DecryptionError(
+        'ERASED',
+        `${identity.name} ${fields.join(', ')}: the data key was erased on ${erasedAt.toISOString()}, and with it the value.`,
       )
     }
     throw new DecryptionError(

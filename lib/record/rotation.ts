@@ -1,19 +1,19 @@
-import type { ClientSession } from 'mongoose'
-import { OperationError, RecordError } from '../errors'
+import { RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
-import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { type AnyModel, type Doc, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
-import { isPlainObject, withValueAt } from '../mongoose/plain'
+import { isPlainObject } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import { ownerUseOf, usesOf } from '../schema/uses'
-import { fetchStored, filterOf, sessionOf, storedOf } from './fetching'
-import { idOf, modelNameOf, recordName } from './identity'
+import { fetchStored, storedOf } from './fetching'
+import { idOf, recordName } from './identity'
 import { areSameIndexValues, indexValuesOf, prefixOf } from './indexes'
 import { decryptFor, plaintextFound } from './opening'
 import { allInOrder } from './outcomes'
 import { refresh } from './refreshing'
+import { notFound, partsOf, ringsWithKeys, type Send, sendUpdate, unchangedKeys, withWritten } from './rewriting'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 import { currentTarget, loadedTarget, requireId, type Target } from './rings'
 import { encryptFor } from './sealing'
@@ -40,8 +40,8 @@ export async function rotate(doc: Doc, send: Send): Promise<void> {
     const stored = await fetchStored(owner, [])
     if (!stored) throw notFound(owner)
     refresh(owner, stored)
-    const fresh = recordOf(modelOf(owner), stored)
-    const replaced = await replaceKeys(fresh, partsToRotate(doc, fresh), stored, sessionOf(owner), send)
+    const { fresh, parts } = partsOf(doc, owner, stored)
+    const replaced = await replaceKeys(owner, fresh, parts, stored, send)
     if (!replaced) continue
     for (const [ring, key] of replaced.drawn) learn(owner, fresh, ring, key)
     refresh(owner, replaced.stored)
@@ -70,7 +70,7 @@ export async function rotateStored(
     const fresh = recordOf(model, stored)
     const parts = encryptedPartsOf(fresh)
     if (!isDue(parts.flatMap(ringsWithKeys).flatMap((ring) => ring.stored))) return false
-    if (await replaceKeys(fresh, parts, stored, sessionOf(fresh), send)) return true
+    if (await replaceKeys(fresh, fresh, parts, stored, send)) return true
     stored = await readAgain()
   }
   if (stored) throw outrun(recordOf(model, stored))
@@ -82,16 +82,6 @@ function outrun(doc: Doc): RecordError {
     'RECORD_CHANGED',
     `${recordName(doc)}: other writes changed the record during each of ${maxAttempts} attempts to rotate its data key. Try again.`,
   )
-}
-
-/** Sends an update to the collection of a model, past the gate: here envelopes are conditions. */
-export type Send = (model: AnyModel, filter: Plain, update: Plain, options: Plain) => Promise<{ matchedCount: number }>
-
-/** The error that Mongoose itself has for the save of a document that is not stored, or no longer. */
-export function notFound(doc: Doc): Error {
-  const { Error: errors } = modelOf(doc).base
-  const NotFound = errors.DocumentNotFoundError as unknown as new (filter: object, model: string) => Error
-  return new NotFound({ _id: doc._id }, modelNameOf(doc))
 }
 
 /** One envelope as it is stored, with what it takes to encrypt it anew. */
@@ -110,10 +100,10 @@ interface Replaced {
 
 /** @returns nothing where something encrypted has changed since it was read */
 async function replaceKeys(
+  owner: Doc,
   fresh: Doc,
   parts: readonly Doc[],
   stored: Plain,
-  session: ClientSession | undefined,
   send: Send,
 ): Promise<Replaced | undefined> {
   const found = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
@@ -144,15 +134,11 @@ async function replaceKeys(
     // Where nothing is encrypted, the next value brings a key of its own.
     written[keyPath] = key ? [...kept, ring.encoded(key)] : kept.length > 0 ? kept : undefined
     for (const path of owned) if (!mayMiss) conditions.push({ [path]: isAsRead(raw[path]) })
-    conditions.push({ [keyPath]: { $size: ring.stored.length } })
-    for (const [index, entry] of ring.stored.entries()) {
-      conditions.push({ [`${keyPath}.${index}.commitment`]: (entry as Plain | null)?.commitment ?? null })
-    }
-    if (prefix !== '' && idOf(part) !== undefined) conditions.push({ [`${prefix}_id`]: idOf(part) })
+    conditions.push(...unchangedKeys(ring, prefix))
     for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: null })
   }
   const isWritten =
-    Object.keys(written).length === 0 || (await write(fresh, stored, written, conditions, session, send))
+    Object.keys(written).length === 0 || (await sendUpdate(owner, updateOf(written), conditions, send, stored._id))
   return isWritten ? { drawn, stored: withWritten(stored, written) } : undefined
 }
 
@@ -170,12 +156,6 @@ async function staleIndexValues(parts: readonly Doc[], stored: Plain): Promise<P
       .map(([path, value]) => [`${prefixOf(part)}${path}`, value] as const)
   })
   return Object.fromEntries((await allInOrder(changed)).flat())
-}
-
-/** The rings of a part that have data keys, be there anything encrypted under them or not. */
-function ringsWithKeys(part: Doc): KeyRing[] {
-  const own = usesOf(schemaOf(part)).filter(({ byOwner }) => !byOwner)
-  return own.map((use) => currentTarget(part, use).ring).filter(({ stored }) => stored.length > 0)
 }
 
 /** Fields without an envelope: one that comes up meanwhile would be under a key that is dropped. */
@@ -204,34 +184,6 @@ function hasPositionLikeKey(value: unknown): boolean {
   if (Array.isArray(value)) return value.some(hasPositionLikeKey)
   if (!isPlainObject(value)) return false
   return Object.entries(value).some(([key, item]) => /^\d+$/.test(key) || hasPositionLikeKey(item))
-}
-
-function partsToRotate(doc: Doc, fresh: Doc): Doc[] {
-  if (doc.$isSubdocument && usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
-    throw new OperationError(
-      'WRITE_REFUSED',
-      `${recordName(doc)}: its data key is that of the record that holds it. Rotate that.`,
-    )
-  }
-  return partsOfInterest(doc, fresh)
-}
-
-/**
- * The parts of a record as it is stored that a document stands for: all of them, or of a subdocument that alone.
- *
- * @throws {RecordError} RECORD_CHANGED for a subdocument that is not stored where it stands in its document
- */
-export function partsOfInterest(doc: Doc, fresh: Doc): Doc[] {
-  const parts = encryptedPartsOf(fresh)
-  if (!doc.$isSubdocument) return parts
-  const own = parts.filter(
-    (part) => part !== fresh && String(idOf(part)) === String(idOf(doc)) && indexedPathOf(part) === indexedPathOf(doc),
-  )
-  if (own.length > 0) return own
-  throw new RecordError(
-    'RECORD_CHANGED',
-    `${recordName(doc)}: the subdocument is not stored, or at another place. If it is new, save the record first, else load the record.`,
-  )
 }
 
 function envelopesOf(part: Doc, raw: unknown): Found[] {
@@ -271,22 +223,11 @@ function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
   return ring.stored.filter((entry) => references.has(storedReference(entry) as string))
 }
 
-async function write(
-  fresh: Doc,
-  stored: Plain,
-  written: Plain,
-  conditions: readonly Plain[],
-  session: ClientSession | undefined,
-  send: Send,
-): Promise<boolean> {
-  // The `_id` as it is stored, which need not be of the type that the schema says.
-  const filter = { ...filterOf(fresh), _id: stored._id, ...(conditions.length > 0 && { $and: conditions }) }
+function updateOf(written: Plain): Plain {
   const entries = Object.entries(written)
   const $set = Object.fromEntries(entries.filter(([, value]) => value !== undefined))
   const $unset = Object.fromEntries(entries.filter(([, value]) => value === undefined).map(([path]) => [path, '']))
-  const update = { ...(Object.keys($set).length > 0 && { $set }), ...(Object.keys($unset).length > 0 && { $unset }) }
-  const result = await send(modelOf(fresh), filter, update, session ? { session } : {})
-  return result.matchedCount === 1
+  return { ...(Object.keys($set).length > 0 && { $set }), ...(Object.keys($unset).length > 0 && { $unset }) }
 }
 
 /** The user's document knows the new key as well, so that its values stay within reach. */
@@ -297,11 +238,4 @@ function learn(owner: Doc, fresh: Doc, ring: KeyRing, key: OpenKey): void {
       ? owner
       : encryptedPartsOf(owner).find((each) => each !== owner && indexedPathOf(each) === indexedPathOf(part))
   if (own && String(idOf(own)) === String(idOf(part))) loadedTarget(own, ring.use).ring.learn(key)
-}
-
-/** What is stored after the write. */
-function withWritten(stored: Plain, written: Plain): Plain {
-  let result = stored
-  for (const [path, value] of Object.entries(written)) result = withValueAt(result, path.split('.'), value)
-  return result
 }

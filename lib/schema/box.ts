@@ -3,7 +3,7 @@ import { OperationError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { markSaved } from '../mongoose/document'
 import type { Doc } from '../mongoose/host'
-import { isPlainObject } from '../mongoose/plain'
+import { isPlainObject, unboxed } from '../mongoose/plain'
 import type { Field } from './fields'
 import { assign, heldValue, hold, type Origin, storedValue } from './holder'
 import type { Use } from './use'
@@ -198,7 +198,8 @@ export class Box {
       _bsontype?: string
     }
     const isBytes = Buffer.isBuffer(this.#value) && _bsontype === undefined && toObject !== undefined
-    return isBytes ? toObject.call(this.#value, { transform: false, virtuals: false }) : this.#value
+    if (isBytes) return toObject.call(this.#value, { transform: false, virtuals: false })
+    return this.field.inner?.instance === 'Mixed' ? unboxed(this.#value) : this.#value
   }
 
   /** The plaintext: BSON of `{ v: value }`. */

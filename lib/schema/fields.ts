@@ -45,7 +45,7 @@ const roundTripping = new Set(
 )
 
 /** Names of what this library adds to documents, of the key that it binds everything to, and of what Mongoose adds. */
-const reservedNames = new Set<string>(['decrypt', 'rotateKmsKey', ...documentProperties])
+const reservedNames = new Set<string>(['decrypt', 'rotateKmsKey', 'rewrapKmsKey', 'eraseKmsKey', ...documentProperties])
 
 /** Types whose values change in place without Mongoose noticing. */
 const mutableTypes = new Set(['Date', 'Buffer', 'Mixed'])

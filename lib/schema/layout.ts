@@ -34,6 +34,8 @@ export class Place {
   readonly fields: FieldHere[] = []
   /** The uses of the plugin whose wrapped keys are stored here, or index values of theirs. */
   readonly keysOf: Use[] = []
+  /** Whether a stage may have set, taken away or mixed what stands here: it need not be what was stored, beside what it was stored with. */
+  isTouched = false
   /** The blind indexes whose values are stored here. */
   readonly indexOf: BlindIndex[] = []
   /** Those of the children: the indexes of the records that have this shape, where it is one of a collection. */

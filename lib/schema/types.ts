@@ -79,6 +79,16 @@ export interface EncryptedMethods {
    * @returns nothing in the list where all is in order
    */
   verifyKms(): Promise<readonly VerifyFailure[]>
+  /**
+   * Has the KMS wrap the record's data keys anew, under the KMS key and encryption context of the current version: ciphertexts stay as they
+   * are, and no data key is seen here. What is current stays.
+   */
+  rewrapKmsKey(): Promise<void>
+  /**
+   * Takes away the wrapped keys of the record and the index values of its fields: what is encrypted can never be read again. Reading
+   * says `ERASED`.
+   */
+  eraseKmsKey(): Promise<void>
 }
 
 /** The jobs over the records of a model. All take the same options, and give the same result. */
@@ -106,6 +116,20 @@ export interface EncryptedJobs {
    * @throws {ConfigurationError} OPTION_INVALID
    */
   kmsStatus(options?: StatusOptions): Promise<KmsStatus>
+  /**
+   * Has the KMS wrap the data keys of the records anew, under the KMS key and encryption context of the current version, those of subdocuments
+   * too: one call for each that is not current. Ciphertexts stay as they are, and no data key is seen here.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID. What a record fails with is in the result.
+   */
+  rewrapKmsKey(options?: JobOptions): Promise<JobResult>
+  /**
+   * Takes away the wrapped keys of the records and the index values of their fields: what is encrypted can never be read again.
+   * Reading says `ERASED`.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID, also where `filter` says nothing. What a record fails with is in the result.
+   */
+  eraseKmsKey(options: JobOptions & { readonly filter: Readonly<Record<string, unknown>> }): Promise<JobResult>
 }
 
 /** The job whose name the option `methods` tells. */
@@ -191,7 +215,7 @@ type Methods<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] 
     ? EncryptedMethods
     : { [Name in Decrypt]: <This>(this: This) => Promise<Plain<This>> } & {
         [Name in Rotate]: EncryptedMethods['rotateKmsKey']
-      } & Pick<EncryptedMethods, 'verifyKms'>
+      } & Omit<EncryptedMethods, 'decrypt' | 'rotateKmsKey'>
 
 type Statics<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] extends ['decrypt', 'rotateKmsKey']
   ? EncryptedStatics

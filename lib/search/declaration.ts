@@ -173,7 +173,7 @@ function makeVersion(
     bits,
     normalForm: (values: readonly unknown[]) => {
       const encoded = parts.flatMap(({ name, instance, label, encode }, index) => {
-        const own = normalize ? normalize(values[index]) : values[index]
+        const own = normalize ? normalized(name, normalize, values[index]) : values[index]
         const bytes = encode(caseInsensitive && typeof own === 'string' ? folded(own) : own)
         if (bytes) return [label, bytes]
         throw new OperationError(
@@ -212,4 +212,15 @@ function checkVersion(place: string, version: unknown): number {
 
 function invalid(place: string, message: string): ConfigurationError {
   return new ConfigurationError('FIELD_INVALID', `kmsEncrypted: ${place}: ${message}`)
+}
+
+function normalized(name: string, normalize: (value: any) => unknown, value: unknown): unknown {
+  try {
+    return normalize(value)
+  } catch {
+    throw new OperationError(
+      'WRITE_REFUSED',
+      `${name}: its normalize threw an error, so there is no index value to store or to ask for. What it says is left out, for it may hold the value.`,
+    )
+  }
 }

@@ -37,6 +37,8 @@ export interface IndexKeySource {
    * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} DATA_KEY_MISMATCH when it gives another key
    */
   open(): Promise<IndexKeys>
+  /** The same, where it was opened before. */
+  readonly opened: IndexKeys | undefined
   /** Whether there is a key for a version of an index. */
   has(version: number): boolean
 }
@@ -80,24 +82,38 @@ export function indexKeySource(
 ): IndexKeySource {
   if (typeof given !== 'object' || given === null) {
     const source = keySource(provider, given, allows)
-    return Object.freeze({
-      async open() {
+    return openOnce(
+      async () => {
         const key = await source.open()
         return new IndexKeys(() => key)
       },
-      has: () => true,
-    })
+      () => true,
+    )
   }
   const sources = new Map(
     Object.entries(given).map(([version, key]) => [Number(version), keySource(provider, key, allows)] as const),
   )
-  return Object.freeze({
-    async open() {
+  return openOnce(
+    async () => {
       const keys = new Map<number, IndexKey>()
       await Promise.all(Array.from(sources, async ([version, source]) => void keys.set(version, await source.open())))
       return new IndexKeys((version) => keys.get(version) as IndexKey)
     },
-    has: (version: number) => sources.has(version),
+    (version) => sources.has(version),
+  )
+}
+
+function openOnce(make: () => Promise<IndexKeys>, has: (version: number) => boolean): IndexKeySource {
+  let opened: IndexKeys | undefined
+  return Object.freeze({
+    async open() {
+      opened ??= await make()
+      return opened
+    },
+    get opened() {
+      return opened
+    },
+    has,
   })
 }
 

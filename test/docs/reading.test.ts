@@ -273,4 +273,17 @@ describe.each(readers)('docs/format.md, followed in %s, reads', (_language, read
     })
     expect(answers).toEqual({ email: 'first', phone: 'second' })
   })
+
+  test('a data key that was wrapped anew under the context of another version', async () => {
+    const context = () => ({ Purpose: 'one' })
+    const One = modelOf(connection, encrypted({}, { fields: ['email'], context }))
+    await One.create({ email: 'first' })
+    connection.deleteModel(One.modelName)
+    const second = { version: 2, context: () => ({ Purpose: 'two' }), previousVersions: { 1: { context } } }
+    const Two: any = connection.model<any>(One.modelName, encrypted({}, { fields: ['email'], ...second }), 'read')
+    await (await Two.findOne().orFail()).rewrapKmsKey()
+    const contexts = { 1: { Purpose: 'one' }, 2: { Purpose: 'two' } }
+    const answers = valuesBy(read, (await storedBytes(connection))[0], One.modelName, { email: { contexts } })
+    expect(answers).toEqual({ email: 'first' })
+  })
 })

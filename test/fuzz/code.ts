@@ -12,6 +12,11 @@ export class List {
     readonly close: string,
     readonly separator = ', ',
   ) {}
+
+  /** The same list with one more entry. */
+  with(item: Code): List {
+    return new List(this.open, [...this.items, item], this.close, this.separator)
+  }
 }
 
 /** Code with code in it: code`await Model.create(${body})`. */

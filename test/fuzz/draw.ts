@@ -1,4 +1,5 @@
 import { array, type Code, code, object } from './code'
+import { askIndex, isFolded } from './indexed'
 import { type Kind, kinds } from './kinds'
 import type { Random } from './random'
 import { Secrets } from './secrets'
@@ -33,7 +34,11 @@ export class Draw {
   readonly shape: Shape
   /** Whether fields may be declared with `select: false`. */
   isSelectable = true
+  /** Whether the values of indexed fields may be such as setters change. */
+  isCast = true
   #records = 1
+  /** Values of indexed fields that were drawn. */
+  readonly #known = new Map<string, Code[]>()
 
   constructor(readonly random: Random) {
     this.secrets = new Secrets(random)
@@ -60,7 +65,24 @@ export class Draw {
 
   /** A value for a field, as a rule a valid one. */
   value(field: Field, oddity = 0.15): Code {
-    return this.random.chance(oddity) ? this.odd(field) : this.kindOf(field).value(this)
+    return this.random.chance(oddity) ? this.odd(field) : this.sound(field)
+  }
+
+  /** A valid value. That of an indexed field was drawn before, as a rule: records share it, and filters find it. */
+  sound(field: Field): Code {
+    const draw = () => this.kindOf(field).value(this)
+    if (!this.shape.indexes.some(({ fields }) => fields.includes(field.name))) return draw()
+    const { isCast } = this
+    const all = this.#known.get(field.name) ?? []
+    this.#known.set(field.name, all)
+    const folds = this.shape.foldsCase && isFolded(field.name)
+    const known = isCast ? all : all.filter((value) => isBare(value))
+    if (known.length === 0 || this.random.chance(known.length < 4 ? 0.3 : 0.1)) {
+      known.push(isFolded(field.name) && (folds || !isCast) ? `'${this.secrets.mark()}'` : draw())
+      if (known !== all) all.push(known.at(-1) as Code)
+    }
+    const value = this.random.pick(known)
+    return folds && isCast && this.random.chance(0.2) ? String(value).toUpperCase() : value
   }
 
   /** What an application gives by mistake, or from the body of a request. */
@@ -108,12 +130,15 @@ export class Draw {
     return this.#records++
   }
 
-  /** As a rule one that is honoured; conditions on encrypted fields are refused, except whether they are there. */
+  /** As a rule one that is honoured; conditions on fields without a blind index are refused, except whether they are there. */
   filter(): Code {
     const record = this.record()
-    const chosen = this.random.weighted({ n: 7, id: 3, all: 0.7, encrypted: 1.5 })
+    const indexed = this.shape.indexes.length > 0 ? 6 : 0
+    const chosen = this.random.weighted({ n: 7, id: 3, all: 0.7, encrypted: 1.5, indexed })
     // Where ids are no ObjectIds, an upsert has to give one.
     const isOwnId = this.shape.idType !== 'ObjectId'
+    if (chosen === 'indexed' && isOwnId) return code`{ _id: id(${String(record)}), $and: [${askIndex(this)}] }`
+    if (chosen === 'indexed') return askIndex(this)
     if (chosen === 'n' && !isOwnId) return `{ n: ${record} }`
     if (chosen === 'id' || isOwnId) return `{ _id: id(${record}) }`
     if (chosen === 'all') return '{}'
@@ -200,4 +225,9 @@ export class Draw {
   options(entries: readonly (readonly [string, Code, number])[]): Code {
     return object(entries.filter(([, , chance]) => this.random.chance(chance)).map(([name, value]) => [name, value]))
   }
+}
+
+/** Whether a text is one that no setter changes, or it is no text. */
+function isBare(value: Code): boolean {
+  return typeof value !== 'string' || !value.startsWith("'") || /^'zq\w+x'$/.test(value)
 }

@@ -3,7 +3,7 @@ import type { Mongoose } from 'mongoose'
 type Plain = Record<string, any>
 
 /** Record fields that differ between twins by their nature: times, versions, and what encryption adds. */
-const own = /^(createdAt|updatedAt|__v|encrypted_kms_key.*)$/
+const own = /^(createdAt|updatedAt|__v|encrypted_kms_key.*|.*_bidx)$/
 
 /** The nested object: Mongoose stores it as `{}` where nobody set it and nothing is minimised. */
 const nested = 'address'
@@ -17,12 +17,17 @@ const anHourMs = 3_600_000
 export class Forms {
   readonly #bson: Mongoose['mongo']['BSON']
   readonly #minimize: boolean
+  readonly #foldsCase: boolean
   readonly #source: string
   readonly #now = Date.now()
 
-  constructor({ mongo }: Mongoose, { minimize, source }: { minimize: boolean; source: string }) {
+  constructor(
+    { mongo }: Mongoose,
+    { minimize, foldsCase, source }: { minimize: boolean; foldsCase: boolean; source: string },
+  ) {
     this.#bson = mongo.BSON
     this.#minimize = minimize
+    this.#foldsCase = foldsCase
     this.#source = source
   }
 
@@ -32,13 +37,16 @@ export class Forms {
   }
 
   #form(value: any): unknown {
-    if (typeof value === 'string') return value.replace(/\b[0-9a-f]{24}\b/g, (text) => this.#id(text))
+    if (typeof value === 'string') {
+      const text = this.#foldsCase ? value.toLowerCase() : value
+      return text.replace(/\b[0-9a-f]{24}\b/g, (id) => this.#id(id))
+    }
     if (value === null || typeof value !== 'object') return value
     if (Array.isArray(value)) return value.map((item) => this.#form(item))
     if (value instanceof Date)
       return Math.abs(value.getTime() - this.#now) < anHourMs ? 'date, now' : `date ${value.getTime()}`
     // Mongoose stores one as it is in updates, where this library stores the text that a save makes of it.
-    if (value instanceof RegExp) return String(value)
+    if (value instanceof RegExp) return this.#form(String(value))
     if (value._bsontype) return this.#typed(value)
     const entries = Object.entries(value as Plain)
       .filter(([key]) => !own.test(key))

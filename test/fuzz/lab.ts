@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import type { Connection, Mongoose } from 'mongoose'
 import { mongooseName } from '../mongooseName'
 import { mutants } from './mutants'
+import { plainly } from './plainly'
 import { Listener } from './sent'
 import type { Encrypt } from './subject'
 
@@ -28,10 +29,6 @@ export interface Lab {
   close(): Promise<void>
 }
 
-export const plainly: Encrypt = (schema, fields) => {
-  schema.add(fields)
-}
-
 export async function openLab(uri: string, database: string, target: Target): Promise<Lab> {
   const mongoose: Mongoose = load(mongooseName)
   const connect = (monitorCommands: boolean) =>
@@ -39,6 +36,8 @@ export async function openLab(uri: string, database: string, target: Target): Pr
       .createConnection(uri, { dbName: database, monitorCommands, autoCreate: false, autoIndex: false, maxPoolSize: 4 })
       .asPromise()
   const [plain, encrypted, back] = await Promise.all([connect(false), connect(true), connect(false)])
+  const mutant = mutants[target]
+  mutant?.spoilDriver?.(mongoose.mongo)
   const uncaught: unknown[] = []
   for (const event of ['unhandledRejection', 'uncaughtException'] as const)
     process.on(event, (error) => uncaught.push(error))
@@ -48,10 +47,10 @@ export async function openLab(uri: string, database: string, target: Target): Pr
     encrypted,
     back,
     listener: new Listener(mongoose, encrypted.getClient()),
-    encrypt: target === 'library' ? encryptingly() : target === 'plain' ? plainly : mutants[target]!.encrypt,
+    encrypt: target === 'plain' ? plainly : (mutant?.encrypt ?? encryptingly()),
     target,
-    isLibrary: target === 'library',
-    isSecret: target === 'library' || Boolean(mutants[target]?.isSecret),
+    isLibrary: target !== 'plain' && !mutant?.encrypt,
+    isSecret: target === 'library' || Boolean(mutant?.isSecret),
     uncaught,
     async close() {
       await back.dropDatabase()

@@ -1,8 +1,12 @@
+import { plainly } from './plainly'
 import type { Encrypt } from './subject'
 
-/** A plain twin with a fault, by which the fuzz run is tried: each must be found. */
+/** A plain twin with a fault, or the library with one, by which the fuzz run is tried: each must be found. */
 interface Mutant {
-  readonly encrypt: Encrypt
+  /** How fields get onto a plain twin; that of the library, where there is none. */
+  readonly encrypt?: Encrypt
+  /** Does harm to the driver, by which the library writes. */
+  readonly spoilDriver?: (mongo: any) => void
   /** Whether plaintext that is sent or shown counts, as with the library. */
   readonly isSecret?: true
   /** The oracles that can find it: which is the first depends on what is drawn. */
@@ -11,11 +15,26 @@ interface Mutant {
 
 /** Fields as they are, and a hook that does harm. */
 function spoiled(spoil: (schema: any, names: string[]) => void): Encrypt {
-  return (schema, fields) => {
-    schema.add(fields)
+  return (schema, fields, options) => {
+    plainly(schema, fields, options)
     spoil(schema, Object.keys(fields))
   }
 }
+
+/** Updates of the driver, changed before they are made. */
+function spoiledUpdates(spoil: (update: any) => void): (mongo: any) => void {
+  return ({ Collection: { prototype } }) => {
+    for (const name of ['updateOne', 'updateMany', 'findOneAndUpdate']) {
+      const update = prototype[name]
+      prototype[name] = function (this: unknown, filter: unknown, given: any, ...rest: unknown[]) {
+        if (!Array.isArray(given)) spoil(given)
+        return update.call(this, filter, given, ...rest)
+      }
+    }
+  }
+}
+
+const indexPathsIn = (operand: object | undefined) => Object.keys(operand ?? {}).filter((path) => /_bidx$/.test(path))
 
 export const mutants: Readonly<Record<string, Mutant>> = {
   'stores plaintext': { encrypt: spoiled(() => {}), isSecret: true, found: ['sent'] },
@@ -59,6 +78,29 @@ export const mutants: Readonly<Record<string, Mutant>> = {
       schema.post('save', () => process.exit(3))
     }),
     found: ['ended'],
+  },
+  'brings no index values in updates': {
+    spoilDriver: spoiledUpdates(({ $set }) => {
+      for (const path of indexPathsIn($set)) delete $set[path]
+    }),
+    isSecret: true,
+    found: ['index', 'result'],
+  },
+  'leaves the index value of what is taken away': {
+    spoilDriver: spoiledUpdates((update) => {
+      for (const path of indexPathsIn(update.$unset)) delete update.$unset[path]
+      // An empty operator is an error of its own.
+      if (Object.keys(update.$unset ?? { path: 1 }).length === 0) delete update.$unset
+    }),
+    isSecret: true,
+    found: ['index'],
+  },
+  'forgets the older of two versions': {
+    spoilDriver: spoiledUpdates(({ $set }) => {
+      for (const path of indexPathsIn($set)) if (Array.isArray($set[path])) $set[path].splice(1)
+    }),
+    isSecret: true,
+    found: ['index'],
   },
   'never answers': {
     encrypt: spoiled((schema) => {

@@ -6,27 +6,18 @@ import type { Subject } from './subject'
 export type Way = 'decrypt' | 'lean' | 'getters'
 export const ways: readonly Way[] = ['decrypt', 'lean', 'getters']
 
-const isEnvelope = (value: any) => value?._bsontype === 'Binary' && value.sub_type === 0x80
+const isEnvelope = (value: any): boolean => value?._bsontype === 'Binary' && value.sub_type === 0x80
 
 /**
  * The records of an encrypted model in the form that the twin stores: every envelope in the raw document is replaced
  * by what the library reads there, from a document or lean object that is loaded for it.
  */
 export async function openedRecords(subject: Subject, shape: Shape, forms: Forms, way: Way): Promise<unknown[]> {
-  const hidden = [
-    ...new Set(
-      shape.fields.map(({ name, within }) =>
-        within === 'byName' ? `byName.$*.${name}` : within ? `${within}.${name}` : name,
-      ),
-    ),
-  ]
-  // Kept out of finds by `select: false`, some of them.
-  const query = () => subject.Model.find().select(hidden.map((path) => `+${path}`).join(' '))
   if (way === 'lean') {
-    const leans = await subject.Model.decrypt(await query().lean())
+    const leans = await openedLeans(subject, shape)
     return leans.map((lean: unknown) => forms.of(withoutCiphertext(lean, shape.hasKid)))
   }
-  const docs = await query()
+  const docs = await allOf(subject, shape)
   const records: unknown[] = []
   for (const raw of subject.raws) {
     const doc = docs.find(({ _id }: any) => String(_id) === String(raw._id))
@@ -34,6 +25,31 @@ export async function openedRecords(subject: Subject, shape: Shape, forms: Forms
     records.push(forms.of(await openedValue(raw, [], new Reader(doc, way))))
   }
   return records
+}
+
+/** All records as lean objects with the values of fields. */
+export async function openedLeans({ Model, Kid }: Subject, shape: Shape): Promise<any[]> {
+  const leans: any[] = await allOf({ Model }, shape).lean()
+  return Promise.all(
+    leans.map(async (lean) => {
+      // What is in no schema of the record is refused rather than left as it is.
+      const { schema } = lean.kind === 'kid' ? Kid : Model
+      const isForeign = ([key, value]: [string, unknown]) => !schema.path(key) && isEnvelope(value) && isWritten(value)
+      const foreign = Object.entries(lean).filter(isForeign)
+      for (const [key] of foreign) delete lean[key]
+      return { ...(await Model.decrypt(lean)), ...Object.fromEntries(foreign) }
+    }),
+  )
+}
+
+/** Fields are kept out of finds by `select: false`, some of them. */
+function allOf({ Model }: Pick<Subject, 'Model'>, shape: Shape): any {
+  const hidden = new Set(
+    shape.fields.map(({ name, within }) =>
+      within === 'byName' ? `byName.$*.${name}` : within ? `${within}.${name}` : name,
+    ),
+  )
+  return Model.find().select([...hidden].map((path) => `+${path}`).join(' '))
 }
 
 /** A lean record, in which no ciphertext may be left. */
@@ -50,7 +66,7 @@ function withoutCiphertext(value: any, mayBeUnreadable: boolean): unknown {
 }
 
 /** A drawn binary of the same subtype begins with text, an envelope with the number of its suite. */
-function isWritten({ buffer }: { buffer: Uint8Array }): boolean {
+function isWritten({ buffer }: any): boolean {
   return (buffer[0] as number) < 0x20
 }
 

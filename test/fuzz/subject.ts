@@ -1,5 +1,6 @@
 import { compileFunction } from 'node:vm'
 import type { Connection, Mongoose } from 'mongoose'
+import { Invariant } from './invariant'
 import type { Shape } from './shape'
 
 /** A step that cannot be done, since no document is at hand. */
@@ -46,6 +47,7 @@ export class Subject {
   readonly Model: any
   readonly Kid: any
   readonly name: string
+  readonly invariant = new Invariant()
   /** The stored documents, as they were before the step. */
   raws: any[] = []
   readonly #environment: Record<string, unknown>
@@ -62,7 +64,10 @@ export class Subject {
     const discriminator = (base: any, schema: any) => base.discriminator(`${name}Kid`, schema, 'kid')
     const defined = evaluate(`${source}\nreturn { Model, ${shape.hasKid ? 'Kid' : 'Kid: Model'} }`, {
       Schema,
-      encrypt,
+      encrypt: (schema: any, fields: object, options: { blindIndexes?: unknown }) => {
+        encrypt(schema, fields, options)
+        this.invariant.note(schema, fields as Record<string, any>, options.blindIndexes)
+      },
       model,
       discriminator,
       Types,

@@ -2,14 +2,14 @@ import { render } from './code'
 import { difference, Forms } from './forms'
 import { forgetUsed, markStale } from './held'
 import type { Lab } from './lab'
-import { plainly } from './lab'
 import { Found, isSkip, type Outcome, outcomeOf, Parted } from './outcome'
+import { plainly } from './plainly'
 import { describeChange, resultOf, same, sorted } from './results'
 import type { Needles } from './secrets'
-import { needlesFor } from './sent'
+import { hashesOf, needlesFor } from './sent'
 import { definitionOf, type Sequence, sourceOf } from './sequence'
 import { shownBy } from './shown'
-import { openedRecords, type Way, ways } from './state'
+import { openedLeans, openedRecords, type Way, ways } from './state'
 import { maxHeld, Subject } from './subject'
 import type { Tally } from './tally'
 import {
@@ -31,6 +31,7 @@ export class Trial {
   readonly #source: string
   readonly #forms: Forms
   readonly #needles: Needles
+  readonly #hashes: ReadonlyMap<string, string>
   readonly twin: Subject
   readonly encrypted: Subject
   #way: Way = 'decrypt'
@@ -40,8 +41,9 @@ export class Trial {
     this.#tally = tally
     this.#sequence = sequence
     this.#source = sourceOf(sequence)
-    this.#forms = new Forms(lab.mongoose, { minimize: sequence.shape.minimize, source: this.#source })
+    this.#forms = new Forms(lab.mongoose, { ...sequence.shape, source: this.#source })
     this.#needles = needlesFor(sequence.secrets, this.#source)
+    this.#hashes = hashesOf(this.#source)
     const shared = { mongoose: lab.mongoose, shape: sequence.shape, source: definitionOf(sequence) }
     this.twin = new Subject({ ...shared, connection: lab.plain, name: `${name}P`, encrypt: plainly })
     this.encrypted = new Subject({ ...shared, connection: lab.encrypted, name, encrypt: lab.encrypt })
@@ -49,6 +51,14 @@ export class Trial {
 
   async prepare(): Promise<void> {
     for (const { name } of [this.twin, this.encrypted]) await this.#lab.back.createCollection(name)
+    const { isLibrary, back } = this.#lab
+    if (isLibrary && this.encrypted.invariant.unique.length > 0) await this.encrypted.Model.createIndexes()
+    for (const { name, invariant } of isLibrary ? [this.twin] : [this.twin, this.encrypted]) {
+      for (const field of invariant.unique) {
+        const partialFilterExpression = { [field]: { $type: 'string' } }
+        await back.collection(name).createIndex({ [field]: 1 }, { unique: true, partialFilterExpression })
+      }
+    }
   }
 
   async discard(): Promise<void> {
@@ -197,9 +207,17 @@ export class Trial {
   async #openRecords(): Promise<unknown[]> {
     const raws = await this.#read(this.encrypted)
     if (!this.#lab.isLibrary) return raws.map((raw) => this.#forms.of(raw))
+    const { shape } = this.#sequence
+    const { invariant, name } = this.encrypted
     try {
-      return await openedRecords(this.encrypted, this.#sequence.shape, this.#forms, this.#way)
+      const records = await openedRecords(this.encrypted, shape, this.#forms, this.#way)
+      const problems = invariant.isIdle
+        ? []
+        : await invariant.problems(name, raws, await openedLeans(this.encrypted, shape))
+      if (problems.length > 0) throw new Found('index', problems.join('\n'))
+      return records
     } catch (error: any) {
+      if (error instanceof Found) throw error
       throw new Found('unreadable', `by ${this.#way}: ${error?.code ?? error?.name}: ${error?.message}`)
     }
   }
@@ -221,7 +239,7 @@ export class Trial {
   }
 
   #checkSent(): void {
-    const leaks = this.#lab.listener.leaks({ ...this.#sequence, needles: this.#needles })
+    const leaks = this.#lab.listener.leaks({ ...this.#sequence, needles: this.#needles, hashes: this.#hashes })
     if (this.#lab.isSecret && leaks.length > 0) throw new Found('sent', leaks.join('\n'))
   }
 

@@ -199,3 +199,13 @@ test('a method or static of that name of the application is not replaced', async
       /verifyKms of its own\. Give it another name/,
     )
 })
+
+test('a record that was erased is in order: there is nothing left to be read', async () => {
+  const { Person, given, kms } = await household()
+  const [erased] = await Person.create([given, { name: 'Bob', email: bob() }])
+  await erased.eraseKmsKey()
+  kms.opened.length = 0
+  expect(await Person.verifyKms()).toMatchObject({ unchanged: 2, failures: [] })
+  expect(kms.opened).toHaveLength(1)
+  expect(await Person.rotateKmsKey()).toMatchObject({ processed: 1, updated: 1, failed: 0 })
+})

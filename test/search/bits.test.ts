@@ -1,6 +1,7 @@
 import { Schema } from 'mongoose'
-import { approximate, localKms } from '../../lib'
+import { approximate } from '../../lib'
 import { named, plugin, provider, refused, secret, useFaults } from '../faults/support'
+import { watchedKms } from '../lifecycle/support'
 
 // An index of few bits finds other values, too: what it finds is looked at before anything is answered or done.
 const { connection, raw, tamper } = useFaults()
@@ -8,18 +9,11 @@ const numbers = Array.from({ length: 24 }, (_none, index) => `078-05-${1100 + in
 const number = (index: number) => secret(numbers[index]!)
 const wanted = () => number(7)
 
-let unwrapped = 0
-const counting = {
-  ...provider,
-  unwrapDataKey: (request: any) => {
-    unwrapped++
-    return provider.unwrapDataKey(request)
-  },
-}
+const kms = watchedKms()
 
 function citizenModel(ssn: object = { blindIndex: { bits: 2 } }, options: object = {}): any {
   const schema = new Schema<any>({ name: String }).plugin(plugin, {
-    provider: counting,
+    provider: kms.provider,
     fields: { ssn: { type: String, ...ssn }, note: String },
     ...options,
   })
@@ -31,7 +25,7 @@ beforeEach(async () => {
   Citizen = citizenModel()
   await Citizen.insertMany(numbers.map((ssn, index) => ({ name: `n${index}`, ssn: secret(ssn) })))
   await Citizen.create({ name: 'none' })
-  unwrapped = 0
+  kms.opened.length = 0
 })
 
 /** How many records have the index value of a number. */
@@ -66,9 +60,9 @@ test('there are others of the same index value, and they are not found', async (
   const size = await bucket(wanted())
   expect(size).toBeGreaterThan(1)
   expect(size).toBeLessThan(numbers.length)
-  expect(unwrapped).toBe(0)
+  expect(kms.opened).toEqual([])
   expect((await Citizen.find({ ssn: wanted() })).map(({ name }: any) => name)).toEqual(['n7'])
-  expect(unwrapped).toBe(size)
+  expect(kms.opened).toHaveLength(size)
 })
 
 const without = (...gone: number[]) =>
@@ -166,13 +160,12 @@ test('a record that cannot be decrypted has no value to compare', async () => {
 })
 
 test('a KMS that refuses is an error of the query', async () => {
-  const { unwrapDataKey } = counting
-  counting.unwrapDataKey = () => Promise.reject(new Error('no'))
+  kms.whileOpening(() => Promise.reject(new Error('no')))
   try {
     await refused(() => Citizen.find({ ssn: wanted() }), 'KMS_FAILED')
     await refused(() => Citizen.deleteMany({ ssn: wanted() }), 'KMS_FAILED')
   } finally {
-    counting.unwrapDataKey = unwrapDataKey
+    kms.whileOpening(() => {})
   }
   expect(await raw(Citizen)).toHaveLength(numbers.length + 1)
 })
@@ -190,7 +183,7 @@ test('approximate() says the same of any comparison, and nothing of a whole inde
   const Whole = citizenModel({ blindIndex: true })
   await Whole.create({ ssn: wanted() }, { ssn: number(8) })
   expect(await Whole.countDocuments({ ssn: approximate(wanted()) })).toBe(1)
-  expect(unwrapped).toBe(0)
+  expect(kms.opened).toEqual([])
   await refused(() => Whole.find({ note: approximate('x') }), 'QUERY_REFUSED')
   await refused(() => Whole.updateOne({}, { ssn: approximate('x') }), 'WRITE_REFUSED')
   expect(`${JSON.stringify({ a: approximate('x') })}`).toBe('{}')
@@ -219,9 +212,8 @@ test('in a subdocument it must be said that more may be found', async () => {
 })
 
 test('bits are another matter from version to version', async () => {
-  const kms = localKms()
   const versions = { blindIndex: { version: 2, bits: 1, previousVersions: { 1: { bits: 256 } } } }
-  const Both = citizenModel(versions, { provider: kms })
+  const Both = citizenModel(versions)
   await Both.insertMany(numbers.slice(0, 5).map((ssn, index) => ({ name: `n${index}`, ssn: secret(ssn) })))
   for (const index of [0, 1, 2, 3, 4])
     expect(await Both.find({ ssn: number(index) })).toMatchObject([{ name: `n${index}` }])

@@ -1,5 +1,6 @@
-import { Schema } from 'mongoose'
+import mongoose, { Schema } from 'mongoose'
 import { named, plugin, provider, refused, secret, useFaults } from '../faults/support'
+import { watchedKms } from '../lifecycle/support'
 import { bytesAt } from './support'
 
 // An index over several fields together is kept current by every write, whichever of the fields it brings.
@@ -153,6 +154,62 @@ test('a save that was overtaken says so, and can be made again', async () => {
   expect(await doc.dob).toEqual(late)
 })
 
+test.each<[string, (upsert: any) => Promise<unknown>]>([
+  ['updateOne', (upsert) => Person.updateOne(...upsert)],
+  ['findOneAndUpdate', (upsert) => Person.findOneAndUpdate(...upsert)],
+])('a record that comes up while %s upserts it is not overlooked', async (_name, write) => {
+  for (const update of [{ name: bob() }, { name: bob(), $setOnInsert: { dob: early } }]) {
+    await Person.deleteMany({})
+    const _id = new mongoose.Types.ObjectId()
+    const { native } = require('../../lib/gate/passes').gateOf(Person.collection)
+    const read = native.findOne
+    native.findOne = async (...args: unknown[]) => {
+      native.findOne = read
+      const record = await read(...args)
+      await Person.create({ _id, town: 'Paris', name: ada(), dob: late })
+      return record
+    }
+    await write([{ _id }, update, { upsert: true }])
+    expect(await found(bob(), late)).toEqual(['Paris'])
+    expect(await found(bob(), early)).toEqual([])
+    expect(await found(ada(), late)).toEqual([])
+  }
+})
+
+test('a bulk write tells of a record that comes up while it upserts it', async () => {
+  const _id = new mongoose.Types.ObjectId()
+  const { native } = require('../../lib/gate/passes').gateOf(Person.collection)
+  const read = native.findOne
+  native.findOne = async (...args: unknown[]) => {
+    native.findOne = read
+    const record = await read(...args)
+    await Person.create({ _id, town: 'Paris', name: ada(), dob: late })
+    return record
+  }
+  const bulk = () => Person.bulkWrite([{ updateOne: { filter: { _id }, update: { name: bob() }, upsert: true } }])
+  await refused(bulk, 'RECORD_CHANGED')
+  expect(await found(ada(), late)).toEqual(['Paris'])
+  await bulk()
+  expect(await found(bob(), late)).toEqual(['Paris'])
+})
+
+test('a record that is replaced and deleted during a save is gone', async () => {
+  const id = await existing()
+  const doc = await Person.findById(id)
+  const { native } = require('../../lib/gate/passes').gateOf(Person.collection)
+  const read = native.findOne
+  native.findOne = async (...args: unknown[]) => {
+    native.findOne = read
+    await Person.replaceOne({ _id: id }, { name: bob(), dob: late })
+    const record = await read(...args)
+    await Person.deleteOne({ _id: id })
+    return record
+  }
+  doc.name = bob()
+  await expect(doc.save()).rejects.toMatchObject({ name: 'DocumentNotFoundError' })
+  expect(await raw(Person)).toEqual([])
+})
+
 test('two at once, each of another field, leave what both have written', async () => {
   const id = await existing()
   await Promise.all([Person.updateOne({ _id: id }, { name: bob() }), Person.updateOne({ _id: id }, { dob: late })])
@@ -160,18 +217,11 @@ test('two at once, each of another field, leave what both have written', async (
 })
 
 test('an open record is changed without a call to the KMS', async () => {
-  let unwrapped = 0
-  const counting = {
-    ...provider,
-    unwrapDataKey: (request: any) => {
-      unwrapped++
-      return provider.unwrapDataKey(request)
-    },
-  }
+  const kms = watchedKms()
   const Counted = connection.model<any>(
     named('Counted'),
     new Schema<any>({ town: String }).plugin(plugin, {
-      provider: counting,
+      provider: kms.provider,
       fields: { name: String, dob: Date },
       blindIndexes: { name_dob: { fields: ['name', 'dob'] } },
     }),
@@ -179,7 +229,7 @@ test('an open record is changed without a call to the KMS', async () => {
   const doc = await Counted.create({ town: 'Paris', name: ada(), dob: early })
   doc.name = bob()
   await doc.save()
-  expect(unwrapped).toBe(0)
+  expect(kms.opened).toEqual([])
   expect(await Counted.findOne({ name: bob(), dob: early })).toMatchObject({ town: 'Paris' })
 })
 

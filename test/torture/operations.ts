@@ -18,9 +18,13 @@ import {
 /** What a writer works with. */
 export interface Work {
   readonly Tortured: any
+  /** Those who have a login that no other one has. */
+  readonly Member: any
   readonly random: Random
   /** Makes a new value for a field of a record. */
   value(id: number, field: SignedName): string
+  /** One of the logins for which all writers sign up. */
+  login(): string
   /** Makes a write, and makes it again as long as it is refused because the record changed. */
   insist(write: () => Promise<unknown>): Promise<void>
   /** Documents that were loaded some time ago. */
@@ -163,6 +167,32 @@ export const operations: Readonly<Record<string, (work: Work) => Promise<void>>>
       places[place].shape === 'list' ? { $pull: { [place]: { _id: note._id } } } : { $unset: { [path]: 1 } }
     await work.Tortured.updateOne({ _id: record._id }, update)
   },
+  /** Two at once, beside those of other writers: by then the login is taken, and by one. */
+  async signUp({ Member, login: anyLogin, random }) {
+    const login = anyLogin()
+    const create = () => Member.create({ name: 'created', login })
+    const upsert = () => Member.updateOne({ login }, { $set: { name: 'upserted' } }, { upsert: true })
+    const outcomes = await Promise.allSettled([create(), random() < 0.5 ? upsert() : create()])
+    const found = await Member.countDocuments({ login })
+    const isThere = outcomes.some((outcome) => outcome.status === 'fulfilled')
+    if (found > 1 || (isThere && found === 0)) throw new Error(`${found} members have one login`)
+    for (const outcome of outcomes)
+      if (outcome.status === 'rejected' && outcome.reason.code !== 11000) throw outcome.reason
+  },
+  /** Records are found by what they hold, and by nothing else. */
+  async updateByValue(work) {
+    const record = await work.Tortured.findById(pickId(work.random))
+    const { email, phone } = (await record?.decrypt()) ?? {}
+    if (!email) return
+    const filter = phone && work.random() < 0.5 ? { email, phone } : { email }
+    await work.insist(async () =>
+      work.Tortured.updateOne(filter, { note: work.value(anyRecord, 'note'), $inc: { count: 1 } }),
+    )
+  },
+  /** There is nothing to make, whatever the others are doing. */
+  async backfill({ Tortured }) {
+    await Tortured.backfillBlindIndexes({ concurrency: 2 })
+  },
   async clear(work) {
     const id = pickId(work.random)
     const field = pick(work.random, fields)
@@ -198,6 +228,9 @@ export const weights: Readonly<Record<keyof typeof operations, number>> = {
   updateNote: 10,
   rotateNote: 6,
   pullNote: 2,
+  signUp: 8,
+  updateByValue: 6,
+  backfill: 1,
   clear: 3,
   delete: 2,
   recreate: 6,

@@ -2,6 +2,8 @@ import { createHmac } from 'node:crypto'
 import { createRequire } from 'node:module'
 import type { Mongoose, mongo } from 'mongoose'
 import { type KeyProvider, KeyProviderError, kmsEncrypted, localKms } from '../../lib'
+import type { BlindIndex } from '../../lib/search/declaration'
+import { indexesIn, indexProblem, localIndexKeys } from '../indexvalues'
 import { mongooseName } from '../mongooseName'
 
 const load = createRequire(__filename)
@@ -43,8 +45,8 @@ export function subdocumentsAt(record: any, place: Place): [path: string, subdoc
   return entries.map(([key, each]) => [`${place}.${key}`, each])
 }
 
-/** What a value is signed for: a field, or the place of a subdocument. */
-export type SignedName = FieldName | Place
+/** What a value is signed for: a field, the place of a subdocument, or the name that a member is to have alone. */
+export type SignedName = FieldName | Place | 'login'
 
 /** Stands for each record in the signature of a value that is written to many. */
 export const anyRecord = 0
@@ -144,24 +146,53 @@ export async function connect(shared: Shared, failing: number, random: Random, o
       maxPoolSize: 5,
       serverSelectionTimeoutMS: 20_000,
       monitorCommands: true,
+      // All indexes are there before writers are.
+      autoIndex: false,
+      autoCreate: false,
     })
     .asPromise()
   const sent = watch(connection.getClient() as never)
   const provider = failingKms(shared.secret, failing, random, onFailure)
-  const note = (options: object) =>
-    new mongoose.Schema<any>({ label: String }).plugin(kmsEncrypted as any, { fields: { text: String }, ...options })
+  const note = (options: object, text: object) =>
+    new mongoose.Schema<any>({ label: String }).plugin(kmsEncrypted as any, { fields: { text }, ...options })
   const subdocuments = placeNames.map((place) => {
     const { shape, owned } = places[place]
-    const of = note(owned ? { dataKey: 'owner' } : { provider })
+    const of = note(owned ? { dataKey: 'owner' } : { provider }, textIn(place))
     return [place, { list: [of], single: of, map: { type: Map, of } }[shape]] as const
   })
   const paths = { _id: Number, name: String, count: Number, ...Object.fromEntries(subdocuments) }
   const schema = new mongoose.Schema<any>(paths as never)
-  schema.plugin(kmsEncrypted as any, {
-    provider,
-    fields: { email: String, phone: String, note: String },
-  })
-  return { connection, sent, Tortured: connection.model<any>('Tortured', schema) as any }
+  schema.plugin(kmsEncrypted as any, { provider, fields: definitions, blindIndexes })
+  const member = new mongoose.Schema<any>({ name: String })
+  member.plugin(kmsEncrypted as any, { provider, fields: logins })
+  const Tortured = connection.model<any>('Tortured', schema) as any
+  return { connection, sent, Tortured, Member: connection.model<any>('Member', member) as any }
+}
+
+const definitions = { email: { type: String, blindIndex: true }, phone: String, note: String }
+const blindIndexes = { contact: { fields: ['email', 'phone'], version: 2, previousVersions: { 1: {} } } }
+const logins = { login: { type: String, unique: true } }
+/** No index reaches what is below the keys of a map. */
+const textIn = (place: Place) => ({ type: String, blindIndex: places[place].shape !== 'map' })
+
+/** Says which index values of a stored record, and of the subdocuments in it, are not those of what it holds. */
+export async function indexProblems({ secret }: Shared, raw: any, record: any): Promise<string[]> {
+  const keys = await localIndexKeys(secret)
+  const look = (index: BlindIndex, stored: any, open: any, model: string, within: string) =>
+    indexProblem(index, stored, open, (values) => keys.valuesOf(model, `${within}${index.name}`, index, values)) ?? []
+  const open = await record.decrypt()
+  if (raw.login) return indexesIn(logins).flatMap((index) => look(index, raw, open, 'Member', ''))
+  const problems = indexesIn(definitions, blindIndexes).flatMap((index) => look(index, raw, open, 'Tortured', ''))
+  for (const place of placeNames) {
+    const loaded = new Map(subdocumentsAt(record, place))
+    for (const [path, note] of subdocumentsAt(raw, place)) {
+      const text = await loaded.get(path).text
+      problems.push(
+        ...indexesIn({ text: textIn(place) }).flatMap((index) => look(index, note, { text }, 'Tortured', `${place}.`)),
+      )
+    }
+  }
+  return problems.map((problem) => `record ${raw._id}: ${problem}`)
 }
 
 function failingKms(secret: string, failing: number, random: Random, onFailure: () => void): KeyProvider {
@@ -177,5 +208,6 @@ function failingKms(secret: string, failing: number, random: Random, onFailure: 
     keyId: local.keyId,
     generateDataKey: (request) => call(() => local.generateDataKey(request)),
     unwrapDataKey: (request) => call(() => local.unwrapDataKey(request)),
+    deriveIndexKey: (request) => call(() => local.deriveIndexKey!(request)),
   }
 }

@@ -2,6 +2,7 @@ import {
   connect,
   fields,
   holdsMarker,
+  indexProblems,
   isSigned,
   type Place,
   placeNames,
@@ -14,6 +15,8 @@ import {
 export interface Verdict {
   readonly records: number
   readonly fields: number
+  /** Those who signed up. */
+  readonly members: number
   /** Subdocuments with an encrypted field, by where they stand. */
   readonly notes: Readonly<Record<Place, number>>
   /** The most data keys that a record has. */
@@ -24,7 +27,7 @@ export interface Verdict {
 
 /** Looks at every record: raw, and decrypted through a document loaded anew. */
 export async function verify(shared: Shared): Promise<Verdict> {
-  const { connection, Tortured, sent } = await connect(shared, 0, Math.random)
+  const { connection, Tortured, Member, sent } = await connect(shared, 0, Math.random)
   const problems: string[] = []
   let count = 0
   const notes = Object.fromEntries(placeNames.map((place) => [place, 0])) as Record<Place, number>
@@ -64,10 +67,26 @@ export async function verify(shared: Shared): Promise<Verdict> {
         if (!isSigned(shared, raw._id, place, value)) problems.push(`${at}: nobody wrote "${value}"`)
       }
     }
+    problems.push(...(await indexProblems(shared, raw, record)))
+    const { email, phone } = open
+    const asked = [email && { email }, email && phone && { email, phone }].filter(Boolean)
+    for (const filter of asked) {
+      if (await Tortured.exists({ _id: raw._id, ...filter })) continue
+      problems.push(`record ${raw._id} is not found by ${Object.keys(filter).join(', ')}`)
+    }
+  }
+  const members = await Member.collection.find({}).toArray()
+  for (const raw of members) {
+    const member = Member.hydrate(raw)
+    const login = await member.login
+    if (!isSigned(shared, raw._id, 'login', login)) problems.push(`member ${raw._id}: nobody wrote the login`)
+    problems.push(...(await indexProblems(shared, raw, member)))
+    const count = await Member.countDocuments({ login })
+    if (count !== 1) problems.push(`${count} members have the login of ${raw._id}`)
   }
   problems.push(...sent.inTheClear)
   await connection.close()
-  return { records: stored.length, fields: count, notes, mostKeys, problems }
+  return { records: stored.length, fields: count, members: members.length, notes, mostKeys, problems }
 }
 
 /** Of what is no binary value, nothing: it is found to be in the clear, or to have no key. */

@@ -1,5 +1,17 @@
 import { operations, type Work, weights } from './operations'
-import { connect, fields, isSigned, pickId, placeNames, randomOf, type Shared, sign, subdocumentsAt } from './record'
+import {
+  anyRecord,
+  connect,
+  fields,
+  indexProblems,
+  isSigned,
+  pickId,
+  placeNames,
+  randomOf,
+  type Shared,
+  sign,
+  subdocumentsAt,
+} from './record'
 
 /** What a writer tells the program that started it: counts since the last message, or what must not have happened. */
 export interface Message {
@@ -22,6 +34,8 @@ const expected: Readonly<Record<string, string>> = {
 const maxTries = 8
 /** How many operations of one process are under way at once. */
 const strands = 4
+/** How many logins all sign up for: so many that each is taken by many at about the same time. */
+const logins = 200
 const totalWeight = Object.values(weights).reduce((sum, weight) => sum + weight, 0)
 
 /** One process that writes until it is told to stop, or killed. */
@@ -39,11 +53,13 @@ async function main(shared: Shared, name: string, seed: number): Promise<void> {
   process.once('message', () => {
     stopping = true
   })
-  const { connection, Tortured, sent } = await connect(shared, 0.1, random, () => count('KMS calls refused'))
+  const { connection, Tortured, Member, sent } = await connect(shared, 0.1, random, () => count('KMS calls refused'))
   let written = 0
   const work: Work = {
     Tortured,
+    Member,
     random,
+    login: () => sign(shared, anyRecord, 'login', `login${Math.floor(random() * logins)}`),
     stale: [],
     value: (id, field) => sign(shared, id, field, `${name}.${++written}`),
     async insist(write) {
@@ -96,8 +112,9 @@ function choose(point: number): string {
 
 /** Whatever the others are doing, a record that is read is whole. */
 async function readOne(shared: Shared, Tortured: any, id: number): Promise<void> {
-  const record = await Tortured.findById(id)
-  if (!record) return
+  const raw = await Tortured.collection.findOne({ _id: id })
+  if (!raw) return
+  const record = Tortured.hydrate(raw)
   const open = await record.decrypt()
   for (const field of fields) {
     if (open[field] !== undefined && open[field] !== null && !isSigned(shared, id, field, open[field]))
@@ -109,6 +126,7 @@ async function readOne(shared: Shared, Tortured: any, id: number): Promise<void>
         throw new Error(`record ${id}: nobody wrote what is in ${path}`)
     }
   }
+  for (const problem of await indexProblems(shared, raw, record)) throw new Error(problem)
 }
 
 const [shared, name, seed] = process.argv.slice(2)

@@ -188,11 +188,15 @@ def entry_of(entries, reference):
     types = {"version": INT32, "keyId": STRING, "createdAt": DATE, "crc32": INT32}
     refuse_unless(all(of_kind(entry.get(name), kind) for name, kind in types.items()), 2)
     refuse_unless(wrapped is not None and len(commitment) == 32, 2)
-    numbers = struct.pack(">iq", number_in(entry["version"]), number_in(entry["createdAt"]))
+    version = number_in(entry["version"])
+    refuse_unless("boundVersion" not in entry or of_kind(entry["boundVersion"], INT32), 2)
+    bound = number_in(entry["boundVersion"]) if "boundVersion" in entry else version
+    numbers = struct.pack(">iq", version, number_in(entry["createdAt"]))
+    numbers += struct.pack(">i", bound) if bound != version else b""
     key_id = entry["keyId"][1][4:-1]
     checksum = zlib.crc32(lp(numbers, key_id, wrapped, commitment))
     refuse_unless(checksum == number_in(entry["crc32"]) & 0xFFFFFFFF, 2)
-    return number_in(entry["version"]), key_id, wrapped, commitment
+    return version, bound, key_id, wrapped, commitment
 
 
 def unwrap(secret, key_id, wrapped, context):
@@ -202,6 +206,13 @@ def unwrap(secret, key_id, wrapped, context):
     data_key = decrypt(secret, wrapped[:12], context, wrapped[12:-16], wrapped[-16:])
     refuse_unless(data_key is not None, 3)
     return data_key
+
+
+def context_of(name, request, version):
+    refuse_unless(str(version) in request["contexts"], 3)
+    pairs = {"Record": name, **request["contexts"][str(version)]}
+    encoded = sorted((key.encode(), value.encode()) for key, value in pairs.items())
+    return lp(*(part for pair in encoded for part in pair))
 
 
 def read(request):
@@ -216,15 +227,12 @@ def read(request):
     reference, nonce, ciphertext, tag = envelope[1:5], envelope[5:17], envelope[17:-16], envelope[-16:]
 
     owner = record if request.get("owner") else holder
-    version, key_id, wrapped, commitment = entry_of(owner.get(request["keyPath"]), reference)
+    version, bound, key_id, wrapped, commitment = entry_of(owner.get(request["keyPath"]), reference)
 
     name = request["model"] + "/" + id_text(record_id)
     if at and not request.get("owner"):
         name += "/" + at + ("/" + id_text(own_id) if own_id else "")
-    refuse_unless(str(version) in request["contexts"], 3)
-    pairs = {"Record": name, **request["contexts"][str(version)]}
-    encoded = sorted((key.encode(), value.encode()) for key, value in pairs.items())
-    context = lp(*(part for pair in encoded for part in pair))
+    context, bound_context = (context_of(name, request, each) for each in (version, bound))
     data_key = unwrap(bytes.fromhex(request["secret"]), key_id, wrapped, context)
 
     refuse_unless(hmac.compare_digest(hkdf(data_key, LABEL + b" commitment"), commitment), 4)
@@ -232,7 +240,7 @@ def read(request):
     within = [("at", string_element(at))] if at else []
     within += [("id", own_id)] if at and own_id else []
     identity = document_of([("v", record_id), *within])
-    aad = lp(LABEL, b"\x01", context, identity, field.encode())
+    aad = lp(LABEL, b"\x01", bound_context, identity, field.encode())
     plaintext = decrypt(hkdf(data_key, LABEL + b" encryption"), nonce, aad, ciphertext, tag)
     refuse_unless(plaintext is not None, 5)
     refuse_unless(list(elements(plaintext)) == ["v"], 6)

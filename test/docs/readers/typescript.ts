@@ -51,17 +51,19 @@ function read({ path, secret, model, keyPath, owner, contexts, ...request }: Req
   const entry = entryOf((owner ? document : holder)[keyPath], envelope.subarray(1, 5))
 
   const within = at === '' || owner ? '' : `/${at}${ownId === undefined ? '' : `/${idText(ownId)}`}`
-  const added = contexts[entry.version]
-  refuseUnless(added, 3)
-  const pairs = Object.entries({ Record: `${model}/${idText(id)}${within}`, ...added })
-  const encoded = pairs.map((pair) => pair.map((text) => Buffer.from(text)) as [Buffer, Buffer])
-  const context = lp(...encoded.sort(([one], [other]) => Buffer.compare(one, other)).flat())
+  const [context, bound] = [entry.version, entry.boundVersion].map((version) => {
+    const added = contexts[version]
+    refuseUnless(added, 3)
+    const pairs = Object.entries({ Record: `${model}/${idText(id)}${within}`, ...added })
+    const encoded = pairs.map((pair) => pair.map((text) => Buffer.from(text)) as [Buffer, Buffer])
+    return lp(...encoded.sort(([one], [other]) => Buffer.compare(one, other)).flat())
+  }) as [Buffer, Buffer]
   const dataKey = unwrap(Buffer.from(secret, 'hex'), entry, context)
 
   refuseUnless(timingSafeEqual(derive(dataKey, 'commitment'), entry.commitment), 4)
 
   const identity = serialize(at === '' ? { v: id } : { v: id, at, id: ownId })
-  const aad = lp('mongoose-kms-encrypted/1', Buffer.of(1), context, identity, field)
+  const aad = lp('mongoose-kms-encrypted/1', Buffer.of(1), bound, identity, field)
   const plaintext = open(derive(dataKey, 'encryption'), aad, envelope.subarray(5))
   refuseUnless(plaintext, 5)
   refuseUnless(Object.keys(deserialize(plaintext)).join() === 'v', 6)
@@ -104,16 +106,23 @@ function entryOf(entries: any, reference: Buffer) {
     bytesOf(commitment, 0)?.subarray(0, 4).equals(reference),
   )
   refuseUnless(found.length === 1, 2)
-  const { version, keyId, createdAt, crc32: checksum, ...rest } = found[0]
+  const { version, boundVersion = version, keyId, createdAt, crc32: checksum, ...rest } = found[0]
   const wrapped = bytesOf(rest.wrapped, 0)
   const commitment = bytesOf(rest.commitment, 0)
   refuseUnless(wrapped && commitment?.length === 32, 2)
-  refuseUnless(Number.isInteger(version) && typeof keyId === 'string' && createdAt instanceof Date, 2)
-  const numbers = Buffer.alloc(12)
+  refuseUnless(
+    Number.isInteger(version) &&
+      Number.isInteger(boundVersion) &&
+      typeof keyId === 'string' &&
+      createdAt instanceof Date,
+    2,
+  )
+  const numbers = Buffer.alloc(boundVersion === version ? 12 : 16)
   numbers.writeInt32BE(version)
   numbers.writeBigInt64BE(BigInt(createdAt.getTime()), 4)
+  if (boundVersion !== version) numbers.writeInt32BE(boundVersion, 12)
   refuseUnless((crc32(lp(numbers, keyId, wrapped, commitment)) | 0) === checksum, 2)
-  return { version, keyId, wrapped, commitment } as const
+  return { version, boundVersion, keyId, wrapped, commitment } as const
 }
 
 /** Step 3, by localKms. */

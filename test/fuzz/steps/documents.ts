@@ -94,6 +94,11 @@ export const documents: Readonly<Record<string, Drawn>> = {
   rotateKmsKey: (draw) => code`await rotate(${which(draw)})`,
   'rotateKmsKey beside save': (draw) =>
     statements([opened(draw), change(draw, 'it'), 'await settled([it.save(), rotate(it)])']),
+  // Index values are as they should be: there is nothing to make.
+  backfillBlindIndexes: (draw) =>
+    draw.shape.indexes.length === 0
+      ? documents.reload!(draw)
+      : code`return { made: (await Model.backfillBlindIndexes?.())?.updated ?? 0 }`,
   reload: (draw) => code`const it = ${which(draw)}; return hold(await Model.findById(it._id))`,
   'unmark, save': (draw) =>
     statements([opened(draw), change(draw, 'it'), `it.unmarkModified('${draw.field().name}')`, 'drop(it)']),

@@ -28,12 +28,23 @@ const weights: Readonly<Record<string, number>> = {
   insertMany: 2,
   findOne: 3,
   findById: 2,
+  'ask by value': 3,
   transaction: 2,
   deleteMany: 0.3,
   deleteOne: 0.5,
   'document.deleteOne': 0.4,
   'Model.useConnection': 0.3,
 }
+
+/** Calls in which Mongoose changes no value by setters; this library does in all. */
+const uncast = new Set([
+  'aggregate',
+  'aggregate $merge',
+  'insertMany, lean',
+  'Model.collection, read',
+  'Model.collection, written',
+  'put back',
+])
 
 /** The kinds of steps, for a report that shows which were never drawn. */
 export const kindsOfSteps: readonly string[] = Object.keys(all)
@@ -42,5 +53,8 @@ export const kindsOfSteps: readonly string[] = Object.keys(all)
 export function drawSteps(draw: Draw): Step[] {
   const first = ['create', draw.random.pick(['create', 'insertMany', 'new, save'])]
   const rest = Array.from({ length: 4 + draw.random.below(9) }, () => draw.random.weighted(weights))
-  return [...first, ...rest].map((kind) => ({ kind, source: all[kind as keyof typeof all]!(draw) }))
+  return [...first, ...rest].map((kind) => {
+    draw.isCast = !uncast.has(kind)
+    return { kind, source: all[kind as keyof typeof all]!(draw) }
+  })
 }

@@ -1,5 +1,6 @@
 import { type Code, code, object } from '../code'
 import type { Draw } from '../draw'
+import { askIndex, isWhole } from '../indexed'
 import { change, type Drawn } from './creating'
 import { update } from './updating'
 
@@ -40,6 +41,17 @@ export const reading: Readonly<Record<string, Drawn>> = {
     code`return (await Model.distinct(${draw.random.chance(0.7) ? "'name'" : `'${draw.field().name}'`}, ${draw.filter()})).length`,
   countDocuments: (draw) => code`return Model.countDocuments(${draw.filter()})`,
   exists: (draw) => code`return Boolean(await Model.exists(${draw.filter()}))`,
+  // By what there is an index for, of the model that has it.
+  'ask by value': (draw) => {
+    const { indexes } = draw.shape
+    if (indexes.length === 0) return reading.findById!(draw)
+    const filter = askIndex(draw)
+    return draw.random.pick<Code>([
+      code`return Kid.countDocuments(${filter})`,
+      code`return found(await Kid.find(${filter}).sort('n'))`,
+      code`return Boolean(await Kid.exists(${filter}))`,
+    ])
+  },
   where: (draw) => {
     const field = draw.field()
     const condition = draw.random.pick<Code>([
@@ -84,6 +96,22 @@ export const reading: Readonly<Record<string, Drawn>> = {
       code`bulkWrite([{ insertOne: { document: ${draw.body({ oddity: 0 })} } }])`,
       code`updateOne({ n: ${String(draw.record())} }, { $set: { name: 'direct' } })`,
     ])}; return done && written(done)`
+  },
+  // What was read before a change is put back after it, as a backup is.
+  'put back': (draw) => {
+    const record = String(draw.record())
+    const whole = draw.shape.fields.filter(({ kind }) => isWhole(kind))
+    // An empty object is stored here and not by Mongoose, so that `$set` would bring it back.
+    const field = whole.length > 0 ? draw.random.pick(whole) : draw.field()
+    const changed = code`await Model.updateOne({ n: ${record} }, ${object([[draw.path(field), draw.value(field)]])})`
+    return code`const stored = raw(${record}); if (stored) { ${changed}; await Model.collection.${draw.random.pick([
+      'replaceOne({ _id: stored._id }, stored)',
+      'findOneAndReplace({ _id: stored._id }, stored)',
+      'bulkWrite([{ replaceOne: { filter: { _id: stored._id }, replacement: stored } }])',
+      ...(isWhole(field.kind)
+        ? ['updateOne({ _id: stored._id }, { $set: (({ _id, ...rest }) => rest)(stored) })']
+        : []),
+    ])} }`
   },
   'Model.collection, read': (draw) => code`return (await Model.collection.find(${draw.filter()}).toArray()).length`,
   transaction: (draw) => {

@@ -84,7 +84,7 @@ export const updating: Readonly<Record<string, Drawn>> = {
   'find().updateOne': (draw) => code`return written(await Model.find(${draw.filter()}).updateOne(${update(draw)}))`,
   'query.set': (draw) => {
     const field = draw.field()
-    return code`return written(await Model.updateOne(${draw.filter()}).set('${pathOf(draw, field)}', ${draw.value(field)}))`
+    return code`return written(await Model.updateOne(${draw.filter()}, {}).set('${pathOf(draw, field)}', ${draw.value(field)}))`
   },
   'query, twice': (draw) =>
     code`const query = Model.updateOne(${draw.filter()}, ${update(draw)}); await query; return written(await query.clone())`,

@@ -1,0 +1,115 @@
+import { OperationError } from '../errors'
+import { bytesOf } from '../format/entry'
+import { envelopeOf } from '../format/envelope'
+import { isDocument, type Plain, valuesOf } from '../mongoose/host'
+import { isTrusted, type QueryHere, withProjected } from '../mongoose/model'
+import { askedFor } from '../queries/indexvalue'
+import { openBox } from '../record/opening'
+import { allInOrder } from '../record/outcomes'
+import { Box } from '../schema/box'
+import { type FieldHere, follow, type Place } from '../schema/layout'
+import type { BlindIndex } from '../search/declaration'
+
+/**
+ * Virtuals that are populated by an indexed field. Mongoose tells the records found apart by what they have there, as text, and looks it up by the
+ * text of what it asked for. Here that is an envelope, or a box of one, which is given the text of the value that its index value is of: nothing
+ * is decrypted, and nobody learns what was not asked for.
+ */
+export async function populated(layout: Place, query: QueryHere, exec: () => Promise<unknown>): Promise<unknown> {
+  const filter = query.getFilter()
+  const place = `${query.model.modelName}.find()`
+  const here = Object.keys(filter).flatMap((name) => askedAt(layout, name, filter[name], place))
+  if (here.length === 0) return exec()
+  const texts = await allInOrder(here.map((each) => textsOf(each, filter[each.field.name], place)))
+  const added = withProjected(query, here.map(indexPathOf))
+  const result = await exec()
+  for (const record of Array.isArray(result) ? result : []) {
+    const stored: Plain = isDocument(record) ? valuesOf(record) : record
+    here.forEach((each, index) => {
+      const text = textOf(texts[index] as Texts, stored[indexPathOf(each)])
+      if (text !== undefined) readsAs(stored[each.field.name], text)
+    })
+    for (const path of added) delete stored[path]
+  }
+  return result
+}
+
+/** The texts of values, by their index values. */
+type Texts = ReadonlyMap<string, string>
+
+/** An indexed field that `populate()` asks for values of. */
+function askedAt(layout: Place, name: string, condition: unknown, place: string): FieldHere[] {
+  const [here] = follow(layout, name)?.place.fields ?? []
+  if (!here?.field.index || !isTrusted(condition) || !Array.isArray((condition as Plain).$in)) return []
+  if (here.within !== '') throw refusedWithin(place, name)
+  return [here]
+}
+
+/** Has values asked for in the place of boxes of another field, and gives the texts of all. */
+async function textsOf(here: FieldHere, condition: Plain, place: string): Promise<Texts> {
+  const ids: readonly unknown[] = condition.$in
+  // Mongoose populates what it finds before it calls the hook that opens it.
+  const loaded = ids.filter((id): id is Box => id instanceof Box && !id.isOpen && id.use.decrypt === 'onLoad')
+  await allInOrder(loaded.map(openBox))
+  if (ids.some((id) => envelopeOf(id) || (id instanceof Box && !id.isOpen))) throw refusedLocked(place, here.field.name)
+  const values = ids.map((id) => (id instanceof Box ? id.value() : id))
+  condition.$in = values
+  const texts = new Map<string, string>()
+  const indexes = new Map<string, string>()
+  for (const [position, id] of ids.entries()) {
+    const asked = askedFor(here.field.index as BlindIndex, [here], [values[position]], place)
+    if (!asked) continue
+    await asked.ready()
+    const [newest, ...older] = asked.values.map((value) => hexOf(value.toBSON())) as [string, ...string[]]
+    // What a box holds stands in no text.
+    if (id instanceof Box) readsAs(id, newest)
+    const text = String(id)
+    if ((texts.get(newest) ?? text) !== text || (indexes.get(text) ?? newest) !== newest)
+      throw refusedAlike(place, here.field.name)
+    for (const index of [newest, ...older]) texts.set(index, text)
+    indexes.set(text, newest)
+  }
+  return texts
+}
+
+function textOf(texts: Texts, stored: unknown): string | undefined {
+  const value = (stored as { toBSON?(): unknown } | undefined)?.toBSON?.() ?? stored
+  const [found] = [value].flat().flatMap((each) => texts.get(hexOf(each)) ?? [])
+  return found
+}
+
+function hexOf(value: unknown): string {
+  return Buffer.from(bytesOf(value) ?? []).toString('hex')
+}
+
+function readsAs(value: unknown, text: string): void {
+  if (typeof value !== 'object' || value === null) return
+  Object.defineProperty(value, 'toString', { value: () => text, configurable: true })
+}
+
+function indexPathOf({ field }: FieldHere): string {
+  return field.index?.path as string
+}
+
+function refusedLocked(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: populate() asks for ${path} by a field that is locked. Have the records decrypted first, by decrypt() or decrypt: 'onLoad'.`,
+  )
+}
+
+function refusedWithin(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: populate() cannot tell which record belongs to which value of ${path}, for it is stored encrypted in subdocuments. Find the records by ` +
+      '$or, and compare after decrypting.',
+  )
+}
+
+function refusedAlike(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: populate() asks for ${path} by values that differ as text and are found as one, or the other way round, so what is found cannot be told ` +
+      'apart. Store them in one form, as by lowercase: true, or find the records by a query of their own.',
+  )
+}

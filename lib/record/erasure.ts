@@ -1,0 +1,88 @@
+import { RecordError } from '../errors'
+import { encodeTombstone, isTombstone } from '../format/entry'
+import { indexedPathOf } from '../mongoose/document'
+import { type Doc, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
+import { Box } from '../schema/box'
+import { fieldsOf, usesOf } from '../schema/uses'
+import { fetchStored, storedOf } from './fetching'
+import { idOf, recordName } from './identity'
+import { refresh } from './refreshing'
+import { notFound, partsOf, type Send, sendUpdate } from './rewriting'
+import { loadedTarget, requireId } from './rings'
+import { encryptedPartsOf } from './staging'
+
+/** How often a record is looked at again for keys that other writes have brought meanwhile. */
+const maxAttempts = 5
+
+/**
+ * Erases the values of a record by taking away what opens them: its wrapped keys and those of its subdocuments, and the index values by
+ * which it is found. A tombstone in their place says when. Ciphertexts stay, and nobody can read them any more, in no copy of the
+ * record that is made from now on. Of a subdocument it is those of that alone.
+ *
+ * @returns whether anything was erased
+ * @throws {RecordError} RECORD_CHANGED when other writes brought new keys every time; ID_NOT_SELECTED
+ * @throws {DocumentNotFoundError} Mongoose's own, when the record is not stored
+ */
+export async function erase(doc: Doc, send: Send): Promise<boolean> {
+  requireId(doc)
+  const owner = ownerOf(doc)
+  const erasedAt = new Date()
+  for (let attempt = 0; attempt < maxAttempts; attempt++) {
+    const stored = await fetchStored(owner, [])
+    if (!stored) throw notFound(owner)
+    const { $set, $unset, conditions } = erasureOf(doc, owner, stored, erasedAt)
+    if (Object.keys($set).length === 0) {
+      // What was found in the database now is what the document knows, too.
+      forget(owner, stored)
+      return attempt > 0
+    }
+    await sendUpdate(owner, { $set, ...(Object.keys($unset).length > 0 && { $unset }) }, conditions, send)
+  }
+  throw new RecordError(
+    'RECORD_CHANGED',
+    `${recordName(doc)}: other writes brought new data keys during each of ${maxAttempts} attempts to erase it. Keep it from being written, ` +
+      'and try again.',
+  )
+}
+
+/** What takes away all that is there to be erased: nothing, where nothing is. */
+function erasureOf(doc: Doc, owner: Doc, stored: Plain, erasedAt: Date) {
+  const $set: Plain = {}
+  const $unset: Plain = {}
+  const conditions: Plain[] = []
+  const { fresh, parts } = partsOf(doc, owner, stored)
+  for (const part of parts) {
+    const raw = (storedOf(part, stored) ?? {}) as Plain
+    const prefix = part === fresh ? '' : `${indexedPathOf(part)}.`
+    for (const use of usesOf(schemaOf(part))) {
+      const indexed = use.indexes.filter(({ path }) => raw[path] !== undefined)
+      const keys = use.byOwner ? [] : [raw[use.keyPath] ?? []].flat()
+      if (!use.byOwner && (indexed.length > 0 || keys.some((entry) => !isTombstone(entry)))) {
+        $set[`${prefix}${use.keyPath}`] = [encodeTombstone(erasedAt)]
+      }
+      for (const { path } of indexed) $unset[`${prefix}${path}`] = ''
+      if (indexed.length > 0 && use.byOwner) $set[ownerPath(owner, use.name)] ??= [encodeTombstone(erasedAt)]
+    }
+    if (prefix !== '' && idOf(part) !== undefined) conditions.push({ [`${prefix}_id`]: idOf(part) })
+  }
+  return { $set, $unset, conditions }
+}
+
+/** The path of the owner's wrapped keys under which a use of a subdocument has its fields. */
+function ownerPath(owner: Doc, name: string | undefined): string {
+  return String(usesOf(schemaOf(owner)).find((use) => !use.byOwner && use.name === name)?.keyPath)
+}
+
+/** The document of the user's cannot read them either. */
+function forget(owner: Doc, stored: Plain): void {
+  refresh(owner, stored)
+  for (const part of encryptedPartsOf(owner)) {
+    for (const { field, use } of fieldsOf(schemaOf(part))) {
+      const box = valuesOf(part)[field.name]
+      if (!(box instanceof Box) || box.isUnsaved || !box.lastEnvelope) continue
+      const target = loadedTarget(part, use)
+      target.ring.forget()
+      box.relock(box.lastEnvelope, target)
+    }
+  }
+}

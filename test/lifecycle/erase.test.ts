@@ -1,0 +1,203 @@
+import { Schema } from 'mongoose'
+import { localKms } from '../../lib'
+import { misconfigured, named, plugin, provider, refused, secret, useFaults } from '../faults/support'
+
+// Values that are erased by taking away what opens them: reading says so, whoever reads, and nothing finds them.
+const { connection, raw, tamper } = useFaults()
+const ada = () => ({ name: 'Ada', email: secret('ada@example.org'), note: secret('a quiet note') })
+const bob = () => ({ name: 'Bob', email: secret('bob@example.org') })
+
+function userModel(options: object = {}, paths: object = {}): any {
+  const schema = new Schema<any>({ name: String, ...paths }, { timestamps: true }).plugin(plugin, {
+    provider,
+    fields: { email: { type: String, unique: true }, note: String },
+    ...options,
+  })
+  return connection.model<any>(named('User'), schema)
+}
+
+let User: any
+beforeEach(async () => {
+  User = userModel()
+  await User.init()
+})
+
+test('what opens a record is gone, and a tombstone says since when', async () => {
+  const user = await User.create(ada())
+  const [before] = await raw(User)
+  await user.eraseKmsKey()
+  const [after] = await raw(User)
+  const { encrypted_kms_key: keys, email_bidx: _index, ...rest } = before
+  expect(after).toEqual({ ...rest, encrypted_kms_key: [{ erasedAt: expect.any(Date) }] })
+  expect(Date.now() - after.encrypted_kms_key[0].erasedAt).toBeLessThan(60_000)
+  expect(keys).toHaveLength(1)
+})
+
+test('whoever reads it is told, in every way of reading', async () => {
+  const user = await User.create(ada())
+  const open = await User.findById(user._id)
+  await open.decrypt()
+  await open.eraseKmsKey()
+  const found = await User.findById(user._id)
+  for (const doc of [open, found]) {
+    await refused(() => doc.email, 'ERASED', /was erased on 20\d\d-/)
+    await refused(() => doc.decrypt(), 'ERASED')
+    expect(JSON.stringify(doc)).not.toMatch(/erasedAt|email/)
+  }
+  await refused(async () => User.decrypt(await User.findById(user._id).lean()), 'ERASED')
+  await refused(() => found.rotateKmsKey(), 'ERASED')
+  expect(await User.findOne({ email: ada().email })).toBeNull()
+  const Eager = connection.model<any>(
+    named('Eager'),
+    new Schema<any>({}).plugin(plugin, { provider, decrypt: 'onLoad', fields: ['email'] }),
+    User.collection.name,
+  )
+  const eager = await Eager.findById(user._id)
+  expect(() => eager.email).toThrow(expect.objectContaining({ code: 'ERASED' }))
+})
+
+test('the address can be given to somebody else, and the record new values', async () => {
+  const user = await User.create(ada())
+  await user.eraseKmsKey()
+  await User.create(ada())
+  user.email = bob().email
+  await user.save()
+  const found = await User.findById(user._id)
+  expect(await found.email).toBe(bob().email)
+  await refused(() => found.note, 'ERASED')
+  expect((await raw(User))[0].encrypted_kms_key).toMatchObject([{ erasedAt: expect.any(Date) }, { version: 1 }])
+  await User.updateOne({ _id: user._id }, { note: secret('another note') })
+  expect(await (await User.findById(user._id)).decrypt()).toEqual({ email: bob().email, note: 'another note' })
+})
+
+test('a save of an erased record that somebody had open is refused once', async () => {
+  const user = await User.create(ada())
+  const open = await User.findById(user._id)
+  await open.decrypt()
+  await user.eraseKmsKey()
+  open.note = secret('another note')
+  await refused(() => open.save(), 'RECORD_CHANGED')
+  await open.save()
+  const found = await User.findById(user._id)
+  expect(await found.note).toBe('another note')
+  await refused(() => found.email, 'ERASED')
+})
+
+test('erasing again changes nothing, and a record without values needs none', async () => {
+  const user = await User.create(ada())
+  const none = await User.create({ name: 'None' })
+  await user.eraseKmsKey()
+  const before = await raw(User)
+  await user.eraseKmsKey()
+  await none.eraseKmsKey()
+  expect(await raw(User)).toEqual(before)
+})
+
+test('subdocuments under their own keys and under the owner’s, and an index value there', async () => {
+  const own = new Schema<any>({}).plugin(plugin, { provider, fields: { phone: { type: String, blindIndex: true } } })
+  const owned = new Schema<any>({}).plugin(plugin, {
+    dataKey: 'owner',
+    fields: { text: { type: String, blindIndex: true } },
+  })
+  const Owner = userModel({}, { contacts: [own], notes: [owned] })
+  const phones = [secret('+44 20 7946 0001'), secret('+44 20 7946 0002')]
+  const user = await Owner.create({
+    ...ada(),
+    contacts: phones.map((phone) => ({ phone })),
+    notes: [{ text: secret('Admitted') }],
+  })
+  await user.contacts[0].eraseKmsKey()
+  let found = await Owner.findById(user._id)
+  await refused(() => found.contacts[0].phone, 'ERASED')
+  expect([await found.contacts[1].phone, await found.email]).toEqual([phones[1], ada().email])
+  await refused(() => found.notes[0].eraseKmsKey(), 'WRITE_REFUSED')
+  await found.eraseKmsKey()
+  found = await Owner.findById(user._id)
+  for (const read of [() => found.contacts[1].phone, () => found.notes[0].text, () => found.email])
+    await refused(read, 'ERASED')
+  expect(JSON.stringify(await raw(Owner))).not.toMatch(/bidx|wrapped|commitment/)
+})
+
+test('keys that another write brings meanwhile are erased, too', async () => {
+  const user = await User.create({ name: 'Ada' })
+  const { native } = require('../../lib/gate/passes').gateOf(User.collection)
+  const other = await User.create(ada())
+  const update = native.updateOne
+  native.updateOne = async (...args: unknown[]) => {
+    native.updateOne = update
+    const result = await update(...args)
+    await User.updateOne({ _id: other._id }, { email: bob().email })
+    return result
+  }
+  await other.eraseKmsKey()
+  expect((await raw(User))[1]).toEqual(expect.not.objectContaining({ email_bidx: expect.anything() }))
+  expect((await raw(User))[1].encrypted_kms_key).toEqual([{ erasedAt: expect.any(Date) }])
+  expect(user.name).toBe('Ada')
+})
+
+describe('many', () => {
+  test('are erased by a filter, also one by a blind index, and no other', async () => {
+    await User.create([ada(), bob(), { name: 'None' }])
+    expect(await User.eraseKmsKey({ filter: { email: ada().email } })).toMatchObject({ processed: 1, updated: 1 })
+    expect(await User.eraseKmsKey({ filter: { name: 'Ada' } })).toMatchObject({ processed: 0 })
+    const [first, second, third] = await raw(User)
+    expect(first.encrypted_kms_key).toEqual([{ erasedAt: expect.any(Date) }])
+    expect(second.encrypted_kms_key).toMatchObject([{ version: 1 }])
+    expect(third).not.toHaveProperty('encrypted_kms_key')
+    expect(await (await User.findOne({ email: bob().email })).email).toBe(bob().email)
+  })
+
+  test.each([
+    ['no filter', () => User.eraseKmsKey()],
+    ['one that says nothing', () => User.eraseKmsKey({ filter: {} })],
+  ])('%s is refused', async (_name, act) => {
+    await User.create(ada())
+    await misconfigured(act, /filter: expected conditions/)
+    expect((await raw(User))[0].encrypted_kms_key).toMatchObject([{ version: 1 }])
+  })
+
+  test('a filter of which Mongoose would take away a part is refused', async () => {
+    const Strict: any = connection.model<any>(
+      named('Strict'),
+      new Schema<any>({ name: String }, { strictQuery: true }).plugin(plugin, { provider, fields: ['email'] }),
+    )
+    await Strict.create(bob())
+    await misconfigured(() => Strict.eraseKmsKey({ filter: { nmae: 'Bob', name: 'Bob' } }), /no path nmae/)
+  })
+
+  test('neither timestamps nor hooks notice', async () => {
+    await User.create(ada())
+    const [before] = await raw(User)
+    await User.eraseKmsKey({ filter: { name: 'Ada' } })
+    expect((await raw(User))[0]).toMatchObject({ updatedAt: before.updatedAt, __v: before.__v })
+  })
+})
+
+test('a cached data key is let go of', async () => {
+  const kms = localKms()
+  const Cached = userModel({ provider: kms, cache: { maxAgeMs: 60_000, maxEntries: 10 } })
+  const user = await Cached.create(ada())
+  const lean = (await raw(Cached))[0]
+  await (await Cached.findById(user._id)).decrypt()
+  const found = await Cached.findById(user._id)
+  await found.decrypt()
+  await found.eraseKmsKey()
+  await refused(() => found.email, 'ERASED')
+  expect(lean.encrypted_kms_key).toHaveLength(1)
+})
+
+test('a backup of an erased record can be put back, and is erased still', async () => {
+  const user = await User.create(ada())
+  await user.eraseKmsKey()
+  const [stored] = await raw(User)
+  await User.deleteMany({})
+  const { email: _email, ...rest } = stored
+  await User.collection.insertOne(rest)
+  await refused(async () => (await User.findById(user._id)).note, 'ERASED')
+})
+
+test('a damaged key is still damaged', async () => {
+  const user = await User.create(ada())
+  await tamper(User, { _id: user._id }, { $unset: { encrypted_kms_key: 1 } })
+  await refused(async () => (await User.findById(user._id)).email, 'DATA_KEY_MISSING')
+})

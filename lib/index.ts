@@ -4,6 +4,8 @@ export {
   DecryptionError,
   type DecryptionErrorCode,
   type ErrorCode,
+  JobError,
+  type JobErrorCode,
   KeyProviderError,
   type KeyProviderErrorCode,
   KmsEncryptedError,
@@ -19,7 +21,19 @@ export type { CacheOptions } from './kms/manager'
 export type { GeneratedDataKey, KeyProvider } from './kms/provider'
 export { channels, type KeyEvent } from './kms/tracing'
 export { kmsEncrypted } from './plugin'
-export type { JobFailure, JobOptions, JobProgress, JobResult } from './schema/jobs'
+export type {
+  JobFailure,
+  JobOptions,
+  JobProgress,
+  JobResult,
+  KeyStatus,
+  KmsStatus,
+  Partition,
+  RotateOptions,
+  StatusOptions,
+  VerifyFailure,
+  VerifyResult,
+} from './schema/jobs'
 export type {
   AllowKeyIdsOption,
   ContextOption,

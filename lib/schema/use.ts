@@ -42,6 +42,8 @@ export interface Use {
   /** Whether the fields are encrypted under the data key of the record that holds the subdocument. */
   readonly byOwner: boolean
   readonly keyPath: string
+  /** Whether key id, version and date of wrapped keys have indexes. */
+  readonly indexKeys: boolean
   readonly version: number
   /** The generation that is written, and the earlier ones that are still read, by number. */
   readonly generations: ReadonlyMap<number, Generation>
@@ -75,6 +77,7 @@ const known = new Set([
   'previousVersions',
   'allowKeyIds',
   'keyPath',
+  'indexKeys',
   'indexKey',
   'blindIndexes',
   'cache',
@@ -95,6 +98,7 @@ const ownersAlone = [
   'previousVersions',
   'allowKeyIds',
   'keyPath',
+  'indexKeys',
   'indexKey',
   'cache',
 ] as const
@@ -110,13 +114,14 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
       throw invalid(option, `There is no such option. Use one of ${[...known].join(', ')}.`)
     }
   }
-  const { name, decrypt = 'onAccess', version = 1, cache } = options
+  const { name, decrypt = 'onAccess', version = 1, cache, indexKeys = false } = options
   if (name !== undefined && !(typeof name === 'string' && /^\w+$/.test(name))) {
     throw invalid('name', 'Expected letters, digits and underscores.')
   }
   if (decrypt !== 'onAccess' && decrypt !== 'onLoad') {
     throw invalid('decrypt', `Expected 'onAccess' or 'onLoad', got ${String(decrypt)}.`)
   }
+  if (typeof indexKeys !== 'boolean') throw invalid('indexKeys', 'Expected true or false.')
   checkCache(cache)
   const byOwner = checkDataKey(options)
   const methods = checkMethods(host, options.methods)
@@ -140,6 +145,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     name,
     byOwner,
     keyPath,
+    indexKeys,
     version,
     generations,
     allows,

@@ -35,8 +35,7 @@ export function rewrapKmsKey(model: AnyModel, send: Send, options?: JobOptions):
 export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptions = {}): Promise<JobResult> {
   const name = `${model.modelName}.eraseKmsKey()`
   const { filter } = options
-  const asked = Object.keys(Object(filter))
-  if (asked.length === 0) {
+  if (!saysAnything(filter)) {
     throw new ConfigurationError(
       'OPTION_INVALID',
       `${name}: filter: expected conditions. What is erased cannot be had again; to erase all, say { _id: { $exists: true } }.`,
@@ -58,6 +57,15 @@ export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptio
     run: (stored: Plain) => erase(recordOf(model, stored), send),
   }
   return runJob(job, options)
+}
+
+/** Whether a filter has a condition: an object of none is met by every record, and so is a choice with such an object in it. */
+function saysAnything(filter: unknown): boolean {
+  return Object.entries(Object(filter) as Plain).some(([key, value]) => {
+    if (key === '$and') return [value].flat().some(saysAnything)
+    if (key === '$or') return [value].flat().every(saysAnything)
+    return key !== '$comment'
+  })
 }
 
 /** The path of a condition that Mongoose leaves out, for the schema does not know it, or the driver, for it is undefined. */

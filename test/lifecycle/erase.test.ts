@@ -215,6 +215,9 @@ describe('many', () => {
   test.each([
     ['no filter', () => User.eraseKmsKey()],
     ['one that says nothing', () => User.eraseKmsKey({ filter: {} })],
+    ['a comment', () => User.eraseKmsKey({ filter: { $comment: 'all' } })],
+    ['a choice of nothing', () => User.eraseKmsKey({ filter: { $or: [{ name: 'Ada' }, {}] } })],
+    ['a list of nothing', () => User.eraseKmsKey({ filter: { $and: [{}, {}] } })],
   ])('%s is refused', async (_name, act) => {
     await User.create(ada())
     await misconfigured(act, /filter: expected conditions/)

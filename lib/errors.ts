@@ -34,6 +34,7 @@ export type DecryptionErrorCode =
   | 'ENVELOPE_REJECTED'
   | 'PLAINTEXT_FOUND'
   | 'FROM_FAILED'
+  | 'BLIND_INDEX_STALE'
 
 /** Codes of {@link RecordError}: what the record at hand cannot do in the state it is in. */
 export type RecordErrorCode =
@@ -50,6 +51,9 @@ export type RecordErrorCode =
 /** Codes of {@link OperationError}: what cannot be done with a field that is stored encrypted. */
 export type OperationErrorCode = 'QUERY_REFUSED' | 'UPDATE_REFUSED' | 'WRITE_REFUSED' | 'UPDATE_INCOMPLETE'
 
+/** Codes of {@link JobError}: why a part of a job over a collection is not done here. */
+export type JobErrorCode = 'JOB_RUNNING' | 'LEASE_LOST'
+
 /** Every code that an error of this library can carry. */
 export type ErrorCode =
   | ConfigurationErrorCode
@@ -57,6 +61,7 @@ export type ErrorCode =
   | DecryptionErrorCode
   | RecordErrorCode
   | OperationErrorCode
+  | JobErrorCode
 
 /**
  * Base of every error that this library throws. Messages name the place, what was expected and what to do; they never
@@ -97,4 +102,9 @@ export class RecordError extends KmsEncryptedError<RecordErrorCode> {
 /** A query or write names an encrypted field in a way that cannot be honoured. Nothing was sent. */
 export class OperationError extends KmsEncryptedError<OperationErrorCode> {
   override readonly name = 'OperationError'
+}
+
+/** Another worker does the part of a job. What was done of it is kept. */
+export class JobError extends KmsEncryptedError<JobErrorCode> {
+  override readonly name = 'JobError'
 }

@@ -1,11 +1,14 @@
 import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
-import { checkBulk, checkWatch, gateModel, gateOf } from './gate/passes'
+import { checkBulk, checkWatch, gateModel } from './gate/passes'
 import { backfillBlindIndexes } from './lifecycle/backfill'
 import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
 import { migrateDocumentToKms, migrateToKms } from './lifecycle/migrate'
 import { migrateDocumentFromKms, migrateFromKms } from './lifecycle/restore'
+import { rotateDocument, rotateKmsKeys, sendPast } from './lifecycle/rotate'
+import { kmsStatus } from './lifecycle/status'
+import { verifyDocument, verifyKms } from './lifecycle/verify'
 import {
   type AnyModel,
   type AnySchema,
@@ -25,12 +28,10 @@ import { erase } from './record/erasure'
 import { readForeign } from './record/foreign'
 import { openOnLoad, readBox } from './record/opening'
 import { rewrap } from './record/rewrapping'
-import type { Send } from './record/rewriting'
 import { rememberContexts } from './record/rings'
-import { rotate } from './record/rotation'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
-import type { JobOptions, MigrationOptions } from './schema/jobs'
+import type { JobOptions, MigrationOptions, RotateOptions, StatusOptions } from './schema/jobs'
 import { makeIndexType, makeKeysType } from './schema/kept'
 import { holdsUse, isEncrypted } from './schema/layout'
 import type { KmsEncryptedOptions } from './schema/options'
@@ -78,6 +79,7 @@ function addPaths(schema: AnySchema, use: Use): void {
   const define = schema.path.bind(schema) as (path: string, type: unknown) => unknown
   for (const field of use.fields.values()) define(field.name, makeFieldType(host, schema, { field, use }))
   if (!byOwner) define(keyPath, makeKeysType(host, schema, keyPath, use))
+  if (use.indexKeys) for (const part of ['keyId', 'version', 'createdAt']) schema.index({ [`${keyPath}.${part}`]: 1 })
   for (const index of use.indexes) {
     const { path, isUnique } = index
     define(path, makeIndexType(host, schema, index, use))
@@ -87,9 +89,6 @@ function addPaths(schema: AnySchema, use: Use): void {
   }
 }
 
-/** Past the gate: here envelopes are conditions. */
-const sendPast: Send = (model, ...args) => gateOf(model.collection).native.updateOne(...args)
-
 function addMethods(schema: AnySchema, use: Use): void {
   const { decrypt, rotateKmsKey } = use.methods
   const methods: Record<string, (this: Doc) => unknown> = {
@@ -97,7 +96,7 @@ function addMethods(schema: AnySchema, use: Use): void {
       return decryptDocument(this)
     },
     [rotateKmsKey]: function rotateKey(this: Doc) {
-      return rotate(this, sendPast)
+      return rotateDocument(this)
     },
     async rewrapKmsKey(this: Doc) {
       await rewrap(this, sendPast)
@@ -111,12 +110,13 @@ function addMethods(schema: AnySchema, use: Use): void {
     migrateFromKms(this: Doc) {
       return migrateDocumentFromKms(this)
     },
+    ...documentJobs,
   }
   for (const [name, method] of Object.entries(methods)) {
     refuseTaken(schema.methods[name as never], name, 'method')
     schema.method(name, ours(method) as never)
   }
-  for (const [name, method] of Object.entries({ [decrypt]: decryptAll, ...jobs })) {
+  for (const [name, method] of Object.entries(staticsBy(use.methods))) {
     refuseTaken(schema.statics[name as never], name, 'static')
     schema.static(name, method as never)
   }
@@ -140,6 +140,12 @@ const jobs = {
   backfillBlindIndexes: ours(function backfill(this: AnyModel, options?: JobOptions) {
     return backfillBlindIndexes(this, options)
   }),
+  verifyKms: ours(function verifyAll(this: AnyModel, options?: JobOptions) {
+    return verifyKms(this, options)
+  }),
+  kmsStatus: ours(function statusOfAll(this: AnyModel, options?: StatusOptions) {
+    return kmsStatus(this, options)
+  }),
   rewrapKmsKey: ours(function rewrapKeys(this: AnyModel, options?: JobOptions) {
     return rewrapKmsKey(this, sendPast, options)
   }),
@@ -154,8 +160,26 @@ const jobs = {
   }),
 }
 
+/** Those that are methods of a document as well. */
+const documentJobs = {
+  verifyKms: ours(function verify(this: Doc) {
+    return verifyDocument(this)
+  }),
+}
+
+/** The statics of a model, by the names of its methods. */
+function staticsBy({
+  decrypt,
+  rotateKmsKey,
+}: Use['methods']): Record<string, (this: AnyModel, ...args: never[]) => unknown> {
+  const rotateAll = function rotateAll(this: AnyModel, options?: RotateOptions) {
+    return rotateKmsKeys(this, rotateKmsKey, options)
+  }
+  return { [decrypt]: decryptAll, [rotateKmsKey]: ours(rotateAll), ...jobs }
+}
+
 /** Those of a model that has fields in what it holds alone. */
-const statics = { decrypt: decryptAll, ...jobs }
+const statics = staticsBy({ decrypt: 'decrypt', rotateKmsKey: 'rotateKmsKey' })
 
 function refuseTaken(method: unknown, name: string, kind: string): void {
   if (method === undefined || own.has(method as object)) return
@@ -179,9 +203,9 @@ function refuseTaken(method: unknown, name: string, kind: string): void {
 /** By now the application has added all that it will; a method in the place of one of the library would hide it. */
 function checkMethods(model: AnyModel): void {
   for (const use of usesOf(model.schema)) {
-    for (const name of Object.values(use.methods))
+    for (const name of [...Object.values(use.methods), ...Object.keys(documentJobs)])
       refuseTaken((model.prototype as Record<string, unknown>)[name], name, 'method')
-    for (const name of [use.methods.decrypt, ...Object.keys(jobs)])
+    for (const name of Object.keys(staticsBy(use.methods)))
       refuseTaken((model as unknown as Record<string, unknown>)[name], name, 'static')
   }
 }

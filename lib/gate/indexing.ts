@@ -117,7 +117,7 @@ export function putIndexValues(indexings: readonly Indexing[], writers: Awaited<
   }
 }
 
-async function openStored(beside: Aimed, name: string, stored: unknown): Promise<Part> {
+async function openStored(beside: Aimed, name: string, stored: unknown): Promise<Part | undefined> {
   const { target, box, slot } = beside
   const place = siblingOf(slot, name)
   const envelope = envelopeOf(stored)
@@ -127,7 +127,10 @@ async function openStored(beside: Aimed, name: string, stored: unknown): Promise
       `${place}: what is stored there is not encrypted, and a blind index of the record is made of it, too. Set it anew with the other fields.`,
     )
   }
-  const key = await target.ring.open(parseReference(envelope, place), [name])
+  const reference = parseReference(envelope, place)
+  // What was erased is not found by it any more, and keeps nothing else from being written.
+  if (target.ring.isErased(reference)) return undefined
+  const key = await target.ring.open(reference, [name])
   const value = box.field.host.deserialize(decryptFor(target, name, envelope, key, place)).v
   return { value: () => value }
 }

@@ -1,9 +1,11 @@
 import type { ClientSession } from 'mongoose'
 import { OperationError, RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
-import { isDocument, type Plain, topOf } from '../mongoose/host'
+import { type Doc, isDocument, type Plain, topOf } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
+import { idOf } from '../record/identity'
 import { refreshFrom } from '../record/refreshing'
+import { storedReference } from '../record/ring'
 import { encodeClear } from '../schema/type'
 import { ownerUseOf } from '../schema/uses'
 import { withAsked } from './asked'
@@ -78,11 +80,25 @@ export async function withParts(
   // Where nothing is found there is nothing that the write could match either.
   const stored = (await findReached(gate, request, plan)) ?? {}
   const aimed = bound.map((each) => ({ ...each, stored }))
-  const isKnown = referencesOf(aimed).every(({ reference, aimed: { target } }) => target.ring.has(reference))
+  const isKnown = referencesOf(aimed).every(
+    ({ reference, aimed: each }) => isSamePart(each) && (each.target.ring.has(reference) || hasStoredKeys(each)),
+  )
   if (isKnown) return aimed
   await refuseOvertaken(gate, request, aimed)
   // By now there is nothing that the write could match.
   return bound.map((each) => ({ ...each, stored: {} }))
+}
+
+/** Whether what stands where a document has a part is still that part. */
+function isSamePart({ box: { owner }, prefix, stored }: Aimed): boolean {
+  return prefix === '' || String(valueAt(stored, prefix)?._id) === String(idOf(owner as Doc))
+}
+
+/** Whether a document knows all data keys that are stored: one that is not among them was brought by no other write. */
+function hasStoredKeys({ box: { use }, prefix, target: { ring }, stored }: Aimed): boolean {
+  const holder = use.byOwner || prefix === '' ? stored : valueAt(stored, prefix)
+  const references = (entries: unknown) => [entries ?? []].flat().map(storedReference).join()
+  return references(holder?.[ring.use.keyPath]) === references(ring.stored)
 }
 
 /** The update of a document of the user's. What nobody has set, and another process has changed meanwhile, is left to the next. */

@@ -2,15 +2,13 @@ import { ConfigurationError, RecordError } from '../errors'
 import { envelopeSubtype } from '../format/envelope'
 import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
-import { fullPathOf, indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, type Host, hostOf, modelOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { filterOf, storedOf } from '../record/fetching'
 import { recordName } from '../record/identity'
-import { openBox, placeOf, plaintextFound } from '../record/opening'
+import { indexValuesOf, prefixOf } from '../record/indexes'
+import { placeOf, plaintextFound } from '../record/opening'
 import { allInOrder, valuesOf as allOf } from '../record/outcomes'
-import { loadedTarget } from '../record/rings'
-import { indexValuesFor, prepare } from '../record/sealing'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -19,7 +17,6 @@ import type { Use } from '../schema/use'
 import { indexKeyUseOf, usesOf } from '../schema/uses'
 import type { BlindIndex } from '../search/declaration'
 import { isStale, staleFilter, staleValues } from '../search/stale'
-import { encodeIndexValues } from '../search/value'
 import { runJob } from './job'
 
 /** How often a record is tried again when another write comes between its reading and its writing. */
@@ -62,6 +59,7 @@ function staleIn(host: Host, place: Place, prefix = ''): Plain[] {
   return [...place.indexes.map((index) => staleFilter(index, prefix, host.binary)), ...below]
 }
 
+/** Asks the KMS for the index keys of all indexes once, before the first record is asked for. */
 export function openIndexKeys(layout: Place): Promise<unknown> {
   const fields = fieldsBelow(layout).flatMap(({ place }) => place.fields)
   const uses = fields.filter(({ field, use }) => use.indexed.has(field.name))
@@ -75,7 +73,10 @@ async function backfill(model: AnyModel, read: Plain): Promise<boolean> {
     const doc = recordOf(model, stored)
     const stale = staleOf(doc, stored)
     if (stale.length === 0) return false
-    const outcomes = await Promise.allSettled(stale.map(makeValues))
+    const settled = await Promise.allSettled(stale.map(makeValues))
+    // What was erased has no value that it could be found by.
+    const outcomes = settled.filter((each) => each.status === 'fulfilled' || each.reason?.code !== 'ERASED')
+    if (outcomes.length === 0) return false
     const made = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
     const isWritten = made.length === 0 || (await write(doc, stored._id, made))
     // A field that is damaged does not keep the others from being found.
@@ -94,18 +95,19 @@ async function backfill(model: AnyModel, read: Plain): Promise<boolean> {
 /** An index of a record or of a subdocument in it. */
 interface Stale {
   readonly part: Doc
+  /** What is stored of it. */
+  readonly raw: Plain
   readonly use: Use
   readonly index: BlindIndex
 }
 
 function staleOf(doc: Doc, stored: Plain): Stale[] {
-  return encryptedPartsOf(doc).flatMap((part) =>
-    usesOf(schemaOf(part)).flatMap((use) =>
-      use.indexes
-        .filter((index) => isStale(index, storedOf(part, stored) ?? {}))
-        .map((index) => ({ part, use, index })),
-    ),
-  )
+  return encryptedPartsOf(doc).flatMap((part) => {
+    const raw = storedOf(part, stored) ?? {}
+    return usesOf(schemaOf(part)).flatMap((use) =>
+      use.indexes.filter((index) => isStale(index, raw)).map((index) => ({ part, raw, use, index })),
+    )
+  })
 }
 
 /** Index values, and what must be stored still when they are written. */
@@ -115,29 +117,19 @@ interface Made {
   readonly conditions: readonly Plain[]
 }
 
-async function makeValues({ part, use, index }: Stale): Promise<Made> {
+async function makeValues({ part, raw, use, index }: Stale): Promise<Made> {
   const { binary } = use.host
-  const [prefix, within] = part.$isSubdocument ? [`${indexedPathOf(part)}.`, `${fullPathOf(part)}.`] : ['', '']
-  const boxes = index.fields.map((name) => valuesOf(part)[name] as Box)
-  await allInOrder(boxes.map(openBox))
-  for (const box of boxes) if (box.clear) throw plaintextFound(placeOf(box))
-  const target = loadedTarget(part, use)
-  const jobs = boxes.map((box) => ({ box, target }))
-  const values = indexValuesFor(
-    jobs[0]!,
-    await prepare(jobs),
-    index,
-    within,
-    boxes.map((box) => box.stored()),
-  )
-  const envelopes = boxes.map(({ field, lastEnvelope }) => ({
-    [`${prefix}${field.name}`]: binary(lastEnvelope as Uint8Array, envelopeSubtype),
-  }))
-  return {
-    path: `${prefix}${index.path}`,
-    values: encodeIndexValues(index, values, binary),
-    conditions: [...envelopes, staleValues(index, prefix, binary)],
+  const prefix = prefixOf(part)
+  const values = await indexValuesOf(part, use, index, raw)
+  for (const name of index.fields) {
+    const box = valuesOf(part)[name] as Box
+    if (box.clear) throw plaintextFound(placeOf(box))
   }
+  const envelopes = index.fields.map((name) => {
+    const { lastEnvelope } = valuesOf(part)[name] as Box
+    return { [`${prefix}${name}`]: binary(lastEnvelope as Uint8Array, envelopeSubtype) }
+  })
+  return { path: `${prefix}${index.path}`, values, conditions: [...envelopes, staleValues(index, prefix, binary)] }
 }
 
 /** Past the gate: here envelopes are conditions, and neither fields nor hooks are touched. */

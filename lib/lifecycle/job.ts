@@ -1,13 +1,16 @@
+import { ConfigurationError } from '../errors'
 import { readyFilter } from '../gate/lookup'
 import { gateOf } from '../gate/passes'
-import { Limiter } from '../kms/limiter'
 import { type AnyModel, hostOf, type Plain } from '../mongoose/host'
 import { castFilter } from '../mongoose/model'
+import { isPlainObject } from '../mongoose/plain'
 import { readAhead } from '../record/cursors'
 import { outcomeOf, valuesOf } from '../record/outcomes'
-import type { JobFailure, JobOptions, JobProgress, JobResult } from '../schema/jobs'
+import type { JobFailure, JobOptions, JobProgress, JobResult, VerifyFailure } from '../schema/jobs'
 import { checkOptions } from './options'
-import { behind } from './order'
+import { behind, notBehind } from './order'
+import { isThrottled, Pace } from './pace'
+import { type Lease, takePart } from './parts'
 
 /**
  * The room of jobs over a collection. Comes in: which records there is something to do for, and what; goes out: what became of them, and up
@@ -17,17 +20,32 @@ export interface Job {
   readonly model: AnyModel
   /** Names it in messages: `User.backfillBlindIndexes()`. */
   readonly name: string
-  /** Finds the records that there is something to do for. */
-  readonly condition: Plain
+  /**
+   * Finds the records that there is something to do for. Where that depends on when the job began, it is a function of it, and a checkpoint
+   * holds that as well: then who goes on with the job finds the same.
+   */
+  readonly condition: Plain | ((startedAt: Date) => Plain)
   /** Does what is needed once, before the first record; where that fails, so does the job. */
   begin(): Promise<unknown>
   /**
    * Does it for one record.
    *
    * @param stored all of the record, as it was when it was read
-   * @returns whether it changed anything
+   * @param startedAt when the job began; for one that goes on, when it did first
+   * @returns whether it changed anything, or what is wrong with the record, where that may be in several places
    */
-  run(stored: Plain): Promise<boolean>
+  run(stored: Plain, startedAt: Date): Promise<boolean | readonly Fault[]>
+}
+
+/** What is wrong with a record, and where in it. */
+export interface Fault {
+  readonly path: string
+  readonly error: unknown
+}
+
+/** The same as the result of a job tells it. */
+export function failuresOf(id: unknown, faults: readonly Fault[]): VerifyFailure[] {
+  return faults.map(({ path, error }) => ({ id, path, code: (error as { code?: string } | null)?.code, error }))
 }
 
 /** How many failures are told of. */
@@ -36,57 +54,171 @@ const keptFailures = 100
 /**
  * Runs a job over the records of its model, in the order of their `_id`.
  *
- * @throws {ConfigurationError} OPTION_INVALID; whatever `begin`, `onProgress` or the reading of records fails with
+ * @throws {ConfigurationError} OPTION_INVALID; {JobError} JOB_RUNNING, LEASE_LOST; whatever `begin`, `onProgress` or the reading of records
+ *   fails with
  */
 export async function runJob(job: Job, given: JobOptions | undefined): Promise<JobResult> {
-  const { filter, concurrency, batchSize, signal, onProgress, resume } = checkOptions(job, given)
-  const counts = { processed: 0, updated: 0, unchanged: 0, failed: 0 }
+  const options = checkOptions(job, given)
+  const { partition, leaseMs, resume } = options
+  if (!partition) return run(job, options, stretchFrom(job, resume), resume)
+  const part = await takePart(job, partition, leaseMs, async (startedAt) =>
+    boundsOf(job.model, await conditionsFor(job, options.filter, startedAt), partition.of),
+  )
+  try {
+    const nothing = { ...none, checkpoint: undefined, failures: [], interrupted: false }
+    const result = part.isOver ? nothing : await run(job, options, part, undefined)
+    part.lease.requireHeld()
+    if (!result.interrupted) await part.end()
+    return result
+  } finally {
+    // What is wrong with the database by now is told already, or does no harm: the lease expires.
+    await part.lease.release().catch(() => {})
+  }
+}
+
+const none = { processed: 0, updated: 0, unchanged: 0, failed: 0 }
+
+/** The records that are gone over: of a collection, or of a part of it. */
+interface Stretch {
+  readonly startedAt: Date
+  readonly after: unknown
+  readonly upTo?: unknown
+  readonly lease?: Lease
+}
+
+async function run(
+  job: Job,
+  { filter, concurrency, batchSize, signal, onProgress }: ReturnType<typeof checkOptions>,
+  stretch: Stretch,
+  resume: unknown,
+): Promise<JobResult> {
+  const { startedAt, lease } = stretch
+  const counts = { ...none }
   const failures: JobFailure[] = []
   let checkpoint = resume
+  let last: unknown
   let interrupted = false
   const progress = (): JobProgress => ({ ...counts, checkpoint })
-  const limiter = new Limiter(concurrency, Number.POSITIVE_INFINITY)
-  /** Nothing, where it was not begun: then none behind it was, for they are begun in their order. */
-  const work = (stored: Plain) =>
-    limiter.run(async () =>
-      signal?.aborted ? undefined : { id: stored._id as unknown, outcome: await outcomeOf(job.run(stored)) },
-    )
+  const tell = async () => {
+    await lease?.save(startedAt, last)
+    await onProgress?.(progress())
+  }
+  const pace = new Pace(concurrency, signal)
+  const isStopped = () => signal?.aborted || lease?.isLost
+  /** Nothing, where it was not done: then whoever goes on begins with it. */
+  const work = async (stored: Plain) => {
+    const outcome = await outcomeOf(pace.run(async () => (isStopped() ? undefined : runFor(job, stored, startedAt))))
+    if (outcome.status === 'fulfilled') return outcome.value
+    if (isThrottled(outcome.reason)) return undefined
+    return failed(stored._id, [{ id: stored._id, error: outcome.reason }])
+  }
+  const records = recordsOf(job, await conditionsFor(job, filter, startedAt), batchSize, stretch, pace)
   // Twice what runs at once: while one record is waited for, those after it are not.
-  for await (const settled of readAhead(recordsOf(job, filter, batchSize, resume), 2 * concurrency, work)) {
+  for await (const settled of readAhead(records, 2 * concurrency, work)) {
     const [done] = valuesOf([settled])
     interrupted = done === undefined
     if (!done) break
-    const { id, outcome } = done
     counts.processed++
-    counts[outcome.status === 'rejected' ? 'failed' : outcome.value ? 'updated' : 'unchanged']++
-    if (outcome.status === 'rejected' && failures.length < keptFailures) failures.push({ id, error: outcome.reason })
-    checkpoint = id
-    if (counts.processed % batchSize === 0) await onProgress?.(progress())
+    counts[done.became]++
+    failures.push(...done.failures.slice(0, keptFailures - failures.length))
+    last = done.id
+    checkpoint = checkpointOf(job, startedAt, last) ?? checkpoint
+    if (counts.processed % batchSize === 0) await tell()
   }
-  if (counts.processed % batchSize !== 0) await onProgress?.(progress())
+  if (counts.processed % batchSize !== 0) await tell()
   return { ...progress(), failures, interrupted }
 }
 
+async function conditionsFor({ model, name, condition }: Job, filter: Plain, startedAt: Date): Promise<Plain[]> {
+  const gate = gateOf(model.collection)
+  const asked = await readyFilter(gate, castFilter(model, filter), name, undefined, gate.layout)
+  return [asked as Plain, typeof condition === 'function' ? condition(startedAt) : condition]
+}
+
+/** Where parts of about as many records meet: the last `_id` of each but the last. */
+async function boundsOf(model: AnyModel, conditions: readonly Plain[], of: number): Promise<unknown[]> {
+  const { native } = gateOf(model.collection)
+  const total: number = of === 1 ? 0 : await native.countDocuments({ $and: conditions })
+  const bounds: unknown[] = []
+  for (let index = 1; index < of; index++) {
+    const size = Math.floor((index * total) / of) - Math.floor(((index - 1) * total) / of)
+    if (size === 0) continue
+    const beyond = bounds.length > 0 ? [behind(hostOf(model.schema), bounds.at(-1))] : []
+    const found = native.find(
+      { $and: [...conditions, ...beyond] },
+      { sort: { _id: 1 }, skip: size - 1, limit: 1, projection: { _id: 1 } },
+    )
+    // Some may be gone by now.
+    for (const { _id } of (await found.toArray()) as Plain[]) bounds.push(_id)
+  }
+  return bounds
+}
+
+/** The checkpoint of a job whose condition depends on when it began. */
+interface Checkpoint {
+  readonly startedAt: Date
+  readonly id: unknown
+}
+
+function isCheckpoint(value: unknown): value is Checkpoint {
+  return isPlainObject(value) && value.startedAt instanceof Date
+}
+
+/** What is left after a checkpoint that the caller has. */
+function stretchFrom({ name, condition }: Job, resume: unknown): Stretch {
+  if (typeof condition !== 'function') return { startedAt: new Date(), after: resume }
+  if (resume === undefined) return { startedAt: new Date(), after: undefined }
+  if (isCheckpoint(resume)) return { startedAt: resume.startedAt, after: resume.id }
+  throw new ConfigurationError('OPTION_INVALID', `${name}: resume: expected the checkpoint of an earlier run.`)
+}
+
+/** The checkpoint behind a record; none where it would say something else: as `resume`, true means that it is in the database. */
+function checkpointOf({ condition }: Job, startedAt: Date, id: unknown): unknown {
+  if (typeof condition === 'function') return { startedAt, id } satisfies Checkpoint
+  return id === true ? undefined : id
+}
+
+/** What has become of a record. */
+interface Done {
+  readonly id: unknown
+  readonly became: 'updated' | 'unchanged' | 'failed'
+  readonly failures: readonly JobFailure[]
+}
+
+async function runFor(job: Job, stored: Plain, startedAt: Date): Promise<Done> {
+  const id: unknown = stored._id
+  const result = await job.run(stored, startedAt)
+  if (typeof result === 'boolean') return { id, became: result ? 'updated' : 'unchanged', failures: [] }
+  const throttled = result.find(({ error }) => isThrottled(error))
+  if (throttled) throw throttled.error
+  return result.length > 0 ? failed(id, failuresOf(id, result)) : { id, became: 'unchanged', failures: [] }
+}
+
+function failed(id: unknown, failures: readonly JobFailure[]): Done {
+  return { id, became: 'failed', failures }
+}
+
 /** The records in batches, each of a query of its own: however long one batch takes, no cursor of the server's expires. */
-function recordsOf(job: Job, filter: Plain, batchSize: number, resume: unknown) {
-  const records = readBatches(job, filter, batchSize, resume)
+function recordsOf(...args: Parameters<typeof readBatches>) {
+  const records = readBatches(...args)
   return { next: () => records.next(), close: () => records.return() }
 }
 
 async function* readBatches(
-  { model, name, condition, begin }: Job,
-  filter: Plain,
+  { model, begin }: Job,
+  conditions: readonly Plain[],
   batchSize: number,
-  resume: unknown,
+  { after, upTo }: Stretch,
+  pace: Pace,
 ): AsyncGenerator<Plain, void, undefined> {
-  const gate = gateOf(model.collection)
-  const asked = await readyFilter(gate, castFilter(model, filter), name, undefined, gate.layout)
-  let last = resume
+  const host = hostOf(model.schema)
+  const within = [...conditions, ...(upTo === undefined ? [] : [notBehind(host, upTo)])]
+  let last = after
   for (let isFirst = true; ; isFirst = false) {
-    const conditions = [asked, condition, ...(last === undefined ? [] : [behind(hostOf(model.schema), last)])]
-    const cursor = await gate.native.find({ $and: conditions }, { sort: { _id: 1 }, limit: batchSize })
+    const left = last === undefined ? within : [...within, behind(host, last)]
+    const cursor = await gateOf(model.collection).native.find({ $and: left }, { sort: { _id: 1 }, limit: batchSize })
     const batch: Plain[] = await cursor.toArray()
-    if (isFirst && batch.length > 0) await begin()
+    if (isFirst && batch.length > 0) await pace.run(begin)
     yield* batch
     if (batch.length < batchSize) return
     last = batch.at(-1)?._id

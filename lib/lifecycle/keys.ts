@@ -1,6 +1,7 @@
 import { ConfigurationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { castFilter, recordOf } from '../mongoose/model'
+import { isPlainObject, toPlain } from '../mongoose/plain'
 import { erase } from '../record/erasure'
 import { rewrap } from '../record/rewrapping'
 import type { Send } from '../record/rewriting'
@@ -34,18 +35,20 @@ export function rewrapKmsKey(model: AnyModel, send: Send, options?: JobOptions):
 export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptions = {}): Promise<JobResult> {
   const name = `${model.modelName}.eraseKmsKey()`
   const { filter } = options
-  const asked = Object.keys(Object(filter))
-  if (asked.length === 0) {
+  if (!saysAnything(filter)) {
     throw new ConfigurationError(
       'OPTION_INVALID',
       `${name}: filter: expected conditions. What is erased cannot be had again; to erase all, say { _id: { $exists: true } }.`,
     )
   }
-  // Mongoose leaves out of a filter what the schema does not know, and more would be erased.
-  const kept = new Set(Object.keys(castFilter(model, filter as Plain)))
-  const unknown = asked.find((path) => !kept.has(path))
-  if (unknown !== undefined)
-    throw new ConfigurationError('OPTION_INVALID', `${name}: filter: the schema has no path ${unknown}.`)
+  // A copy is cast, for Mongoose takes out of lists in place.
+  const lost = lostFrom(filter, castFilter(model, toPlain(filter) as Plain))
+  if (lost !== undefined) {
+    throw new ConfigurationError(
+      'OPTION_INVALID',
+      `${name}: filter: ${lost} would be left out, for it is undefined or no path of the schema, and more be erased than is asked for.`,
+    )
+  }
   const job = {
     model,
     name,
@@ -56,15 +59,50 @@ export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptio
   return runJob(job, options)
 }
 
-/** What finds records that have wrapped keys of which something is to be asked, themselves or in subdocuments. */
+/** Whether a filter has a condition: an object of none is met by every record, and so is a choice with such an object in it. */
+function saysAnything(filter: unknown): boolean {
+  return Object.entries(Object(filter) as Plain).some(([key, value]) => {
+    if (key === '$and') return [value].flat().some(saysAnything)
+    if (key === '$or') return [value].flat().every(saysAnything)
+    return key !== '$comment'
+  })
+}
+
+/** The path of a condition that Mongoose leaves out, for the schema does not know it, or the driver, for it is undefined. */
+function lostFrom(given: unknown, kept: unknown, path: string[] = []): string | undefined {
+  if (given === undefined) return path.join('.')
+  if (!isPlainObject(given) && !Array.isArray(given)) return undefined
+  // What is cast to another shape is there still.
+  const isComparable = Array.isArray(given) ? Array.isArray(kept) : isPlainObject(kept)
+  for (const [key, value] of Object.entries(given)) {
+    const own = [...path, key]
+    if (isComparable && value !== undefined && !Object.hasOwn(kept as Plain, key)) return own.join('.')
+    const lost = lostFrom(value, (kept as Plain | undefined)?.[key], own)
+    if (lost !== undefined) return lost
+  }
+  return undefined
+}
+
+/**
+ * What finds records that have wrapped keys of which something is to be asked, themselves or in subdocuments. MongoDB cannot ask for what is
+ * below the keys of a map, or in arrays of arrays: there, all records that have such are looked at.
+ */
 function holdingKeys(place: Place, condition: (use: Use) => Plain, prefix = ''): Plain[] {
   return [...place.children].flatMap(([segment, child]) => {
     const path = `${prefix}${segment}`
     if (child.indexOf.length > 0) return []
     const own = child.keysOf.map((use) => ({ [path]: { $elemMatch: condition(use) } }))
-    if (!child.isArray) return [...own, ...holdingKeys(child, condition, `${path}.`)]
-    return [...own, ...holdingKeys(child, condition).map((each) => ({ [path]: { $elemMatch: each } }))]
+    const inMap = child.any && holdsKeys(child.any) ? [{ [path]: { $ne: null } }] : []
+    if (!child.isArray) return [...own, ...inMap, ...holdingKeys(child, condition, `${path}.`)]
+    const inElements = holdingKeys(child, condition).map((each) => ({ [path]: { $elemMatch: each } }))
+    const inArrays = holdsKeys(child) ? [{ [path]: { $elemMatch: { $type: 'array' } } }] : []
+    return [...own, ...inMap, ...inElements, ...inArrays]
   })
+}
+
+function holdsKeys({ keysOf, indexOf, children, any }: Place): boolean {
+  if (keysOf.length > 0 && indexOf.length === 0) return true
+  return [...children.values(), ...(any ? [any] : [])].some(holdsKeys)
 }
 
 function anyKey(): Plain {

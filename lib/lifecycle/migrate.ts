@@ -41,6 +41,13 @@ export async function migrateToKms(model: AnyModel, options: MigrationOptions = 
   const { dropIndexes: isDropping = false, ...others } = Object(options) as MigrationOptions
   if (typeof isDropping !== 'boolean')
     throw new ConfigurationError('OPTION_INVALID', `${name}: dropIndexes: expected true or false.`)
+  const part = (['filter', 'partition', 'resume'] as const).find((option) => others[option] !== undefined)
+  if (isDropping && part !== undefined) {
+    throw new ConfigurationError(
+      'OPTION_INVALID',
+      `${name}: dropIndexes: with ${part}, not all records are looked at. Run it once more, with dropIndexes alone.`,
+    )
+  }
   const job = {
     model,
     name,

@@ -2,11 +2,16 @@ import { ConfigurationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { concurrencyOf } from '../record/decrypting'
-import type { JobOptions } from '../schema/jobs'
+import type { JobOptions, Partition } from '../schema/jobs'
 import { isCount } from '../schema/use'
 
 /** The options of a job, with their defaults. */
-type Checked = JobOptions & { readonly filter: Plain; readonly concurrency: number; readonly batchSize: number }
+type Checked = JobOptions & {
+  readonly filter: Plain
+  readonly concurrency: number
+  readonly batchSize: number
+  readonly leaseMs: number
+}
 
 /** @throws {ConfigurationError} OPTION_INVALID */
 export function checkOptions({ model, name }: { model: AnyModel; name: string }, options: JobOptions = {}): Checked {
@@ -19,14 +24,34 @@ export function checkOptions({ model, name }: { model: AnyModel; name: string },
     signal,
     onProgress,
     resume,
+    partition = resume === true ? { index: 0, of: 1 } : undefined,
+    leaseMs = 60_000,
     ...others
   } = options
   const [unknown] = Object.keys(others)
   if (unknown !== undefined) throw invalid(`there is no option ${unknown}`)
   if (!isPlainObject(filter)) throw invalid('filter: expected an object of conditions')
-  for (const [option, value] of Object.entries({ concurrency, batchSize }))
+  for (const [option, value] of Object.entries({ concurrency, batchSize, leaseMs }))
     if (!isCount(value)) throw invalid(`${option}: expected a positive integer, at most 2147483647`)
   if (signal !== undefined && typeof signal?.aborted !== 'boolean') throw invalid('signal: expected an AbortSignal')
   if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('onProgress: expected a function')
-  return { filter, concurrency, batchSize, signal, onProgress, resume }
+  if (partition !== undefined && !isPartition(partition))
+    throw invalid(
+      'partition: expected { index, of }, two integers, such as { index: 0, of: 4 } for the first of four parts',
+    )
+  if (partition !== undefined && resume !== undefined && resume !== true)
+    throw invalid('resume: a part goes on after the checkpoint that is in the database: give true, or nothing')
+  return { filter, concurrency, batchSize, signal, onProgress, resume, partition, leaseMs }
+}
+
+function isPartition(value: unknown): value is Partition {
+  if (!isPlainObject(value)) return false
+  const { index, of, ...others } = value
+  return (
+    Number.isInteger(index) &&
+    isCount(of) &&
+    (index as number) >= 0 &&
+    (index as number) < of &&
+    Object.keys(others).length === 0
+  )
 }

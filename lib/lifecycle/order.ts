@@ -18,11 +18,26 @@ const order: readonly (readonly number[])[] = [
   [127], // MaxKey
 ]
 
+const numbers = order.findIndex((group) => group.includes(1))
+
 /** The condition for all records behind one, in the order of `_id`. A comparison alone leaves out those with an `_id` of another type. */
-export function behind({ serialize }: Host, id: unknown): Plain {
-  const type = Buffer.from(serialize({ v: id })).readInt8(4)
-  const later = order.slice(order.findIndex((group) => group.includes(type)) + 1).flat()
+export function behind(host: Host, id: unknown): Plain {
+  const later = order.slice(groupOf(host, id) + 1).flat()
   // Behind what is no number are all numbers, and none is greater.
   const above = { _id: Number.isNaN(id) ? { $gte: Number.NEGATIVE_INFINITY } : { $gt: id } }
   return later.length > 0 ? { $or: [above, { _id: { $type: later } }] } : above
+}
+
+/** The condition for all others: those up to it, and itself. */
+export function notBehind(host: Host, id: unknown): Plain {
+  const group = groupOf(host, id)
+  const earlier = order.slice(0, group).flat()
+  const upTo: Plain[] = [{ _id: { $lte: id } }, ...(earlier.length > 0 ? [{ _id: { $type: earlier } }] : [])]
+  // What is no number comes before all numbers, and is less than none of them.
+  return { $or: group === numbers ? [...upTo, { _id: Number.NaN }] : upTo }
+}
+
+function groupOf({ serialize }: Host, id: unknown): number {
+  const type = Buffer.from(serialize({ v: id })).readInt8(4)
+  return order.findIndex((group) => group.includes(type))
 }

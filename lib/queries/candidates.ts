@@ -21,7 +21,8 @@ export class Candidates {
   }
 
   toBSON(): unknown {
-    if (this.#ids !== undefined) return this.#ids
+    // MongoDB takes a list of one for an equality, and an upsert would store that `_id`. No `_id` is an array.
+    if (this.#ids !== undefined) return this.#ids.length === 1 ? [...this.#ids, []] : this.#ids
     throw new OperationError(
       'QUERY_REFUSED',
       `${this.#place}: a query was to be sent before it was looked at which records have the value, so nothing was sent. Use a method of the model.`,

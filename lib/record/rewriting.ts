@@ -30,18 +30,27 @@ export function notFound(doc: Doc): Error {
  */
 export function partsOf(doc: Doc, owner: Doc, stored: Plain): { fresh: Doc; parts: Doc[] } {
   const fresh = recordOf(modelOf(owner), stored)
-  const parts = encryptedPartsOf(fresh)
-  if (doc === owner) return { fresh, parts }
-  if (usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
+  if (doc !== owner && usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
     throw new OperationError(
       'WRITE_REFUSED',
-      `${recordName(doc)}: its data key is that of the record that holds it. Rotate that.`,
+      `${recordName(doc)}: its data key is that of the record that holds it. Do it to that record.`,
     )
   }
+  return { fresh, parts: partsWithin(fresh, doc) }
+}
+
+/**
+ * The same parts, of a record that is there.
+ *
+ * @throws {RecordError} RECORD_CHANGED
+ */
+export function partsWithin(fresh: Doc, doc: Doc): Doc[] {
+  const parts = encryptedPartsOf(fresh)
+  if (!doc.$isSubdocument) return parts
   const own = parts.filter(
     (part) => part !== fresh && String(idOf(part)) === String(idOf(doc)) && indexedPathOf(part) === indexedPathOf(doc),
   )
-  if (own.length > 0) return { fresh, parts: own }
+  if (own.length > 0) return own
   throw new RecordError(
     'RECORD_CHANGED',
     `${recordName(doc)}: the subdocument is not stored, or at another place. If it is new, save the record first, else load the record.`,
@@ -67,15 +76,19 @@ export function unchangedKeys({ use, stored, subject }: KeyRing, prefix: string)
   ]
 }
 
-/** @returns whether the record was found, by these conditions */
+/**
+ * @param _id as it is stored, which need not be of the type that the schema says
+ * @returns whether the record was found, by these conditions
+ */
 export async function sendUpdate(
   owner: Doc,
   update: Plain,
   conditions: readonly Plain[],
   send: Send,
+  _id: unknown = idOf(owner),
 ): Promise<boolean> {
   const session = sessionOf(owner)
-  const filter = { ...filterOf(owner), ...(conditions.length > 0 && { $and: conditions }) }
+  const filter = { ...filterOf(owner), _id, ...(conditions.length > 0 && { $and: conditions }) }
   const result = await send(modelOf(owner), filter, update, session ? { session } : {})
   return result.matchedCount === 1
 }

@@ -82,6 +82,11 @@ export class KeyRing {
     return this.#stored.findIndex((entry) => storedReference(entry) === reference)
   }
 
+  /** Whether the data key with this reference was taken away by an erasure, as far as is known here. */
+  isErased(reference: string): boolean {
+    return !this.has(reference) && this.#stored.some(isTombstone)
+  }
+
   /** The encryption context of one generation of keys. Remembered, so that a change of the record does not alter it. */
   context(version: number) {
     let known = this.#contexts.get(version)
@@ -112,14 +117,20 @@ export class KeyRing {
     }
   }
 
-  /** Whether the record that this ring stands for is still the same, and has the same context. */
+  /** Whether the record that this ring stands for is still the same, and has the contexts that its keys and envelopes are bound to. */
   standsFor(identity: Identity): boolean {
     if (identity.name !== this.identity.name || !sameBytes(identity.place, this.identity.place)) return false
     const { use } = this
     if (!use.isCustom) return true
-    const remembered = this.#contexts.get(use.version)
+    const bound = this.#stored.flatMap((entry) => [versionOf(entry), boundVersionOf(entry)])
+    return [...new Set([use.version, ...bound])].every((version) => this.#hasContext(version as number, identity))
+  }
+
+  #hasContext(version: number, identity: Identity): boolean {
+    const remembered = this.#contexts.get(version)
     if (!remembered) return true
-    const now = contextOf(use, use.generations.get(use.version)!, identity, this.subject)
+    const { use, subject } = this
+    const now = contextOf(use, use.generations.get(version)!, identity, subject)
     return sameBytes(encodeContext(now), remembered.encoded)
   }
 
@@ -365,4 +376,8 @@ function timeOf(entry: unknown): number {
 
 function versionOf(stored: unknown): unknown {
   return (stored as { version?: unknown } | null)?.version
+}
+
+function boundVersionOf(stored: unknown): unknown {
+  return (stored as Partial<WrappedKey> | null)?.boundVersion
 }

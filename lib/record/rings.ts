@@ -37,9 +37,9 @@ export function currentTarget(doc: Doc, use: Use): Target {
   }
   const known = ringsOf(doc, use)
   const identity = identityOf(use.host, doc)
-  if (!known.current.standsFor(identity)) {
-    const isBack = known.loaded.standsFor(identity)
-    known.current = isBack ? known.loaded : new KeyRing(use, identity, [], doc, known.loaded)
+  if (known.loaded.standsFor(identity)) known.current = known.loaded
+  else if (known.current === known.loaded || !known.current.standsFor(identity)) {
+    known.current = new KeyRing(use, identity, [], doc, known.loaded)
     if (use.isCustom) known.current.context(use.version)
   }
   return { ring: known.current, place: known.current.identity.place }

@@ -2,13 +2,16 @@ import { RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
-import { type Doc, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { type AnyModel, type Doc, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { recordOf } from '../mongoose/model'
 import { isPlainObject } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import { ownerUseOf, usesOf } from '../schema/uses'
 import { fetchStored, storedOf } from './fetching'
 import { idOf, recordName } from './identity'
+import { areSameIndexValues, indexValuesOf, prefixOf } from './indexes'
 import { decryptFor, plaintextFound } from './opening'
+import { allInOrder } from './outcomes'
 import { refresh } from './refreshing'
 import { notFound, partsOf, ringsWithKeys, type Send, sendUpdate, unchangedKeys, withWritten } from './rewriting'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
@@ -22,7 +25,7 @@ const maxAttempts = 5
 /**
  * Gives a record new data keys, its subdocuments included: every stored field is encrypted anew, and the keys before are dropped, in
  * one write that is made only if nothing encrypted has changed since it was read. So no field can be left behind under a key that is
- * gone. Unsaved changes of the document stay as they are. Of a subdocument it rotates the key of that alone.
+ * gone. Index values that are not those of the stored values are made anew in the same write. Unsaved changes of the document stay as they are. Of a subdocument it rotates the key of that alone.
  *
  * @throws {RecordError} RECORD_CHANGED when other writes came between every time, and for a subdocument that is not stored where it
  *   stands in the document; ID_NOT_SELECTED
@@ -37,9 +40,45 @@ export async function rotate(doc: Doc, send: Send): Promise<void> {
     const stored = await fetchStored(owner, [])
     if (!stored) throw notFound(owner)
     refresh(owner, stored)
-    if (await tryRotation(doc, owner, stored, send)) return
+    const { fresh, parts } = partsOf(doc, owner, stored)
+    const replaced = await replaceKeys(owner, fresh, parts, stored, send)
+    if (!replaced) continue
+    for (const [ring, key] of replaced.drawn) learn(owner, fresh, ring, key)
+    refresh(owner, replaced.stored)
+    return
   }
-  throw new RecordError(
+  throw outrun(doc)
+}
+
+/**
+ * The same for a record that was read, of which there is no document: nothing of the application's is called.
+ *
+ * @param read all of the record
+ * @param readAgain reads it as it is stored by then
+ * @param isDue whether it is to be done for a record with these wrapped keys
+ * @returns whether it was done
+ */
+export async function rotateStored(
+  model: AnyModel,
+  read: Plain,
+  readAgain: () => Promise<Plain | null>,
+  isDue: (wrappedKeys: readonly unknown[]) => boolean,
+  send: Send,
+): Promise<boolean> {
+  let stored: Plain | null = read
+  for (let attempt = 1; stored && attempt <= maxAttempts; attempt++) {
+    const fresh = recordOf(model, stored)
+    const parts = encryptedPartsOf(fresh)
+    if (!isDue(parts.flatMap(ringsWithKeys).flatMap((ring) => ring.stored))) return false
+    if (await replaceKeys(fresh, fresh, parts, stored, send)) return true
+    stored = await readAgain()
+  }
+  if (stored) throw outrun(recordOf(model, stored))
+  return false
+}
+
+function outrun(doc: Doc): RecordError {
+  return new RecordError(
     'RECORD_CHANGED',
     `${recordName(doc)}: other writes changed the record during each of ${maxAttempts} attempts to rotate its data key. Try again.`,
   )
@@ -53,15 +92,27 @@ interface Found {
   readonly target: Target
 }
 
-async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<boolean> {
-  const { fresh, parts } = partsOf(doc, owner, stored)
+/** What a rotation has stored. */
+interface Replaced {
+  readonly drawn: ReadonlyMap<KeyRing, OpenKey>
+  readonly stored: Plain
+}
+
+/** @returns nothing where something encrypted has changed since it was read */
+async function replaceKeys(
+  owner: Doc,
+  fresh: Doc,
+  parts: readonly Doc[],
+  stored: Plain,
+  send: Send,
+): Promise<Replaced | undefined> {
   const found = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
   const plaintexts = await Promise.all(found.map(open))
   const needed = new Set(found.map(({ target }) => target.ring))
   const rings = new Set([...needed, ...parts.flatMap(ringsWithKeys)])
   const drawn = new Map<KeyRing, OpenKey>()
   await Promise.all(Array.from(needed, async (ring) => void drawn.set(ring, await ring.draw())))
-  const written: Plain = {}
+  const written = await staleIndexValues(parts, stored)
   const conditions: Plain[] = []
   for (const [index, { path, field, target, envelope }] of found.entries()) {
     const plaintext = plaintexts[index] as Buffer
@@ -73,7 +124,7 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
   for (const ring of rings) {
     const key = drawn.get(ring)
     const part = ring.subject as Doc
-    const prefix = part === fresh ? '' : `${indexedPathOf(part)}.`
+    const prefix = prefixOf(part)
     const keyPath = `${prefix}${ring.use.keyPath}`
     const raw = storedOf(part, stored) as Plain
     const owned = part === fresh ? ownedPaths(ring, part) : []
@@ -86,11 +137,25 @@ async function tryRotation(doc: Doc, owner: Doc, stored: Plain, send: Send): Pro
     conditions.push(...unchangedKeys(ring, prefix))
     for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: null })
   }
-  if (Object.keys(written).length === 0) return true
-  if (!(await sendUpdate(owner, updateOf(written), conditions, send))) return false
-  for (const [ring, key] of drawn) learn(owner, fresh, ring, key)
-  refresh(owner, withWritten(stored, written))
-  return true
+  const isWritten =
+    Object.keys(written).length === 0 || (await sendUpdate(owner, updateOf(written), conditions, send, stored._id))
+  return isWritten ? { drawn, stored: withWritten(stored, written) } : undefined
+}
+
+/** Index values that are not what they should be, as they should: each belongs to the envelopes that it is made of, and is written with them. */
+async function staleIndexValues(parts: readonly Doc[], stored: Plain): Promise<Plain> {
+  const changed = parts.map(async (part) => {
+    const raw = storedOf(part, stored) ?? {}
+    const indexes = usesOf(schemaOf(part)).flatMap((use) => use.indexes.map((index) => ({ use, index })))
+    const values = await allInOrder(indexes.map(({ use, index }) => indexValuesOf(part, use, index, raw)))
+    const paths = indexes.map(({ index: { path } }, position) => [path, values[position]] as const)
+    return paths
+      .filter(
+        ([path, value]) => !(value === undefined ? raw[path] === undefined : areSameIndexValues(value, raw[path])),
+      )
+      .map(([path, value]) => [`${prefixOf(part)}${path}`, value] as const)
+  })
+  return Object.fromEntries((await allInOrder(changed)).flat())
 }
 
 /** Fields without an envelope: one that comes up meanwhile would be under a key that is dropped. */
@@ -123,7 +188,7 @@ export function hasPositionLikeKey(value: unknown): boolean {
 
 function envelopesOf(part: Doc, raw: unknown): Found[] {
   const stored = (raw ?? {}) as Plain
-  const prefix = part.$isSubdocument ? `${indexedPathOf(part)}.` : ''
+  const prefix = prefixOf(part)
   return usesOf(schemaOf(part)).flatMap((use) => {
     const names = [...use.fields.keys()].filter((name) => stored[name] !== undefined && stored[name] !== null)
     if (names.length === 0) return []

@@ -1,14 +1,15 @@
 import { RecordError } from '../errors'
 import { isSaving, partsOf } from '../mongoose/document'
-import { type Doc, isDocument, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
+import { type Doc, isDocument, modelOf, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
 import { StoredKeys } from '../schema/kept'
+import { fieldsBelow, layoutOf } from '../schema/layout'
 import type { Use } from '../schema/use'
-import { usesOf } from '../schema/uses'
+import { ownerUseOf, usesOf } from '../schema/uses'
 import { fetchStored } from './fetching'
 import { recordName } from './identity'
 import { boxesOf } from './opening'
-import { currentTarget, isSameTarget, type Target, targetOf } from './rings'
+import { currentTarget, isSameTarget, loadedTarget, type Target, targetOf } from './rings'
 import { type Job, prepare, seal } from './sealing'
 import { restoreAborted } from './transactions'
 
@@ -86,16 +87,29 @@ export function isChanged(part: Doc, name: string): boolean {
 /** Whether something that context or ciphertext are bound to may be another than when the document was loaded. */
 function mayHaveMoved(part: Doc, use: Use): boolean {
   if (part.$isNew) return false
-  return part.isDirectModified('_id') || (use.isCustom && ownerOf(part).isModified())
+  const owner = ownerOf(part)
+  const { isCustom } = use.byOwner ? (ownerUseOf(schemaOf(owner), use) ?? use) : use
+  return part.isDirectModified('_id') || (isCustom && owner.isModified())
 }
 
 /** What was encrypted for the record as it was is encrypted anew, all of it or nothing. */
 function rebind(part: Doc, use: Use, target: Target, boxes: readonly Box[]): void {
   const moved = boxes.filter((box) => box.lastEnvelope && !isSameTarget(targetOf(box), target))
   if (moved.length === 0 && target.ring.replaces === undefined) return
-  const isComplete = [...use.fields.keys()].every((name) => part.isSelected(name))
+  const isComplete = pathsUnder(part, use).every((path) => part.isSelected(path))
   if (moved.some((box) => !box.isOpen) || (target.ring.replaces && !isComplete)) throw contextChanged(part)
   for (const box of moved) part.markModified(box.field.name)
+}
+
+/** The paths of what is encrypted under the data key of a record or subdocument: of a record, those in subdocuments under its key, too. */
+function pathsUnder(part: Doc, use: Use): string[] {
+  const own = [...use.fields.keys()]
+  if (part.$isSubdocument) return own
+  const below = fieldsBelow(layoutOf([modelOf(part)])).flatMap(({ path, place }) =>
+    place.fields.filter((each) => each.use.byOwner && ownerUseOf(schemaOf(part), each.use) === use).map(() => path),
+  )
+  // What is in a map has no path of its own.
+  return own.concat(below.map((path) => (path.includes('*') ? path.slice(0, path.indexOf('*')) : path).join('.')))
 }
 
 /** The error for a change of what ciphertext is bound to. */
@@ -119,5 +133,6 @@ async function loadKeys(part: Doc, use: Use): Promise<void> {
   }
   const stored = await fetchStored(part, [keyPath])
   const keys = stored?.[keyPath]
-  if (keys !== undefined && keys !== null) valuesOf(part)[keyPath] = new StoredKeys(keys)
+  // To the ring that knows under which context the record was loaded.
+  if (keys !== undefined && keys !== null) loadedTarget(part, use).ring.takeOver([keys].flat())
 }

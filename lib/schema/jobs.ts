@@ -10,8 +10,32 @@ export interface JobOptions {
   readonly signal?: AbortSignal
   /** Is told how far the job has come. What it returns is awaited, and what it throws ends the job. */
   readonly onProgress?: (progress: JobProgress) => unknown
-  /** The `checkpoint` of an earlier run, of the same type: the job goes on after it. */
+  /**
+   * The `checkpoint` of an earlier run, of the same type: the job goes on after it. Or `true`: its checkpoint is kept in the collection
+   * `kms_jobs`, after each batch, and it goes on after what is there of a run that has not come to its end. Nobody else does the same
+   * meanwhile: it is as the only part of a `partition`.
+   */
   readonly resume?: unknown
+  /**
+   * Does one part of the job, of those that are split over processes and hosts: ranges of `_id` with about as many records each. The first that
+   * comes tells where they meet; so all are to have the same `filter`. A part goes on after its checkpoint in `kms_jobs`. When all parts have ended,
+   * whoever comes next begins a new run.
+   */
+  readonly partition?: Partition
+  /** For how long a part is kept from other workers after the last sign of this one, in milliseconds. Default 60 000. */
+  readonly leaseMs?: number
+}
+
+/** A part of a job: `{ index: 0, of: 4 }` to `{ index: 3, of: 4 }`. */
+export interface Partition {
+  readonly index: number
+  readonly of: number
+}
+
+/** How `rotateKmsKey()` goes over the records of a collection. */
+export interface RotateOptions extends JobOptions {
+  /** Only records that have a data key from then or before. Default: from before the job began. */
+  readonly olderThan?: Date
 }
 
 /** How far a job has come. */
@@ -22,7 +46,10 @@ export interface JobProgress {
   /** How many needed nothing, most often for somebody else was faster. */
   readonly unchanged: number
   readonly failed: number
-  /** The `_id` of the last record up to which all were processed, in the order of MongoDB; `undefined` before the first. */
+  /**
+   * Where to go on: the `_id` of the last record up to which all were processed, in the order of MongoDB; of `rotateKmsKey()`
+   * `{ startedAt, id }`. `undefined` before the first.
+   */
   readonly checkpoint: unknown
 }
 
@@ -56,4 +83,43 @@ export interface MigrationResult extends JobResult {
   readonly indexes: readonly string[]
   /** Those that were dropped. */
   readonly droppedIndexes: readonly string[]
+}
+
+/** What `verifyKms()` has found. */
+export interface VerifyResult extends JobResult {
+  /** `unchanged` counts the records that are in order, and `updated` none. A record that fails may do so in several places. */
+  readonly failures: readonly VerifyFailure[]
+}
+
+/** A place in a record that is not in order. */
+export interface VerifyFailure extends JobFailure {
+  /** Where it is: a field, an entry of the wrapped keys or index values, such as `contacts.0.phone`. */
+  readonly path: string
+  /** The `code` of the error: `PLAINTEXT_FOUND`, `ENVELOPE_REJECTED`, `KMS_ACCESS_DENIED`… */
+  readonly code: string | undefined
+}
+
+/** Which records `kmsStatus()` counts. */
+export type StatusOptions = Pick<JobOptions, 'filter'>
+
+/** What `kmsStatus()` has counted. */
+export interface KmsStatus {
+  /** Of a whole collection, as `estimatedDocumentCount()` gives it: after a server has crashed it may be a little off, and `withoutKeys` with it. */
+  readonly records: number
+  /** For each path of wrapped keys, those of subdocuments too; the keys of maps stand below no path that could be asked for, and are not counted. */
+  readonly keys: readonly KeyStatus[]
+}
+
+/** How many records have wrapped keys at one path. A record that has several of them there is counted by each. */
+export interface KeyStatus {
+  /** Where they stand, such as `encrypted_kms_key` or `contacts.encrypted_kms_key`. */
+  readonly path: string
+  readonly withKeys: number
+  readonly withoutKeys: number
+  /** The KMS keys that wrap them, by what the KMS calls them, the most used first: each is still needed by so many records. */
+  readonly keyIds: readonly { readonly keyId: string; readonly records: number }[]
+  /** The generations of the option `version`, likewise. */
+  readonly versions: readonly { readonly version: number; readonly records: number }[]
+  /** How many records have a data key that is older than 30, 90 and 365 days. */
+  readonly olderThanDays: Readonly<Record<number, number>>
 }

@@ -112,6 +112,14 @@ export function fieldsBelow(place: Place, path: readonly string[] = []): { path:
   return found
 }
 
+/** The paths of wrapped keys at or below a place; positions are left out, and `*` stands for any key of a map. */
+export function keyPathsBelow(place: Place, path: readonly string[] = []): string[] {
+  const found = place.keysOf.length > place.indexOf.length ? [path.join('.')] : []
+  for (const [segment, child] of place.children) found.push(...keyPathsBelow(child, [...path, segment]))
+  if (place.any) found.push(...keyPathsBelow(place.any, [...path, '*']))
+  return found
+}
+
 /** The layout of the documents that these models store, those of their discriminators among them. */
 export function layoutOf(models: Iterable<Pick<AnyModel, 'schema'>>): Place {
   const root = new Place()

@@ -37,7 +37,7 @@ export type DataKeyOption = 'owner'
 export interface MethodsOption<Decrypt extends string = string, RotateKmsKey extends string = string> {
   /** The name of the document method and of the static `decrypt`. */
   readonly decrypt?: Decrypt
-  /** The name of the document method `rotateKmsKey`. */
+  /** The name of the document method and of the static `rotateKmsKey`. */
   readonly rotateKmsKey?: RotateKmsKey
 }
 
@@ -99,6 +99,11 @@ export interface KmsEncryptedOptions<
   readonly blindIndexes?: Readonly<Record<string, CompoundIndexOptions>>
   /** Where the wrapped keys are stored. Default: `encrypted_kms_key`. */
   readonly keyPath?: string
+  /**
+   * Declares indexes on `keyId`, `version` and `createdAt` of the wrapped keys: `kmsStatus()` counts in them, and jobs find in them what there is
+   * to do for, instead of reading all records. Default: false.
+   */
+  readonly indexKeys?: boolean
   /** Keeps opened data keys across records and requests. Off by default: a cached read leaves no line in CloudTrail. */
   readonly cache?: CacheOptions
   /**
@@ -116,6 +121,6 @@ export interface KmsEncryptedOptions<
   readonly from?: FromOption
   /** The paths at which the other library keeps what is of no use when a record is encrypted: they are loaded with the fields, and then removed. */
   readonly fromPaths?: readonly string[]
-  /** Other names for the document methods `decrypt` and `rotateKmsKey` and for the static `decrypt`. */
+  /** Other names for `decrypt` and `rotateKmsKey`, of documents and of models. */
   readonly methods?: MethodsOption<Decrypt, RotateKmsKey>
 }

@@ -14,7 +14,17 @@ import type {
   TreatAsPrimitives,
   Types,
 } from 'mongoose'
-import type { JobOptions, JobResult, MigrationOptions, MigrationResult } from './jobs'
+import type {
+  JobOptions,
+  JobResult,
+  KmsStatus,
+  MigrationOptions,
+  MigrationResult,
+  RotateOptions,
+  StatusOptions,
+  VerifyFailure,
+  VerifyResult,
+} from './jobs'
 import type { DecryptOption, FieldsOption, KmsEncryptedOptions, MethodsOption } from './options'
 
 declare const pluginBrand: unique symbol
@@ -62,9 +72,15 @@ export interface EncryptedMethods {
   decrypt(): Promise<Plain<this>>
   /**
    * Gives the record a new data key: every stored field is encrypted anew under it, in one write that is made only if
-   * none of them changed meanwhile. Unsaved changes stay as they are.
+   * none of them changed meanwhile, and index values that are not current are made anew. Unsaved changes stay as they are.
    */
   rotateKmsKey(): Promise<void>
+  /**
+   * Finds what is not in order of the record as it is stored, as `Model.verifyKms()` does; of a subdocument in that alone. Nothing is written.
+   *
+   * @returns nothing in the list where all is in order
+   */
+  verifyKms(): Promise<readonly VerifyFailure[]>
   /**
    * Has the KMS wrap the record's data keys anew, under the KMS key and encryption context of the current version: ciphertexts stay as they
    * are, and no data key is seen here. What is current stays.
@@ -91,6 +107,21 @@ export interface EncryptedJobs {
    *   open the index key. What a record fails with is in the result.
    */
   backfillBlindIndexes(options?: JobOptions): Promise<JobResult>
+  /**
+   * Opens every record, its subdocuments included, and tells what is not in order: a wrapped key that is damaged, there twice or not opened
+   * by the KMS, a field that does not decrypt, whose data key is not there, or that is not encrypted, and index values that are not those
+   * of the value. One call to the KMS for each data key. Nothing is written.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID. What a record fails with is in the result.
+   */
+  verifyKms(options?: JobOptions): Promise<VerifyResult>
+  /**
+   * Counts the records by key id, version and age of their wrapped keys. With the option `indexKeys` each count is answered by an index alone; a
+   * filter, or a model that is a discriminator, has the records of that read as well. Without those indexes each count reads all records.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID
+   */
+  kmsStatus(options?: StatusOptions): Promise<KmsStatus>
   /**
    * Has the KMS wrap the data keys of the records anew, under the KMS key and encryption context of the current version, those of subdocuments
    * too: one call for each that is not current. Ciphertexts stay as they are, and no data key is seen here.
@@ -123,8 +154,23 @@ export interface EncryptedJobs {
   migrateFromKms(options?: JobOptions): Promise<JobResult>
 }
 
+/** The job whose name the option `methods` tells. */
+interface Rotation {
+  /**
+   * Gives all records new data keys, their subdocuments included, as `rotateKmsKey()` of a document does: those that have one from before
+   * the job began. For each, one call to the KMS opens a data key, one makes the new one, and one update writes it, which is made only if nothing encrypted
+   * changed meanwhile. Neither hooks nor timestamps nor the version of a document notice.
+   *
+   * With the option `indexKeys` only those that are to be done are read, but where the keys of a map hold some.
+   *
+   * @throws {ConfigurationError} OPTION_INVALID; {KeyProviderError} when the KMS does not open the index key. What a record fails with is in
+   *   the result.
+   */
+  rotateKmsKey(options?: RotateOptions): Promise<JobResult>
+}
+
 /** What the plugin adds to a model. */
-export interface EncryptedStatics extends EncryptedJobs {
+export interface EncryptedStatics extends EncryptedJobs, Rotation {
   /**
    * Opens many records, a bounded number of them at once: documents, or lean objects with their key and envelopes. When
    * one fails, no more are asked for; with `settled` each gives its values or its error.
@@ -193,9 +239,11 @@ type Methods<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] 
         [Name in Rotate]: EncryptedMethods['rotateKmsKey']
       } & Omit<EncryptedMethods, 'decrypt' | 'rotateKmsKey'>
 
-type Statics<Decrypt extends string> = 'decrypt' extends Decrypt
+type Statics<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] extends ['decrypt', 'rotateKmsKey']
   ? EncryptedStatics
-  : { [Name in Decrypt]: RenamedStatic } & EncryptedJobs
+  : string extends Decrypt | Rotate
+    ? EncryptedStatics
+    : { [Name in Decrypt]: RenamedStatic } & { [Name in Rotate]: Rotation['rotateKmsKey'] } & EncryptedJobs
 
 /** `EncryptedStatics['decrypt']`, where `this` is no longer the model but the interface that declares it. */
 type RenamedStatic = {
@@ -428,7 +476,7 @@ declare module 'mongoose' {
       AddToMethods<Declared<TInstanceMethods, TSchemaOptions, 'methods'>, Fields, Mode, Methods<Decrypt, Rotate>>,
       TQueryHelpers,
       TVirtuals,
-      AddToStatics<Declared<TStaticMethods, TSchemaOptions, 'statics'>, Statics<Decrypt>>,
+      AddToStatics<Declared<TStaticMethods, TSchemaOptions, 'statics'>, Statics<Decrypt, Rotate>>,
       TSchemaOptions,
       Raw['type'],
       HydratedDocument<

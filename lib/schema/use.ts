@@ -54,6 +54,8 @@ export interface Use {
   /** What reads values that another library has stored, and the paths that are that library's alone. */
   readonly from: FromOption | undefined
   readonly fromPaths: readonly string[]
+  /** Whether key id, version and date of wrapped keys have indexes. */
+  readonly indexKeys: boolean
   readonly version: number
   /** The generation that is written, and the earlier ones that are still read, by number. */
   readonly generations: ReadonlyMap<number, Generation>
@@ -87,6 +89,7 @@ const known = new Set([
   'previousVersions',
   'allowKeyIds',
   'keyPath',
+  'indexKeys',
   'indexKey',
   'blindIndexes',
   'cache',
@@ -110,6 +113,7 @@ const ownersAlone = [
   'previousVersions',
   'allowKeyIds',
   'keyPath',
+  'indexKeys',
   'indexKey',
   'cache',
 ] as const
@@ -125,7 +129,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
       throw invalid(option, `There is no such option. Use one of ${[...known].join(', ')}.`)
     }
   }
-  const { name, decrypt = 'onAccess', version = 1, cache, migrating = false } = options
+  const { name, decrypt = 'onAccess', version = 1, cache, migrating = false, indexKeys = false } = options
   if (name !== undefined && !(typeof name === 'string' && /^\w+$/.test(name))) {
     throw invalid('name', 'Expected letters, digits and underscores.')
   }
@@ -134,6 +138,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
   }
   if (typeof migrating !== 'boolean') throw invalid('migrating', `Expected true or false, got ${String(migrating)}.`)
   const fromPaths = checkFrom(options)
+  if (typeof indexKeys !== 'boolean') throw invalid('indexKeys', 'Expected true or false.')
   checkCache(cache)
   const byOwner = checkDataKey(options)
   const methods = checkMethods(host, options.methods)
@@ -160,6 +165,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     migrating,
     from: options.from,
     fromPaths,
+    indexKeys,
     version,
     generations,
     allows,

@@ -11,7 +11,7 @@ import {
 } from '../mongoose/schema'
 import type { Field } from './fields'
 import { keptOf, keysUseOf } from './kept'
-import { fieldAt, fieldsBelow, layoutOf } from './layout'
+import { fieldAt, fieldsBelow, isEncrypted, layoutOf } from './layout'
 import { encryptedFieldOf } from './type'
 import { checkIndexKey, type Use } from './use'
 
@@ -167,6 +167,7 @@ function checkSchema(schema: AnySchema, modelName: string, seen: Set<AnySchema>)
       const held = subschemaOf(inner)
       if (!held) continue
       if (isArrayType(inner) && usesOf(held).length > 0 && !held.path('_id')) throw withoutId(modelName, path)
+      if (isEncrypted(held) && [...levelsOf(type)].filter(isArrayType).length > 2) throw tooDeep(modelName, path)
       checkSchema(held, modelName, seen)
     }
   })
@@ -240,6 +241,15 @@ function checkIndexes(model: AnyModel): void {
       )
     }
   }
+}
+
+/** Mongoose gives what is in such an array neither its place nor its owner. */
+function tooDeep(modelName: string, path: string): ConfigurationError {
+  return new ConfigurationError(
+    'FIELD_INVALID',
+    `${modelName}: the subdocuments in ${path} have encrypted fields and are in arrays of arrays of arrays, in which they cannot be told apart. ` +
+      'Put them into two levels at most, or make the array itself an encrypted field.',
+  )
 }
 
 /** Elements of an array that have no `_id` could be exchanged unnoticed: nothing tells one from another. */

@@ -68,7 +68,7 @@ describe('fault 30: what rotateKmsKey() advises when it refuses is what works', 
     [
       'a subdocument has the data key of its owner',
       'WRITE_REFUSED',
-      /Rotate that\.$/,
+      /Do it to that record\.$/,
       async () => {
         const model = userModel(connection, { name: String, one: owned() })
         await model.create({ name: 'Ada', email: secret(email), one: contacts()[0] })

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { Schema } from 'mongoose'
-import { expectReads, named, plugin, provider, refusalIn, secret, settles, useFaults } from './support'
+import { expectReads, named, plugin, provider, refusalIn, refused, secret, settles, useFaults } from './support'
 
 const { connection, raw } = useFaults()
 const email = 'ada@example.org'
@@ -281,5 +281,63 @@ describe('fault 19: what a context reads is changed', () => {
       () => change(User),
       async () => expect((await raw(User))[0].tenant).not.toBe('acme'),
     )
+  })
+})
+
+describe('a change of the context under which subdocuments are encrypted, too', () => {
+  const words = (n: number) => secret(`a quiet note ${n}`)
+  let Patient: any
+  beforeEach(async () => {
+    const note = () => new Schema<any>({}).plugin(plugin, { dataKey: 'owner', fields: { text: String } })
+    const paths = { notes: [note()], places: { type: Map, of: note() } }
+    Patient = tenantModel(text, paths)
+    await Patient.create({
+      tenant: 'three',
+      email: secret('ada@example.org'),
+      notes: [{ text: words(1) }, { text: words(2) }],
+      places: { here: { text: words(3) } },
+    })
+  })
+  const partsOf = (doc: any) => [doc, ...(doc.notes ?? []), ...(doc.places?.values() ?? [])]
+  const expectAll = (expected: object) =>
+    expectReads(
+      Patient,
+      {},
+      {
+        email: 'ada@example.org',
+        'notes.0.text': words(1),
+        'notes.1.text': words(2),
+        'places.here.text': words(3),
+        ...expected,
+      },
+    )
+
+  test.each([{}, { email: 'countess@example.org' }])(
+    'encrypts all anew where all is open, also with %j',
+    async (change) => {
+      const doc = await Patient.findOne()
+      await Promise.all(partsOf(doc).map((part) => part.decrypt()))
+      await doc.set({ tenant: 'four', ...change }).save()
+      await expectAll(change)
+    },
+  )
+
+  test.each<[string, (query: any) => any, number]>([
+    ['a subdocument is locked', (query) => query, 3],
+    ['subdocuments were not loaded', (query) => query.select('-notes'), 2],
+    ['a map of them was not loaded', (query) => query.select('-places'), 3],
+  ])('is refused where %s', async (_case, load, opened) => {
+    const doc = await load(Patient.findOne())
+    await Promise.all(
+      partsOf(doc)
+        .slice(0, opened)
+        .map((part) => part.decrypt()),
+    )
+    doc.set({ tenant: 'four', email: secret('countess@example.org') })
+    await refused(() => doc.save(), 'CONTEXT_CHANGED')
+    await expectAll({})
+    doc.tenant = 'three'
+    await doc.save()
+    await expectAll({ email: 'countess@example.org' })
   })
 })

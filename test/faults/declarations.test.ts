@@ -282,3 +282,11 @@ describe('fault 47: the plugin twice on one schema', () => {
     await expectReads(User, { name: 'Ada' }, { email: 'ada@example.org', phone: '+44 111 1111' })
   })
 })
+
+test('subdocuments in arrays of arrays of arrays', async () => {
+  const held = new Schema<any>({}).plugin(plugin, { provider, fields: ['secret'] })
+  const owner = (path: object) => () => connection.model(named('Deep'), new Schema<any>({ path }))
+  await misconfigured(owner([[[held]]]), /path have encrypted fields and are in arrays of arrays of arrays/)
+  expect(owner([[held]])).not.toThrow()
+  expect(owner([[[new Schema({ clear: String })]]])).not.toThrow()
+})

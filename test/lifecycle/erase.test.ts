@@ -3,7 +3,7 @@ import { localKms } from '../../lib'
 import { misconfigured, named, plugin, provider, refused, secret, useFaults } from '../faults/support'
 
 // Values that are erased by taking away what opens them: reading says so, whoever reads, and nothing finds them.
-const { connection, raw, tamper } = useFaults()
+const { connection, open, raw, tamper } = useFaults()
 const ada = () => ({ name: 'Ada', email: secret('ada@example.org'), note: secret('a quiet note') })
 const bob = () => ({ name: 'Bob', email: secret('bob@example.org') })
 
@@ -93,6 +93,44 @@ test('erasing again changes nothing, and a record without values needs none', as
   expect(await raw(User)).toEqual(before)
 })
 
+describe('an index over several fields, of which others were erased', () => {
+  const pair = { fields: { email: String, note: String }, blindIndexes: { pair: { fields: ['email', 'note'] } } }
+  const found = (Paired: any) => Paired.countDocuments({ email: bob().email, note: ada().note })
+  const values = { email: bob().email, note: ada().note }
+
+  test.each<[string, (Paired: any, id: unknown, change: object) => unknown]>([
+    ['updateOne', (Paired, _id, change) => Paired.updateOne({ _id }, change)],
+    ['updateMany', (Paired, _id, change) => Paired.updateMany({ _id }, change)],
+    ['bulkWrite', (Paired, _id, update) => Paired.bulkWrite([{ updateOne: { filter: { _id }, update } }])],
+    ['save', async (Paired, id, change) => (await Paired.findById(id)).set(change).save()],
+    ['bulkSave', async (Paired, id, change) => Paired.bulkSave([(await Paired.findById(id)).set(change)])],
+  ])('is no hindrance to %s', async (_name, write) => {
+    const Paired = userModel(pair)
+    const { _id } = await Paired.create(ada())
+    await Paired.eraseKmsKey({ filter: { _id } })
+    await write(Paired, _id, { email: secret(bob().email) })
+    const [half] = await raw(Paired)
+    expect(half).not.toHaveProperty('pair_bidx')
+    expect(await (await Paired.findById(_id)).email).toBe(bob().email)
+    await refused(async () => (await Paired.findById(_id)).note, 'ERASED')
+    expect(await Paired.backfillBlindIndexes()).toMatchObject({ failed: 0 })
+    await write(Paired, _id, { note: ada().note })
+    expect(await found(Paired)).toBe(1)
+  })
+
+  test('is not passed over by a document that does not know of another’s new key', async () => {
+    const Paired = userModel(pair)
+    const { _id } = await Paired.create(ada())
+    await Paired.eraseKmsKey({ filter: { _id } })
+    const doc = await Paired.findById(_id)
+    await Paired.updateOne({ _id }, { email: values.email })
+    doc.note = values.note
+    await refused(() => doc.save(), 'RECORD_CHANGED')
+    await doc.save()
+    expect(await found(Paired)).toBe(1)
+  })
+})
+
 test('subdocuments under their own keys and under the owner’s, and an index value there', async () => {
   const own = new Schema<any>({}).plugin(plugin, { provider, fields: { phone: { type: String, blindIndex: true } } })
   const owned = new Schema<any>({}).plugin(plugin, {
@@ -136,6 +174,33 @@ test('keys that another write brings meanwhile are erased, too', async () => {
 })
 
 describe('many', () => {
+  const place = (options: object = {}) => new Schema<any>({}).plugin(plugin, { provider, fields: ['text'], ...options })
+  const map = (of: any) => ({ type: Map, of })
+  test.each<[string, () => object, object]>([
+    ['a map', () => ({ held: map(place()) }), { held: { a: { text: 'a quiet note' } } }],
+    ['a map of arrays', () => ({ held: map([place()]) }), { held: { a: [{ text: 'a quiet note' }] } }],
+    ['an array of arrays', () => ({ held: [[place()]] }), { held: [[], [{ text: 'a quiet note' }]] }],
+    [
+      'maps in an array',
+      () => ({ held: [new Schema({ in: map(place()) })] }),
+      { held: [{ in: { a: { text: 'a quiet note' } } }] },
+    ],
+    ['nested paths', () => ({ held: { in: { one: place() } } }), { held: { in: { one: { text: 'a quiet note' } } } }],
+    ['another key path', () => ({ held: [place({ keyPath: 'keys' })] }), { held: [{ text: 'a quiet note' }] }],
+  ])('are erased where the only keys are those in %s', async (_where, paths, held) => {
+    secret('a quiet note')
+    const Holder = userModel({}, paths())
+    await Holder.create([{ name: 'Ada', ...held }, { name: 'Bob', ...held }, { name: 'None' }])
+    expect(await Holder.eraseKmsKey({ filter: { name: { $in: ['Ada', 'None'] } } })).toMatchObject({
+      updated: 1,
+      failed: 0,
+    })
+    const [ada, bob] = await Holder.find().sort({ name: 1 }).lean()
+    await refused(() => Holder.decrypt(ada), 'ERASED')
+    expect(JSON.stringify(await Holder.decrypt(bob))).toContain('a quiet note')
+    expect(await Holder.eraseKmsKey({ filter: { name: 'Ada' } })).toMatchObject({ updated: 0, failed: 0 })
+  })
+
   test('are erased by a filter, also one by a blind index, and no other', async () => {
     await User.create([ada(), bob(), { name: 'None' }])
     expect(await User.eraseKmsKey({ filter: { email: ada().email } })).toMatchObject({ processed: 1, updated: 1 })
@@ -150,20 +215,46 @@ describe('many', () => {
   test.each([
     ['no filter', () => User.eraseKmsKey()],
     ['one that says nothing', () => User.eraseKmsKey({ filter: {} })],
+    ['a comment', () => User.eraseKmsKey({ filter: { $comment: 'all' } })],
+    ['a choice of nothing', () => User.eraseKmsKey({ filter: { $or: [{ name: 'Ada' }, {}] } })],
+    ['a list of nothing', () => User.eraseKmsKey({ filter: { $and: [{}, {}] } })],
   ])('%s is refused', async (_name, act) => {
     await User.create(ada())
     await misconfigured(act, /filter: expected conditions/)
     expect((await raw(User))[0].encrypted_kms_key).toMatchObject([{ version: 1 }])
   })
 
-  test('a filter of which Mongoose would take away a part is refused', async () => {
+  test.each([
+    ['at the top', { nmae: 'Bob', name: 'Bob' }, /nmae would be left out/],
+    ['in $and', { $and: [{ name: 'Bob' }, { nmae: 'Bob' }] }, /\$and\.1/],
+    ['in $or', { $or: [{ nmae: 'Bob' }, { name: 'Bob' }] }, /\$or\.0\.nmae/],
+  ])('a filter of which Mongoose would take away a part is refused, %s', async (_where, filter, message) => {
     const Strict: any = connection.model<any>(
       named('Strict'),
-      new Schema<any>({ name: String }, { strictQuery: true }).plugin(plugin, { provider, fields: ['email'] }),
+      new Schema<any>({ name: String }, { strictQuery: true }).plugin(plugin, {
+        provider,
+        fields: ['email'],
+      }),
     )
     await Strict.create(bob())
-    await misconfigured(() => Strict.eraseKmsKey({ filter: { nmae: 'Bob', name: 'Bob' } }), /no path nmae/)
+    await misconfigured(() => Strict.eraseKmsKey({ filter }), message)
+    expect((await raw(Strict))[0].encrypted_kms_key).toMatchObject([{ version: 1 }])
+    expect(await Strict.eraseKmsKey({ filter: { name: ['Bob', 'Eve'] } })).toMatchObject({ updated: 1 })
   })
+
+  test.each([{ _id: undefined }, { name: 'Bob', email: { $in: [undefined] } }, { $or: [{ name: undefined }] }])(
+    'a filter of which the driver would take away a part is refused: %p',
+    async (filter) => {
+      const other = await open({ ignoreUndefined: true })
+      const Lax: any = other.model<any>(
+        named('Lax'),
+        new Schema<any>({ name: String }).plugin(plugin, { provider, fields: ['email'] }),
+      )
+      await Lax.create(bob())
+      await refused(() => Lax.eraseKmsKey({ filter }), /OPTION_INVALID|QUERY_REFUSED/)
+      expect((await raw(Lax))[0].encrypted_kms_key).toMatchObject([{ version: 1 }])
+    },
+  )
 
   test('neither timestamps nor hooks notice', async () => {
     await User.create(ada())
@@ -194,6 +285,13 @@ test('a backup of an erased record can be put back, and is erased still', async 
   const { email: _email, ...rest } = stored
   await User.collection.insertOne(rest)
   await refused(async () => (await User.findById(user._id)).note, 'ERASED')
+})
+
+test('what was erased is no failure of a backfill', async () => {
+  await User.create([ada(), bob()])
+  await User.eraseKmsKey({ filter: { name: 'Ada' } })
+  await tamper(User, { name: 'Bob' }, { $unset: { email_bidx: 1 } })
+  expect(await User.backfillBlindIndexes()).toMatchObject({ processed: 2, updated: 1, unchanged: 1, failures: [] })
 })
 
 test('a damaged key is still damaged', async () => {

@@ -208,7 +208,17 @@ describe('Model.migrateToKms()', () => {
     expect(sealedIn((await raw(Old))[0])).toEqual(['email'])
   })
 
-  test('runs no hook, and takes the options of all jobs', async () => {
+  test('leaves nothing for verifyKms() to find, which names what is in the clear before', async () => {
+    const { Old, New } = await people()
+    await Old.create(ada)
+    const codes = async () => (await New.verifyKms()).failures.map(({ path, code }: any) => [path, code])
+    const found = ['email', 'phone', 'dob'].map((path) => [path, 'PLAINTEXT_FOUND'])
+    expect(await codes()).toEqual(expect.arrayContaining(found))
+    expect(await New.migrateToKms({ partition: { index: 0, of: 1 } })).toMatchObject({ updated: 1 })
+    expect(await codes()).toEqual([])
+  })
+
+  test('takes the options of all jobs', async () => {
     const { Old, New } = await people()
     await Old.create([ada, bob])
     const progress: number[] = []
@@ -224,6 +234,11 @@ describe('Model.migrateToKms()', () => {
     expect(await New.migrateToKms({ signal: stopped.signal })).toMatchObject({ interrupted: true })
     await misconfigured(() => New.migrateToKms({ no: 1 }), /migrateToKms\(\): there is no option no/)
     await misconfigured(() => New.migrateToKms({ dropIndexes: 1 }), /dropIndexes: expected true or false/)
+    for (const part of [{ filter: {} }, { partition: { index: 0, of: 2 } }, { resume: 1 }])
+      await misconfigured(
+        () => New.migrateToKms({ dropIndexes: true, ...part }),
+        /dropIndexes: with (filter|partition|resume)/,
+      )
   })
 
   test.each(['migrateToKms', 'migrateFromKms'])('%s is refused where nothing migrates', async (job) => {

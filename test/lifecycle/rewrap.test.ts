@@ -117,6 +117,59 @@ test('another encryption context: the KMS is told the new one, and ciphertexts s
   expect(await (await After.findOne()).note).toBe(ada().note)
 })
 
+describe.each([false, true])(
+  'what an earlier context reads is changed, where it was wrapped anew: %p',
+  (isRewrapped) => {
+    const early = () => ({ keyId: first, context: withTenant })
+    const late = () => ({
+      ...early(),
+      version: 2,
+      context: byDefault,
+      previousVersions: { 1: { context: withTenant } },
+    })
+    const all = { email: ada().email, note: 'a loud note' }
+
+    async function stored() {
+      const { Before, After } = await deployments(early(), late())
+      await Before.create(ada())
+      if (isRewrapped) await After.rewrapKmsKey()
+      return After
+    }
+
+    test.each([{ tenant: 'umbrella' }, { tenant: 'umbrella', note: secret(all.note) }])(
+      'by an open record: %j',
+      async (change) => {
+        const After = await stored()
+        const user = await After.findOne()
+        await user.decrypt()
+        await user.set(change).save()
+        const found = await After.findOne()
+        expect(found.tenant).toBe('umbrella')
+        expect(await found.decrypt()).toEqual({
+          email: all.email,
+          note: ada().note,
+          ...('note' in change && { note: all.note }),
+        })
+        expect((await raw(After))[0].encrypted_kms_key).toMatchObject([{ version: 2 }])
+      },
+    )
+
+    test.each<[string, (After: any) => any]>([
+      ['locked', (After) => After.findOne()],
+      ['loaded in part', (After) => After.findOne().select('tenant')],
+    ])('not by one that is %s', async (_state, load) => {
+      const After = await stored()
+      const user = await load(After)
+      user.set({ tenant: 'umbrella', note: secret(all.note) })
+      await refused(() => user.save(), 'CONTEXT_CHANGED')
+      expect(await (await After.findOne()).decrypt()).toEqual({ email: ada().email, note: ada().note })
+      user.tenant = 'acme'
+      await user.save()
+      expect(await (await After.findOne()).decrypt()).toEqual(all)
+    })
+  },
+)
+
 test('a context that is the same in both versions binds to the new one, and the earlier one may go', async () => {
   const { Before, After } = await deployments(
     { keyId: first },

@@ -143,6 +143,14 @@ test('an upsert finds the record, and stores what it asks for where there is non
   expect(await Citizen.findOne({ ssn: wanted() })).toMatchObject({ name: 'Seven' })
 })
 
+test('an upsert that finds the value alone, and not what else it asks for, makes a record of its own', async () => {
+  await Citizen.updateOne({ ssn: wanted(), name: 'Other' }, { note: secret('a quiet note') }, { upsert: true })
+  await Citizen.findOneAndUpdate({ ssn: number(8), name: 'Another' }, {}, { upsert: true })
+  await Citizen.bulkWrite([{ updateOne: { filter: { ssn: number(9), name: 'Third' }, update: {}, upsert: true } }])
+  const found = await Citizen.find({ ssn: { $in: [wanted(), number(8), number(9)] } })
+  expect(found.map(({ name }: any) => name).sort()).toEqual(['Another', 'Other', 'Third', 'n7', 'n8', 'n9'])
+})
+
 test('within a transaction, what it has written is looked at', async () => {
   const fresh = secret('078-05-2000')
   await connection.transaction(async (session) => {

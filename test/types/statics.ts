@@ -4,8 +4,12 @@ import {
   type JobOptions,
   type JobProgress,
   type JobResult,
+  type KmsStatus,
   kmsEncrypted,
   type MigrationResult,
+  type RotateOptions,
+  type VerifyFailure,
+  type VerifyResult,
 } from 'mongoose-kms-encrypted'
 import { expectType } from './expect'
 
@@ -109,7 +113,11 @@ export async function jobs() {
   expectType<boolean>()(result.interrupted)
   for (const { id, error } of result.failures) expectType<unknown[]>()([id, error])
   await User.backfillBlindIndexes({ resume: progress.checkpoint })
+  await User.backfillBlindIndexes({ partition: { index: 0, of: 4 }, leaseMs: 5000 })
+  await User.backfillBlindIndexes({ resume: true })
   await User.backfillBlindIndexes()
+  // @ts-expect-error
+  User.backfillBlindIndexes({ partition: { index: 0 } })
   const Renamed = model('Renamed', new Schema({}).plugin(kmsEncrypted, { fields: ['a'], methods: { decrypt: 'open' } }))
   expectType<JobResult>()(await Renamed.backfillBlindIndexes())
   expectType<JobResult>()(await User.discriminator('Admin', new Schema({ level: Number })).backfillBlindIndexes())
@@ -119,6 +127,29 @@ export async function jobs() {
   expectType<JobResult>()(await User.migrateFromKms(options))
   // @ts-expect-error
   User.migrateFromKms({ dropIndexes: true })
+  const verified: VerifyResult = await Renamed.verifyKms(options)
+  for (const { id, path, code, error } of verified.failures) {
+    expectType<string>()(path)
+    expectType<string | undefined>()(code)
+    expectType<unknown[]>()([id, error])
+  }
+  expectType<readonly VerifyFailure[]>()(await (await Renamed.findOne().orFail()).verifyKms())
+  expectType<readonly VerifyFailure[]>()(await (await User.findOne().orFail()).verifyKms())
+  const { records, keys }: KmsStatus = await User.kmsStatus({ filter: { name: 'Ada' } })
+  for (const { keyIds, versions, olderThanDays } of keys)
+    expectType<(number | undefined)[]>()([records, keyIds[0]?.records, versions[0]?.version, olderThanDays[30]])
+  const rotation: RotateOptions = { ...options, olderThan: new Date() }
+  expectType<JobResult>()(await User.rotateKmsKey(rotation))
+  expectType<JobResult>()(await Renamed.rotateKmsKey())
+  const Renewed = model(
+    'Renewed',
+    new Schema({}).plugin(kmsEncrypted, { fields: ['a'], methods: { rotateKmsKey: 'renew' } }),
+  )
+  expectType<JobResult>()(await Renewed.renew())
+  // @ts-expect-error
+  Renewed.rotateKmsKey
+  // @ts-expect-error
+  User.rotateKmsKey({ olderThan: 5 })
   // @ts-expect-error
   User.backfillBlindIndexes({ batchsize: 5 })
   // @ts-expect-error

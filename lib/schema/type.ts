@@ -367,10 +367,22 @@ function sameValue(box: Box, other: Box | undefined, scope: unknown): Box | unde
 }
 
 function emptyNested({ field, use }: Encrypted, doc: Doc): unknown {
-  const isAbsent = doc.$isNew || doc.isSelected(field.name)
+  if (!doc.$isNew && !doc.isSelected(field.name)) return notSelected(field)
   const box = Box.unset(field, use, doc)
-  if (isAbsent) valuesOf(doc)[field.name] = box
+  valuesOf(doc)[field.name] = box
   return box.value()
+}
+
+/** What is stored of the object is not here: a part of it that was set would take the place of all of it. */
+function notSelected({ name }: Field): object {
+  return new Proxy(Object.freeze({}), {
+    set(_target, part) {
+      throw new RecordError(
+        'RECORD_LOCKED',
+        `${name}: it was not selected when the record was loaded. Select it before you set ${name}.${String(part)}.`,
+      )
+    },
+  })
 }
 
 function takeErrors(field: Field, holder: Doc, scope: unknown): void {

@@ -1,5 +1,16 @@
 import { Schema } from 'mongoose'
-import { contactSchema, expectReads, named, refused, secret, settles, useFaults, userModel } from './support'
+import {
+  contactSchema,
+  expectReads,
+  named,
+  plugin,
+  provider,
+  refused,
+  secret,
+  settles,
+  useFaults,
+  userModel,
+} from './support'
 
 const { connection, raw } = useFaults()
 const fields = { email: String, age: Number, born: Date, tags: [String] }
@@ -87,4 +98,24 @@ describe('fault 21: a field of a locked record that is used as if it were a valu
     )
     await expectReads(User, { name: 'Ada' }, { email: 'ada@example.org', age: 36, tags: ['first'] })
   })
+})
+
+test('a part of an object that was not selected cannot be set, and all of it stays stored', async () => {
+  const schema = new Schema<any>({ other: String }).plugin(plugin, {
+    provider,
+    fields: { address: { city: String, zip: String } },
+  })
+  const User = connection.model<any>(named('User'), schema)
+  const address = { city: secret('Ockham'), zip: secret('GU23 6NU') }
+  const { _id } = await User.create({ other: 'o', address })
+  const user = await User.findById(_id).select('other')
+  expect(user.address.city).toBeUndefined()
+  const assign = () => {
+    user.address.city = secret('London')
+  }
+  expect(assign).toThrow(expect.objectContaining({ code: 'RECORD_LOCKED' }))
+  await user.save()
+  expect(await (await User.findById(_id)).decrypt()).toEqual({ address })
+  await user.set({ address: { city: secret('Kingston') } }).save()
+  expect(await (await User.findById(_id)).decrypt()).toEqual({ address: { city: 'Kingston' } })
 })

@@ -1,7 +1,7 @@
 import { OperationError } from '../errors'
 import type { Plain } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
-import { type Asked, ClearValue, IndexValue } from '../queries/indexvalue'
+import { type Asked, AskedValue } from '../queries/indexvalue'
 import type { Place } from '../schema/layout'
 
 /**
@@ -32,7 +32,7 @@ export function withAsked(root: Place, filter: Plain, update: unknown, place: st
 
 /** All that a filter asks of the indexes of records. What it asks of elements of arrays, no upsert stores. */
 function askedIn(filter: unknown): Set<Asked> {
-  if (filter instanceof IndexValue || filter instanceof ClearValue) return new Set([filter.asked])
+  if (filter instanceof AskedValue) return new Set([filter.asked])
   if (Array.isArray(filter)) return new Set(filter.flatMap((each) => [...askedIn(each)]))
   if (!isPlainObject(filter)) return new Set()
   return new Set(Object.values(filter).flatMap((each) => [...askedIn(each)]))
@@ -51,13 +51,7 @@ function equalAsked(filter: unknown): Set<Asked> {
     }
     if (!key.startsWith('$')) {
       const { $eq = condition, $in = [$eq] } = Object(condition) as Plain
-      const values = new Set(
-        [$in]
-          .flat()
-          .map((value: unknown) =>
-            value instanceof IndexValue || value instanceof ClearValue ? value.asked : undefined,
-          ),
-      )
+      const values = new Set([$in].flat().map((value) => (value instanceof AskedValue ? value.asked : undefined)))
       const [only] = values as Set<Asked | undefined>
       if (values.size === 1 && only) found.add(only)
     }

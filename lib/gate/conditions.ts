@@ -1,5 +1,5 @@
 import type { Plain } from '../mongoose/host'
-import { hasPositionLikeKey } from '../record/rotation'
+import { hasPositionLikeKey } from '../mongoose/plain'
 import type { Box } from '../schema/box'
 import { clearPaths } from '../schema/type'
 

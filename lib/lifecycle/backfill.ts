@@ -9,6 +9,7 @@ import { recordName } from '../record/identity'
 import { indexValuesOf, prefixOf } from '../record/indexes'
 import { placeOf, plaintextFound } from '../record/opening'
 import { allInOrder, valuesOf as allOf } from '../record/outcomes'
+import { maxAttempts } from '../record/rewriting'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -18,9 +19,6 @@ import { indexKeyUseOf, usesOf } from '../schema/uses'
 import type { BlindIndex } from '../search/declaration'
 import { isStale, staleFilter, staleValues } from '../search/stale'
 import { runJob } from './job'
-
-/** How often a record is tried again when another write comes between its reading and its writing. */
-const maxAttempts = 5
 
 /**
  * Makes the index values of records that were stored before their fields were indexed, or with other versions of the index. They

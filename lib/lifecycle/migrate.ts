@@ -14,7 +14,7 @@ import { idOf, recordName } from '../record/identity'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { notFound } from '../record/rewriting'
+import { maxAttempts, notFound } from '../record/rewriting'
 import { requireId } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
@@ -25,9 +25,6 @@ import { usesOf } from '../schema/uses'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
 import { dropIndexes, indexesOn } from './oldindexes'
-
-/** How often a record is tried again when another write comes between its reading and its writing. */
-const maxAttempts = 5
 
 /**
  * Encrypts what is stored in the clear at the fields of a model that migrates. A value is replaced only while it is what was read: whoever

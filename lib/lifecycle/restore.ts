@@ -12,7 +12,7 @@ import { recordName } from '../record/identity'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { notFound, withWritten } from '../record/rewriting'
+import { maxAttempts, notFound, withWritten } from '../record/rewriting'
 import { requireId } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -20,9 +20,6 @@ import type { Place } from '../schema/layout'
 import { usesOf } from '../schema/uses'
 import { runJob } from './job'
 import { isMigrating, migratingLayout } from './migrate'
-
-/** How often a record is tried again when another write comes between its reading and its writing. */
-const maxAttempts = 5
 
 /**
  * Undoes `migrateToKms()`: stores the values of fields in the clear again, and takes wrapped keys and index values away. A record is done

@@ -63,3 +63,10 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
   const prototype = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === null
 }
+
+/** An object with such keys comes out of the driver in another order than it is stored in, so no condition can hold it. */
+export function hasPositionLikeKey(value: unknown): boolean {
+  if (Array.isArray(value)) return value.some(hasPositionLikeKey)
+  if (!isPlainObject(value)) return false
+  return Object.entries(value).some(([key, item]) => /^\d+$/.test(key) || hasPositionLikeKey(item))
+}

@@ -84,11 +84,8 @@ export class Asked {
   }
 }
 
-/**
- * What stands in a filter in the place of a value that is asked for. It is made at once and ready later, when the index key is open: until
- * then it **throws when it is serialised to BSON**, so that whoever forgets to wait sends nothing.
- */
-export class IndexValue {
+/** What stands in a filter for one of the values of what is asked for, and shows nothing of it. */
+export abstract class AskedValue {
   readonly asked: Asked
   readonly #position: number
 
@@ -97,31 +94,10 @@ export class IndexValue {
     this.#position = position
   }
 
-  toBSON(): unknown {
-    return this.asked.made(this.#position)
-  }
-
-  toJSON(): undefined {
-    return undefined
-  }
-
-  [inspect.custom](): string {
-    return '<index value>'
-  }
-}
-
-/** What stands in a filter for the value of a field as it was stored in the clear, where records of that kind are found, too. */
-export class ClearValue {
-  readonly asked: Asked
-  readonly #position: number
-
-  constructor(asked: Asked, position: number) {
-    this.asked = asked
-    this.#position = position
-  }
+  protected abstract valueAt(position: number): unknown
 
   toBSON(): unknown {
-    return this.asked.boxes[this.#position]?.stored()
+    return this.valueAt(this.#position)
   }
 
   toJSON(): undefined {
@@ -130,6 +106,23 @@ export class ClearValue {
 
   [inspect.custom](): string {
     return '<value>'
+  }
+}
+
+/**
+ * The index value of one live version. It is made at once and ready later, when the index key is open: until then it **throws when it is
+ * serialised to BSON**, so that whoever forgets to wait sends nothing.
+ */
+export class IndexValue extends AskedValue {
+  protected valueAt(position: number): unknown {
+    return this.asked.made(position)
+  }
+}
+
+/** The value of one field as it was stored in the clear, where records of that kind are found, too. */
+export class ClearValue extends AskedValue {
+  protected valueAt(position: number): unknown {
+    return this.asked.boxes[position]?.stored()
   }
 }
 

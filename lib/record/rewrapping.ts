@@ -1,16 +1,20 @@
 import { RecordError } from '../errors'
-import { indexedPathOf } from '../mongoose/document'
-import { type Doc, ownerOf, type Plain } from '../mongoose/host'
-import { fetchStored } from './fetching'
+import type { Doc, Plain } from '../mongoose/host'
 import { recordName } from './identity'
+import { prefixOf } from './indexes'
 import { allInOrder } from './outcomes'
 import { refresh } from './refreshing'
-import { notFound, partsOf, ringsWithKeys, type Send, sendUpdate, unchangedKeys, withWritten } from './rewriting'
+import {
+  maxAttempts,
+  partsOf,
+  rewrite,
+  ringsWithKeys,
+  type Send,
+  sendUpdate,
+  unchangedKeys,
+  withWritten,
+} from './rewriting'
 import type { KeyRing } from './ring'
-import { requireId } from './rings'
-
-/** How often a record is tried again when another write comes between its reading and its writing. */
-const maxAttempts = 5
 
 /**
  * Has the wrapped keys of a record wrapped anew by the KMS, under the KMS key and encryption context of the current version, those of its
@@ -22,18 +26,13 @@ const maxAttempts = 5
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored wrapped key is damaged
  */
 export async function rewrap(doc: Doc, send: Send): Promise<boolean> {
-  requireId(doc)
-  const owner = ownerOf(doc)
-  for (let attempt = 1; attempt <= maxAttempts; attempt++) {
-    const stored = await fetchStored(owner, [])
-    if (!stored) throw notFound(owner)
-    refresh(owner, stored)
+  const isWritten = await rewrite(doc, async (owner, stored) => {
     const written = await tryRewrapping(doc, owner, stored, send)
-    if (written) {
-      refresh(owner, withWritten(stored, written))
-      return Object.keys(written).length > 0
-    }
-  }
+    if (!written) return undefined
+    refresh(owner, withWritten(stored, written))
+    return Object.keys(written).length > 0
+  })
+  if (isWritten !== undefined) return isWritten
   throw new RecordError(
     'RECORD_CHANGED',
     `${recordName(doc)}: other writes changed its wrapped keys during each of ${maxAttempts} attempts to wrap them anew. Try again.`,
@@ -42,15 +41,14 @@ export async function rewrap(doc: Doc, send: Send): Promise<boolean> {
 
 /** @returns what was written, or `undefined` when another write came between */
 async function tryRewrapping(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<Plain | undefined> {
-  const { fresh, parts } = partsOf(doc, owner, stored)
+  const { parts } = partsOf(doc, owner, stored)
   const written: Plain = {}
   const conditions: Plain[] = []
   await allInOrder(
     parts.flatMap(ringsWithKeys).map(async (ring) => {
       const entries = await rewrapped(ring)
       if (!entries) return
-      const part = ring.subject as Doc
-      const prefix = part === fresh ? '' : `${indexedPathOf(part)}.`
+      const prefix = prefixOf(ring.subject as Doc)
       written[`${prefix}${ring.use.keyPath}`] = entries
       conditions.push(...unchangedKeys(ring, prefix))
     }),

@@ -1,16 +1,44 @@
 import { OperationError, RecordError } from '../errors'
 import { indexedPathOf } from '../mongoose/document'
-import { type AnyModel, type Doc, modelOf, type Plain, schemaOf } from '../mongoose/host'
+import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { withValueAt } from '../mongoose/plain'
 import { usesOf } from '../schema/uses'
-import { filterOf, sessionOf } from './fetching'
+import { fetchStored, filterOf, sessionOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
+import { refresh } from './refreshing'
 import type { KeyRing } from './ring'
-import { currentTarget } from './rings'
+import { currentTarget, requireId } from './rings'
 import { encryptedPartsOf } from './staging'
 
 /** What writes of the wrapped keys of a record have in common: they are made past the gate, and only while the keys are what was read. */
+
+/** How often a record is tried again when another write comes between its reading and its writing. */
+export const maxAttempts = 5
+
+/**
+ * Reads the record of a document and rewrites it, until no other write comes between.
+ *
+ * @param attempt gives nothing where one did
+ * @returns nothing where one did each time
+ * @throws {RecordError} ID_NOT_SELECTED; {DocumentNotFoundError} Mongoose's own, when the record is not stored
+ */
+export async function rewrite<T>(
+  doc: Doc,
+  attempt: (owner: Doc, stored: Plain) => Promise<T | undefined>,
+): Promise<T | undefined> {
+  requireId(doc)
+  const owner = ownerOf(doc)
+  for (let count = 0; count < maxAttempts; count++) {
+    // The whole record: another version of the schema may have put fields of its own under the same keys.
+    const stored = await fetchStored(owner, [])
+    if (!stored) throw notFound(owner)
+    refresh(owner, stored)
+    const done = await attempt(owner, stored)
+    if (done !== undefined) return done
+  }
+  return undefined
+}
 
 /** Sends an update to the collection of a model, past the gate: here envelopes are conditions. */
 export type Send = (model: AnyModel, filter: Plain, update: Plain, options: Plain) => Promise<{ matchedCount: number }>

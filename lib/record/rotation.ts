@@ -2,30 +2,37 @@ import { RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
-import { type AnyModel, type Doc, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { type AnyModel, type Doc, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
-import { isPlainObject } from '../mongoose/plain'
+import { hasPositionLikeKey } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import { ownerUseOf, usesOf } from '../schema/uses'
-import { fetchStored, storedOf } from './fetching'
+import { storedOf } from './fetching'
 import { idOf, recordName } from './identity'
 import { areSameIndexValues, indexValuesOf, prefixOf } from './indexes'
 import { decryptFor, plaintextFound } from './opening'
 import { allInOrder } from './outcomes'
 import { refresh } from './refreshing'
-import { notFound, partsOf, ringsWithKeys, type Send, sendUpdate, unchangedKeys, withWritten } from './rewriting'
+import {
+  maxAttempts,
+  partsOf,
+  rewrite,
+  ringsWithKeys,
+  type Send,
+  sendUpdate,
+  unchangedKeys,
+  withWritten,
+} from './rewriting'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
-import { currentTarget, loadedTarget, requireId, type Target } from './rings'
+import { currentTarget, loadedTarget, type Target } from './rings'
 import { encryptFor } from './sealing'
 import { encryptedPartsOf } from './staging'
-
-/** How often a rotation starts anew when another write comes between its reading and its writing. */
-const maxAttempts = 5
 
 /**
  * Gives a record new data keys, its subdocuments included: every stored field is encrypted anew, and the keys before are dropped, in
  * one write that is made only if nothing encrypted has changed since it was read. So no field can be left behind under a key that is
- * gone. Index values that are not those of the stored values are made anew in the same write. Unsaved changes of the document stay as they are. Of a subdocument it rotates the key of that alone.
+ * gone. Index values that are not those of the stored values are made anew in the same write. Unsaved changes of the document stay as
+ * they are. Of a subdocument it rotates the key of that alone.
  *
  * @throws {RecordError} RECORD_CHANGED when other writes came between every time, and for a subdocument that is not stored where it
  *   stands in the document; ID_NOT_SELECTED
@@ -33,21 +40,15 @@ const maxAttempts = 5
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored field does not verify
  */
 export async function rotate(doc: Doc, send: Send): Promise<void> {
-  requireId(doc)
-  const owner = ownerOf(doc)
-  for (let attempt = 1; attempt <= maxAttempts; attempt++) {
-    // The whole record: another version of the schema may have put fields of its own under the same keys.
-    const stored = await fetchStored(owner, [])
-    if (!stored) throw notFound(owner)
-    refresh(owner, stored)
+  const isDone = await rewrite(doc, async (owner, stored) => {
     const { fresh, parts } = partsOf(doc, owner, stored)
     const replaced = await replaceKeys(owner, fresh, parts, stored, send)
-    if (!replaced) continue
+    if (!replaced) return undefined
     for (const [ring, key] of replaced.drawn) learn(owner, fresh, ring, key)
     refresh(owner, replaced.stored)
-    return
-  }
-  throw outrun(doc)
+    return true
+  })
+  if (!isDone) throw outrun(doc)
 }
 
 /**
@@ -177,13 +178,6 @@ function ownedPaths({ use }: KeyRing, owner: Doc): string[] {
 
 function isAsRead(value: unknown): Plain {
   return value === undefined ? { $exists: false } : { $eq: value }
-}
-
-/** An object with such keys comes out of the driver in another order than it is stored in, so no condition can hold it. */
-export function hasPositionLikeKey(value: unknown): boolean {
-  if (Array.isArray(value)) return value.some(hasPositionLikeKey)
-  if (!isPlainObject(value)) return false
-  return Object.entries(value).some(([key, item]) => /^\d+$/.test(key) || hasPositionLikeKey(item))
 }
 
 function envelopesOf(part: Doc, raw: unknown): Found[] {

@@ -1,18 +1,15 @@
 import { RecordError } from '../errors'
 import { encodeTombstone, isTombstone } from '../format/entry'
-import { indexedPathOf } from '../mongoose/document'
 import { type Doc, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
 import { fieldsOf, usesOf } from '../schema/uses'
 import { fetchStored, storedOf } from './fetching'
 import { idOf, recordName } from './identity'
+import { prefixOf } from './indexes'
 import { refresh } from './refreshing'
-import { notFound, partsOf, type Send, sendUpdate } from './rewriting'
+import { maxAttempts, notFound, partsOf, type Send, sendUpdate } from './rewriting'
 import { loadedTarget, requireId } from './rings'
 import { encryptedPartsOf } from './staging'
-
-/** How often a record is looked at again for keys that other writes have brought meanwhile. */
-const maxAttempts = 5
 
 /**
  * Erases the values of a record by taking away what opens them: its wrapped keys and those of its subdocuments, and the index values by
@@ -50,11 +47,12 @@ function erasureOf(doc: Doc, owner: Doc, stored: Plain, erasedAt: Date) {
   const $set: Plain = {}
   const $unset: Plain = {}
   const conditions: Plain[] = []
-  const { fresh, parts } = partsOf(doc, owner, stored)
+  const { parts } = partsOf(doc, owner, stored)
   for (const part of parts) {
     const raw = (storedOf(part, stored) ?? {}) as Plain
-    const prefix = part === fresh ? '' : `${indexedPathOf(part)}.`
-    for (const use of usesOf(schemaOf(part))) {
+    const prefix = prefixOf(part)
+    // What is under the owner's key is erased with the owner alone.
+    for (const use of usesOf(schemaOf(part)).filter(({ byOwner }) => !byOwner || doc === owner)) {
       const indexed = use.indexes.filter(({ path }) => raw[path] !== undefined)
       const keys = use.byOwner ? [] : [raw[use.keyPath] ?? []].flat()
       if (!use.byOwner && (indexed.length > 0 || keys.some((entry) => !isTombstone(entry)))) {

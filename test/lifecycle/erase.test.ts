@@ -299,3 +299,18 @@ test('a damaged key is still damaged', async () => {
   await tamper(User, { _id: user._id }, { $unset: { encrypted_kms_key: 1 } })
   await refused(async () => (await User.findById(user._id)).email, 'DATA_KEY_MISSING')
 })
+
+test('a subdocument with a key of its own beside fields under the owner’s leaves those and the owner alone', async () => {
+  const both = new Schema<any>({})
+    .plugin(plugin, { provider, name: 'own', fields: { phone: { type: String, blindIndex: true } } })
+    .plugin(plugin, { dataKey: 'owner', fields: { text: { type: String, blindIndex: true } } })
+  const Owner = userModel({}, { contacts: [both] })
+  const contact = { phone: secret('+44 20 7946 0001'), text: secret('Admitted') }
+  const user = await Owner.create({ ...ada(), contacts: [contact] })
+  await user.contacts[0].eraseKmsKey()
+  const found = await Owner.findById(user._id)
+  expect(await found.email).toBe(ada().email)
+  expect(await found.contacts[0].text).toBe(contact.text)
+  expect(await Owner.countDocuments({ 'contacts.text': contact.text })).toBe(1)
+  await refused(() => found.contacts[0].phone, 'ERASED')
+})

@@ -26,6 +26,7 @@ export type {
   JobOptions,
   JobProgress,
   JobResult,
+  JobStart,
   KeyStatus,
   KmsStatus,
   MigrationOptions,

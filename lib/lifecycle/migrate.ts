@@ -59,7 +59,7 @@ export async function migrateToKms(model: AnyModel, options: MigrationOptions = 
     },
   }
   const result = await runJob(job, Object(options) === options ? others : options)
-  return { ...result, ...(await oldIndexes(model, layout, isDropping && isComplete(result))) }
+  return { ...result, ...(await oldIndexes(model, layout, isDropping && !others.dryRun && isComplete(result))) }
 }
 
 /** @throws {ConfigurationError} OPTION_INVALID where no field of a model migrates */

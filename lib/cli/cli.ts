@@ -1,6 +1,7 @@
 import { CommanderError, Command as Parser } from 'commander'
-import { type Command, exitCodes, Misuse, type Session } from './command'
+import type { Command, Session } from './command'
 import { commands } from './commands'
+import { exitCodes, Misuse } from './outcome'
 import { Output } from './output'
 import type { Surroundings } from './surroundings'
 

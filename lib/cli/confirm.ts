@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline/promises'
-import { Misuse } from './command'
+import { Misuse } from './outcome'
 import type { Surroundings } from './surroundings'
 
 /** @throws {Misuse} where nobody can be asked */

@@ -1,9 +1,10 @@
 import type { AnyModel, Plain } from '../mongoose/host'
 import type { JobFailure, JobOptions, JobProgress, JobResult, JobStart } from '../schema/jobs'
-import { Misuse, type Outcome, type Session, worse } from './command'
+import type { Session } from './command'
 import { confirm, requireAnswerable } from './confirm'
 import { closeModels, jobOf, openModels } from './models'
 import type { JobGiven } from './options'
+import { Misuse, type Outcome, worse } from './outcome'
 import { describeFailure } from './output'
 import { costOf, withPlural } from './words'
 
@@ -182,7 +183,8 @@ class ModelRun {
   }
 
   #line({ type, ...values }: { type: string } & Plain): void {
-    this.#session.output.line({ type, model: this.#model.modelName, ...values }, this.#stringify)
+    const given = Object.entries(values).filter(([, value]) => value !== undefined)
+    this.#session.output.line({ type, model: this.#model.modelName, ...Object.fromEntries(given) }, this.#stringify)
   }
 }
 

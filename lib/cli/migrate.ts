@@ -1,7 +1,8 @@
 import { Option } from 'commander'
-import { type Command, Misuse } from './command'
+import type { Command } from './command'
 import { type JobCommand, runJobs } from './job'
 import { filter, type JobGiven, json, model, ofJobs, ofLongJobs, ofModels, yes } from './options'
+import { Misuse } from './outcome'
 
 export const migrate: Command = {
   name: 'migrate',

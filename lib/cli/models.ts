@@ -1,12 +1,13 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { resolve } from 'node:path'
+import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { brand, type KnownJob, modelMade } from '../lifecycle/known'
 import type { AnyModel, Plain } from '../mongoose/host'
-import { Misuse, type Session } from './command'
+import type { Session } from './command'
 import type { ModelOptions } from './options'
+import { Misuse } from './outcome'
 
 /** The models of the application, on whatever Mongoose it has. */
 
@@ -80,7 +81,7 @@ async function load({ require, import: loaders }: ModelOptions, cwd: string): Pr
   for (const name of [...loaders, ...require]) {
     const path = locate(name, cwd)
     try {
-      await import(pathToFileURL(path).href)
+      await import(isAbsolute(path) ? pathToFileURL(path).href : path)
     } catch (error) {
       throw hinted(error, path)
     }
@@ -111,11 +112,12 @@ async function connect(
   uri: string | undefined,
   byDefault: string | undefined,
 ): Promise<void> {
+  // Else what is done there would be done elsewhere than was said.
+  if (uri !== undefined && models.some(({ db }) => db.readyState !== 0))
+    throw new Misuse('The modules connect by themselves: leave --uri out, and tell them where to.')
   for (const { base } of models) {
     const { connection } = base
     const isNeeded = models.some(({ db }) => db.base === base && db.readyState === 0)
-    if (connection.readyState !== 0 && uri !== undefined)
-      throw new Misuse('The modules connect by themselves: leave --uri out, and tell them where to.')
     if (connection.readyState !== 0 || !isNeeded) continue
     const to = uri ?? byDefault
     if (!to) throw new Misuse('Where is the database? Give --uri or MONGODB_URI, or a module that connects.')

@@ -25,54 +25,66 @@ export interface JobGiven extends ModelOptions {
 
 const collect = (value: string, before: readonly string[] | undefined) => [...(before ?? []), value]
 
-export const model = () =>
-  new Option('-m, --model <name>', 'only this model; may be given several times').argParser(collect)
-export const filter = () =>
-  new Option('-f, --filter <json>', 'only records that this finds: a filter of Mongoose as Extended JSON')
-export const json = () => new Option('--json', 'lines of JSON on a terminal, too')
+export function model(): Option {
+  return new Option('-m, --model <name>', 'only this model; may be given several times').argParser(collect)
+}
+export function filter(): Option {
+  return new Option('-f, --filter <json>', 'only records that this finds: a filter of Mongoose as Extended JSON')
+}
+export function json(): Option {
+  return new Option('--json', 'lines of JSON on a terminal, too')
+}
 
 /** Of all that work on models. */
-export const ofModels = (): Option[] => [
-  new Option(
-    '-r, --require <module>',
-    'a module that makes the models, CommonJS, ESM or TypeScript; may be given several times',
-  )
-    .argParser(collect)
-    .makeOptionMandatory(),
-  new Option('--import <loader>', 'a loader for them, such as tsx, as for node --import; may be given several times')
-    .argParser(collect)
-    .default([], 'none'),
-  new Option('-u, --uri <uri>', 'the database, unless the modules connect themselves (env: MONGODB_URI)'),
-]
+export function ofModels(): Option[] {
+  return [
+    new Option(
+      '-r, --require <module>',
+      'a module that makes the models, CommonJS, ESM or TypeScript; may be given several times',
+    )
+      .argParser(collect)
+      .makeOptionMandatory(),
+    new Option('--import <loader>', 'a loader for them, such as tsx, as for node --import; may be given several times')
+      .argParser(collect)
+      .default([], 'none'),
+    new Option('-u, --uri <uri>', 'the database, unless the modules connect themselves (env: MONGODB_URI)'),
+  ]
+}
 
 /** Of all jobs. */
-export const ofJobs = (): Option[] => [
-  new Option('-c, --concurrency <n>', 'records at once (default: as many as the key provider takes calls)').argParser(
-    count,
-  ),
-  new Option(
-    '--batch-size <n>',
-    'records that are read at once, and after which progress is told (default: 100)',
-  ).argParser(count),
-  new Option('--dry-run', 'only tell how many records, calls to KMS and dollars it takes'),
-]
+export function ofJobs(): Option[] {
+  return [
+    new Option('-c, --concurrency <n>', 'records at once (default: as many as the key provider takes calls)').argParser(
+      count,
+    ),
+    new Option(
+      '--batch-size <n>',
+      'records that are read at once, and after which progress is told (default: 100)',
+    ).argParser(count),
+    new Option('--dry-run', 'only tell how many records, calls to KMS and dollars it takes'),
+  ]
+}
 
 /** Of those that are gone on with where they were stopped. */
-export const ofLongJobs = (): Option[] => [
-  new Option('-p, --partition <i/n>', 'one part of n, from 1/n to n/n: for several processes or hosts').argParser(
-    partition,
-  ),
-  new Option(
-    '--no-resume',
-    'go over all records: neither go on where the job was stopped, nor keep how far it came',
-  ).conflicts('partition'),
-  new Option(
-    '--lease <seconds>',
-    'how long nobody else takes the job over should this process die (default: 60)',
-  ).argParser(count),
-]
+export function ofLongJobs(): Option[] {
+  return [
+    new Option('-p, --partition <i/n>', 'one part of n, from 1/n to n/n: for several processes or hosts').argParser(
+      partition,
+    ),
+    new Option(
+      '--no-resume',
+      'go over all records: neither go on where the job was stopped, nor keep how far it came',
+    ).conflicts('partition'),
+    new Option(
+      '--lease <seconds>',
+      'how long nobody else takes the job over should this process die (default: 60)',
+    ).argParser(count),
+  ]
+}
 
-export const yes = () => new Option('-y, --yes', 'do not ask')
+export function yes(): Option {
+  return new Option('-y, --yes', 'do not ask')
+}
 
 export function count(text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)

@@ -1,4 +1,5 @@
 import { Bar } from './bar'
+import { Misuse } from './outcome'
 import type { Surroundings } from './surroundings'
 
 /** Names of the errors whose messages hold no value of a field. */
@@ -53,9 +54,9 @@ export class Output {
 
   /** Why nothing came of it. */
   error(error: unknown): void {
-    const { code, message } = describe(error)
+    const { code, message, stack } = describe(error)
     this.line({ type: 'error', code, message: withoutPasswords(message) })
-    this.message(code === undefined ? message : `${code}: ${message}`)
+    this.message(code === undefined ? (stack ?? message) : `${code}: ${message}`)
   }
 
   /** Lines of JSON and a bar do not go onto the same terminal. */
@@ -80,9 +81,14 @@ export function withoutPasswords(text: string): string {
 }
 
 /** An error as it ends the program. */
-function describe(error: unknown): { code: string | undefined; message: string } {
-  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown }
-  return { code: typeof code === 'string' ? code : undefined, message: String(message ?? error) }
+function describe(error: unknown): { code: string | undefined; message: string; stack: string | undefined } {
+  const { code, message } = Object(error) as { code?: unknown; message?: unknown }
+  return {
+    code: typeof code === 'string' ? code : undefined,
+    message: String(message ?? error),
+    // Where a module of the application has failed is for who reads it; what was said wrongly explains itself.
+    stack: error instanceof Error && !(error instanceof Misuse || /^Mongo/.test(error.name)) ? error.stack : undefined,
+  }
 }
 
 /** What is told of the error of a record: messages of others than this library may hold a value. */

@@ -154,7 +154,7 @@ async function run(
   if (onBegin) {
     const left = leftOf(job, conditions, stretch.after)
     const total: number = await gateOf(job.model.collection).native.countDocuments({ $and: left })
-    await onBegin({ total, checkpoint: stretch.isResumed ? stretch.after : undefined })
+    await onBegin({ total, checkpoint: stretch.isResumed ? checkpointOf(job, startedAt, stretch.after) : undefined })
   }
   const records = recordsOf(job, conditions, batchSize, stretch.after, pace)
   // Twice what runs at once: while one record is waited for, those after it are not.

@@ -95,7 +95,7 @@ test('of a part it tells what is left of it', async () => {
   const reached = (await raw(Person))[4 + stopped.processed]
   expect(starts).toEqual([
     { total: 5, checkpoint: undefined },
-    { total: processed, checkpoint: reached._id },
+    { total: processed, checkpoint: { startedAt: expect.any(Date), id: reached._id } },
   ])
   expect(await Person.rotateKmsKey({ ...part, dryRun: true })).toMatchObject({ processed: 0, kmsCalls: 0 })
 })

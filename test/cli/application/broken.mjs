@@ -1,0 +1,2 @@
+const settings = {}
+export const name = settings.database.name

@@ -7,7 +7,7 @@ export const verify: Command = {
   summary: 'open every record, and tell what is not in order',
   description:
     'Opens every record, and tells what is not in order, by record, path and code, never by value: Model.verifyKms(). One call to KMS for each ' +
-    'data key. Nothing is changed.',
+    'data key. No record is changed; with --no-resume nothing is written at all.',
   options: [...ofModels(), model(), filter(), ...ofJobs(), ...ofLongJobs(), json()],
   run(given: JobGiven, session) {
     return runJobs({ name: 'verify', job: 'verifyKms', done: '' }, given, session)

@@ -2,6 +2,7 @@ import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel } from './gate/passes'
+import { withAudit } from './kms/actor'
 import { backfillBlindIndexes } from './lifecycle/backfill'
 import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
 import { brand, type KnownJob, modelMade } from './lifecycle/known'
@@ -133,7 +134,7 @@ function ours<F extends object>(method: F, value: unknown = true): F {
 }
 
 function job<F extends object>(name: string, method: F, isFor: KnownJob['isFor'] = () => true): F {
-  return ours(method, { name, isFor } satisfies KnownJob)
+  return ours(method, { name, isFor, withAudit } satisfies KnownJob)
 }
 
 const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown, options?: DecryptManyOptions): unknown {

@@ -80,8 +80,10 @@ export function addTo(
   return added
 }
 
+const setup = new Set(['ConfigurationError', 'OperationError', 'AccessError'])
+
 /** Errors of this library are told by their names: there may be several copies of it. */
 function isMisuse(error: unknown): boolean {
   const { name } = (error ?? {}) as { name?: unknown }
-  return error instanceof Misuse || name === 'ConfigurationError' || name === 'OperationError'
+  return error instanceof Misuse || setup.has(String(name))
 }

@@ -1,3 +1,4 @@
+import type { Audit } from '../kms/actor'
 import type { AnyModel, Plain } from '../mongoose/host'
 import type { JobFailure, JobOptions, JobProgress, JobResult, JobStart } from '../schema/jobs'
 import type { Session } from './command'
@@ -23,7 +24,10 @@ export interface JobCommand {
 }
 
 /** Failures that are no fault of the record: all others would fail as well. */
-const ofAll = new Set(['KMS_NO_REGION', 'KMS_NO_CREDENTIALS', 'KMS_CREDENTIALS_REJECTED', 'KMS_TLS_FAILED'])
+const ofAll = new Set([
+  ...['KMS_NO_REGION', 'KMS_NO_CREDENTIALS', 'KMS_CREDENTIALS_REJECTED', 'KMS_TLS_FAILED'],
+  ...['ACTOR_REQUIRED', 'ACCESS_WRITE_ONLY', 'ACCESS_READ_ONLY'],
+])
 
 /** Runs a job over all models that it is for. */
 export async function runJobs(command: JobCommand, given: JobGiven, session: Session): Promise<Outcome> {
@@ -71,13 +75,18 @@ class ModelRun {
 
   async run(): Promise<Outcome> {
     try {
-      const result = await jobOf(this.#model, this.#command.job).run(this.#options())
+      const result = await jobOf(this.#model, this.#command.job).run(this.#options(), this.#audit)
       return this.#given.dryRun ? this.#tellPlan(result) : this.#tellResult(result)
     } catch (error) {
       if (!(error instanceof NotConfirmed)) throw error
       this.#session.output.message('Nothing was done.')
       return 'interrupted'
     }
+  }
+
+  get #audit(): Audit {
+    const { actor, reason } = this.#given
+    return { ...(actor !== undefined && { actor }), ...(reason !== undefined && { reason }) }
   }
 
   #options(): JobOptions {

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import type { Audit } from '../kms/actor'
 import { brand, type KnownJob, modelMade } from '../lifecycle/known'
 import type { AnyModel, Plain } from '../mongoose/host'
 import type { Session } from './command'
@@ -35,11 +36,20 @@ export async function closeModels(models: readonly AnyModel[]): Promise<void> {
   for (const mongoose of new Set(models.map(({ base }) => base))) await mongoose.disconnect()
 }
 
-/** A static of a model that does a job, whatever its name there, and what is known of it. */
-export function jobOf(model: AnyModel, name: string): { isFor: boolean; run: (options: Plain) => Promise<any> } {
+/** A job of a model. */
+export interface Job {
+  readonly isFor: boolean
+  /** @param audit who acts */
+  run(options: Plain, audit?: Audit): Promise<any>
+}
+
+/** A static of a model that does a job, whatever its name there. */
+export function jobOf(model: AnyModel, name: string): Job {
   for (const { value } of Object.values(Object.getOwnPropertyDescriptors(model))) {
     const known = (value as { [brand]?: KnownJob } | null | undefined)?.[brand]
-    if (known?.name === name) return { isFor: known.isFor(model), run: (options) => value.call(model, options) }
+    if (known?.name !== name) continue
+    const run = (options: Plain, audit: Audit = {}) => known.withAudit(audit, () => value.call(model, options))
+    return { isFor: known.isFor(model), run }
   }
   throw new Misuse(`${model.modelName}: its version of mongoose-kms-encrypted has no ${name}(). Update it (npm ls).`)
 }

@@ -21,6 +21,8 @@ export interface JobGiven extends ModelOptions {
   readonly lease?: number
   readonly dryRun?: true
   readonly yes?: true
+  readonly actor?: string
+  readonly reason?: string
 }
 
 const collect = (value: string, before: readonly string[] | undefined) => [...(before ?? []), value]
@@ -61,6 +63,8 @@ export function ofJobs(): Option[] {
       '--batch-size <n>',
       'records that are read at once, and after which progress is told (default: 100)',
     ).argParser(count),
+    new Option('--actor <name>', 'who acts, for the trace of each call to KMS: withAudit()'),
+    new Option('--reason <text>', 'why, likewise'),
     new Option('--dry-run', 'only tell how many records, calls to KMS and dollars it takes'),
   ]
 }

@@ -10,6 +10,8 @@ const own = new Set([
   'RecordError',
   'OperationError',
   'JobError',
+  'AccessError',
+  'AuditError',
 ])
 
 /**

@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
+import type { withAudit } from '../kms/actor'
 import type { AnyModel } from '../mongoose/host'
 
 /** What the command line knows models and their jobs by, those of another copy of this library as well. */
@@ -11,6 +12,8 @@ export interface KnownJob {
   readonly name: string
   /** Whether there can be anything to do for a model. */
   isFor(model: AnyModel): boolean
+  /** Tells who acts: each copy of this library has that for itself. */
+  readonly withAudit: typeof withAudit
 }
 
 /** Is told of each model when it is made, before Mongoose makes a collection and indexes for it. */

@@ -126,6 +126,18 @@ test('records that fail are told of by id, path and code, and never by value', a
   expect(stdout + stderr).not.toContain('secret@example.org')
 })
 
+test('who acts is told where the application asks for it', async () => {
+  await cli.Note.create([{ text: 'a' }, { text: 'b' }])
+  cli.kms.clearCalls()
+  const verify = ['verify', ...models, '--model', 'Note']
+  const env = { REQUIRE_ACTOR: 'true' }
+  const { code, stderr } = await cli.run(verify, env)
+  expect([code, stderr, calls()]).toEqual([2, expect.stringMatching(/^ACTOR_REQUIRED: Note/), []])
+  expect((await cli.run([...verify, '--actor', 'ada', '--reason', 'audit'], env)).lines.at(-1)).toMatchObject({
+    unchanged: 2,
+  })
+})
+
 test('a filter is Extended JSON, and what is wrong with it is told without it', async () => {
   const users = await cli.users(3, (index) => ({ at: new Date(Date.UTC(2026, index, 1)) }))
   const by = async (filter: string) => {

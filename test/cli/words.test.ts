@@ -1,6 +1,7 @@
+import * as library from '../../lib'
 import { paceOf } from '../../lib/cli/bar'
 import { count, date, partition } from '../../lib/cli/options'
-import { withoutPasswords } from '../../lib/cli/output'
+import { describeFailure, withoutPasswords } from '../../lib/cli/output'
 import { costOf, withPlural } from '../../lib/cli/words'
 
 // How the command line reads and tells numbers.
@@ -39,6 +40,20 @@ test('counts and dates', () => {
   expect(date('2026-01-31T12:00:00Z')).toEqual(new Date('2026-01-31T12:00:00Z'))
   for (const text of ['yesterday', '90', '2026-13-01', '01/31/2026'])
     expect(() => date(text)).toThrow('such as 2026-01-31')
+})
+
+test('the messages of all errors of this library are told, and of no others', () => {
+  const classes = Object.values(library).filter(
+    (each): each is any => typeof each === 'function' && each.prototype instanceof library.KmsEncryptedError,
+  )
+  expect(classes.length).toBeGreaterThan(6)
+  for (const Made of classes)
+    expect(describeFailure(new Made('CODE', 'what'))).toEqual({ code: 'CODE', message: 'what' })
+  expect(describeFailure(Object.assign(new TypeError('a value'), { code: 5 }))).toEqual({
+    code: 5,
+    message: 'TypeError',
+  })
+  expect(describeFailure(null)).toEqual({ code: undefined, message: 'Error' })
 })
 
 test('no password of a connection string is told', () => {

@@ -14,6 +14,7 @@ noteSchema.plugin(kmsEncrypted, {
   keyId: process.env.KMS_KEY_ID,
   fields: ['text'],
   indexKeys: true,
+  requireActor: process.env.REQUIRE_ACTOR === 'true',
   methods: { rotateKmsKey: 'rotate', decrypt: 'open' },
 })
 const Note = mongoose.model('Note', noteSchema)

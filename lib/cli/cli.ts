@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { CommanderError, Command as Parser } from 'commander'
 import type { Command, Session } from './command'
 import { commands } from './commands'
@@ -15,6 +17,12 @@ export async function runCli(surroundings: Surroundings): Promise<void> {
   const code = await codeOf(surroundings)
   // What has been written to a pipe may be on its way still.
   stdout.write('', () => exit(code))
+}
+
+const manifest = join(__dirname, '../../package.json')
+
+function versionOf(path: string): string {
+  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version
 }
 
 const epilogue = `
@@ -38,11 +46,16 @@ async function codeOf(surroundings: Surroundings): Promise<number> {
     output.message('Stopping: what was begun ends, and how far it came is kept. Once more ends it at once.')
     stopping.abort()
   })
+  surroundings.onCrash((error) => {
+    output.error(error)
+    surroundings.exit(exitCodes.error)
+  })
   // Whoever reads has gone: `| head`.
   stdout.on('error', () => stopping.abort())
   let code: number = exitCodes.done
   const parser = new Parser('mongoose-kms-encrypted')
     .description('Jobs over the encrypted records of Mongoose models.')
+    .version(versionOf(manifest))
     .helpCommand(false)
     .addHelpText('after', epilogue)
     .configureOutput({ writeOut: (text) => stdout.write(text), writeErr: (text) => stderr.write(text) })

@@ -10,10 +10,19 @@ export function requireAnswerable({ stdin, stderr }: Surroundings, yes: boolean)
     )
 }
 
-/** Asks on the terminal whether something is to be done. */
-export async function confirm({ stdin, stderr }: Surroundings, question: string): Promise<boolean> {
+/**
+ * Asks on the terminal whether something is to be done.
+ *
+ * @param signal ends it as a no
+ */
+export async function confirm(
+  { stdin, stderr }: Surroundings,
+  question: string,
+  signal: AbortSignal,
+): Promise<boolean> {
   const reader = createInterface({ input: stdin, output: stderr })
   const left = new AbortController()
+  signal.addEventListener('abort', () => left.abort())
   reader.once('SIGINT', () => left.abort())
   reader.once('close', () => left.abort())
   try {

@@ -110,14 +110,14 @@ class ModelRun {
   }
 
   async #begin(start: JobStart): Promise<void> {
-    const { output, surroundings } = this.#session
+    const { output, surroundings, signal } = this.#session
     const { modelName } = this.#model
     const { name, question } = this.#command
     const { dryRun = false, yes } = this.#given
     this.#start = start
     if (question && !dryRun && !yes && start.total > 0) {
       const asked = question(withPlural(start.total, 'record'), modelName)
-      if (!(await confirm(surroundings, asked))) throw new NotConfirmed()
+      if (!(await confirm(surroundings, asked, signal))) throw new NotConfirmed()
     }
     const { total, checkpoint } = start
     this.#line({ type: 'start', command: name, records: total, ...(dryRun && { dryRun }), checkpoint })

@@ -13,4 +13,5 @@ void runCli({
   onSignal: (act) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, act)
   },
+  onCrash: (act) => process.on('uncaughtException', act),
 })

@@ -110,8 +110,10 @@ function locate(name: string, cwd: string): string {
 
 /** Node knows no TypeScript by itself, or not all of it. */
 function hinted(error: unknown, path: string): unknown {
-  if (!/\.[cm]?tsx?$/.test(path)) return error
-  const { message } = Object(error) as { message?: unknown }
+  const { message, code } = Object(error) as { message?: unknown; code?: unknown }
+  const isUnread =
+    error instanceof SyntaxError || /UNKNOWN_FILE_EXTENSION|TYPESCRIPT|MODULE_NOT_FOUND/.test(String(code))
+  if (!/\.[cm]?tsx?$/.test(path) || !isUnread) return error
   return new Misuse(`${path} was not loaded: ${message}. Give your loader for TypeScript, such as --import tsx.`, {
     cause: error,
   })

@@ -10,4 +10,6 @@ export interface Surroundings {
   exit(code: number): never
   /** Has something done each time that the process is told to end. */
   onSignal(act: () => void): void
+  /** Has something done with an error that nobody has caught, such as of a module that connects in the background. */
+  onCrash(act: (error: unknown) => void): void
 }

@@ -57,8 +57,16 @@ test('without a loader, TypeScript is refused with a hint', async () => {
 test('a module that fails is told of as Node does', async () => {
   const { code, stderr } = await cli.run(['verify', ...cli.models], { KMS_KEY_ID: '' })
   expect([code, stderr]).toEqual([2, expect.stringMatching(/^KEY_ID_INVALID: kmsEncrypted: keyId/)])
-  const broken = await cli.run(['verify', '--require', './broken.mjs'])
-  expect([broken.code, broken.stderr]).toEqual([3, expect.stringMatching(/^TypeError: .*\n +at .*broken\.mjs:2/)])
+  const env = { DATABASE: 'mongodb://ada:sesame@127.0.0.1:9/test?serverSelectionTimeoutMS=50' }
+  for (const [args, place] of [
+    [['./broken.mjs'], /^TypeError: There is no mongodb:\/\/…@127.*\n +at .*broken\.mjs:2/],
+    [['./broken.ts', '--import', 'tsx'], /^TypeError: There is no mongodb:\/\/…@127.*\n +at .*broken\.ts:2/],
+    [['./connecting.cjs', ...cli.models], /ECONNREFUSED|Server selection timed out/],
+  ] as [string[], RegExp][]) {
+    const broken = await cli.run(['verify', '--require', ...args], env)
+    expect([broken.code, broken.stderr]).toEqual([3, expect.stringMatching(place)])
+    expect(broken.stdout + broken.stderr).not.toContain('sesame')
+  }
 })
 
 test('no collection and no index is made by loading models, whatever their autoIndex says', async () => {

@@ -276,7 +276,8 @@ describe('exit codes', () => {
     expect(calls().length).toBeLessThan(10)
   })
 
-  test('0 for help, of each command', async () => {
+  test('0 for the version, and for help, of each command', async () => {
+    expect(await cli.run(['--version'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })
     const { code, stdout } = await cli.run(['--help'])
     expect(code).toBe(0)
     const names = [...stdout.matchAll(/^ {2}([\w-]+) \[options\]/gm)].map(([, name]) => name as string)

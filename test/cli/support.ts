@@ -130,6 +130,10 @@ export class Screen {
     }
   }
 
+  kill(signal: string): void {
+    this.#pty.kill(signal)
+  }
+
   /** Types keys. */
   type(keys: string): void {
     this.#pty.write(keys)

@@ -65,6 +65,10 @@ test('erase asks with the number of records, and does it for yes alone', async (
     expect([typed, await screen.ended]).toEqual([typed, 130])
     expect(screen.text).toContain('Nothing was done.')
   }
+  const ended = cli.open(args)
+  await ended.shows(/Type yes to go on:$/m)
+  ended.kill('SIGTERM')
+  expect(await ended.ended).toBe(130)
   expect(await erasedOf()).toEqual([false, false, false])
   const screen = cli.open(args)
   await screen.shows(/Type yes to go on:$/m)

@@ -1,2 +1,2 @@
-const settings = {}
-export const name = settings.database.name
+const database = process.env.DATABASE
+throw new TypeError(`There is no ${database}`)

@@ -1,0 +1,16 @@
+import type { Findings } from './report'
+
+/** How much is measured. */
+export interface Extent {
+  readonly rounds: number
+  /** In each round. */
+  readonly records: number
+  /** In a large collection. */
+  readonly documents: number
+}
+
+/** One part of the bench. It finds an empty database that Mongoose is connected to. */
+export interface Part {
+  readonly title: string
+  run(extent: Extent): Promise<Findings>
+}

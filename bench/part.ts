@@ -7,6 +7,8 @@ export interface Extent {
   readonly records: number
   /** In a large collection. */
   readonly documents: number
+  /** Where the database server is, for processes of the bench's own. */
+  readonly uri: string
 }
 
 /** One part of the bench. It finds an empty database that Mongoose is connected to. */

@@ -1,5 +1,6 @@
 import { calls } from './calls'
 import { find, read, save, update } from './cost'
+import { jobs } from './jobs'
 import { latency } from './latency'
 import { loading } from './loading'
 import { lookup } from './lookup'
@@ -8,4 +9,16 @@ import { sdk } from './sdk'
 import { size } from './size'
 
 /** The parts by the names that `--only` takes, in the order of the results. */
-export const parts: Record<string, Part> = { save, read, find, update, latency, sdk, loading, calls, size, lookup }
+export const parts: Record<string, Part> = {
+  save,
+  read,
+  find,
+  update,
+  latency,
+  sdk,
+  loading,
+  calls,
+  size,
+  lookup,
+  jobs,
+}

@@ -19,12 +19,12 @@ export function sizedLikeAws(): KeyProvider {
   }
 }
 
-/** What a provider is asked. */
-type Call = () => Promise<unknown>
+/** The same in all processes of the bench. */
+const secret = Buffer.alloc(32, 'bench')
 
 /** `localKms` with something done before each call. */
-function localAfter(concurrency: number, before: Call): KeyProvider {
-  const local = localKms()
+function localAfter(concurrency: number, before: () => Promise<void>): KeyProvider {
+  const local = localKms({ secret })
   return {
     keyId: local.keyId,
     concurrency,

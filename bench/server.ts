@@ -3,15 +3,15 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import mongoose from 'mongoose'
-import { type MongoKind, type RunningMongo, startMongo } from '../test/mongo'
+import { type RunningMongo, startMongo } from '../test/mongo'
 import { databaseName } from '../test/mongo/run'
 
 /** Does something in a database of its own. */
-export async function withDatabase(work: (kind: MongoKind) => Promise<void>): Promise<void> {
+export async function withDatabase(work: (server: RunningMongo) => Promise<void>): Promise<void> {
   const server = await startServer()
   try {
     await mongoose.connect(server.uri, { dbName: databaseName('bench') })
-    await work(server.kind)
+    await work(server)
     await mongoose.connection.dropDatabase()
   } finally {
     await mongoose.disconnect()

@@ -1,4 +1,5 @@
 import { calls } from './calls'
+import { comparison } from './comparison'
 import { find, read, save, update } from './cost'
 import { jobs } from './jobs'
 import { latency } from './latency'
@@ -19,6 +20,7 @@ export const parts: Record<string, Part> = {
   loading,
   calls,
   size,
+  peers: comparison,
   lookup,
   jobs,
 }

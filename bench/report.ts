@@ -67,14 +67,14 @@ const preface = `# Results
 Written by \`npm run bench\`, each section by the last run that had it: see [README.md](README.md). Ratios are medians of ratios within one round.
 `
 
-/** Puts sections in the place of those of the same titles in a file, in the order of the titles. */
-export function keep(file: string, sections: ReadonlyMap<string, string>, titles: readonly string[]): void {
+/** Puts a section in the place of the one of the same title in a file, in the order of all titles. */
+export function keep(file: string, title: string, section: string, titles: readonly string[]): void {
   const kept = new Map(sectionsIn(existsSync(file) ? readFileSync(file, 'utf8') : ''))
-  for (const [title, section] of sections) kept.set(title, section)
-  writeFileSync(file, [preface, ...titles.flatMap((title) => kept.get(title) ?? [])].join('\n'))
+  kept.set(title, section)
+  writeFileSync(file, [preface, ...titles.flatMap((each) => kept.get(each) ?? [])].join('\n'))
 }
 
-export function sectionsIn(text: string): [title: string, section: string][] {
+function sectionsIn(text: string): [title: string, section: string][] {
   return text
     .split(/^(?=## )/m)
     .filter((section) => section.startsWith('## '))

@@ -22,7 +22,7 @@ export async function run(names = Object.keys(parts), extent: Omit<Extent, 'uri'
         findings,
       )
       console.log(`\n${section}`)
-      keep(file, new Map([[title, section]]), titles)
+      keep(file, title, section, titles)
       await mongoose.connection.dropDatabase()
       mongoose.deleteModel(/./)
     }

@@ -25,9 +25,10 @@ export interface Task {
   readonly options: RotateOptions
 }
 
-interface Done {
-  readonly processed: number
+/** What a worker tells. */
+export interface Done {
   readonly updated: number
+  readonly cpuMs: number
   readonly maxRssMb: number
 }
 
@@ -61,8 +62,13 @@ async function work(uri: string, collection: string, latencyMs: number, eachOpti
     for (const worker of workers) worker.send('begin')
     done = await Promise.all(answers)
   })
-  const updated = done.reduce((sum, each) => sum + each.updated, 0)
-  return { wallMs, updated, maxRssMb: Math.max(...done.map(({ maxRssMb }) => maxRssMb)) }
+  const sum = (of: 'updated' | 'cpuMs') => done.reduce((all, each) => all + each[of], 0)
+  return {
+    wallMs,
+    updated: sum('updated'),
+    cpuMs: sum('cpuMs'),
+    maxRssMb: Math.max(...done.map(({ maxRssMb }) => maxRssMb)),
+  }
 }
 
 async function rotations(uri: string, rounds: number, records: number) {
@@ -70,18 +76,20 @@ async function rotations(uri: string, rounds: number, records: number) {
   await fill('Rotated', records)
   const one: number[] = []
   const two: number[] = []
+  const cpu: number[] = []
   for (let round = 0; round < rounds; round++) {
     for (const [of, times] of [
       [1, one],
       [2, two],
     ] as const) {
       const options = Array.from({ length: of }, (_none, index) => ({ concurrency, partition: { index, of } }))
-      const { wallMs, updated } = await work(uri, 'Rotated', latencyMs, options)
+      const { wallMs, updated, cpuMs } = await work(uri, 'Rotated', latencyMs, options)
       if (updated !== records) throw new Error(`Of ${records} records, ${updated} were rotated.`)
       times.push(wallMs)
+      cpu.push((cpuMs * 1000) / records)
     }
   }
-  return { leastMs, one, two }
+  return { leastMs, one, two, cpu }
 }
 
 async function memory(uri: string, records: number): Promise<number> {
@@ -96,7 +104,7 @@ export const jobs: Part = {
   title: 'Jobs over a collection',
   async run({ rounds, documents, uri }) {
     const few = Math.ceil(documents / 10)
-    const { leastMs, one, two } = await rotations(uri, Math.min(rounds, 3), few)
+    const { leastMs, one, two, cpu } = await rotations(uri, Math.min(rounds, 3), few)
     const small = await memory(uri, few)
     const large = await memory(uri, documents)
     const share = one.map((ms) => leastMs / ms)
@@ -135,6 +143,7 @@ export const jobs: Part = {
                 's',
               ),
             ],
+            ['client CPU of a record', `${few}`, cell(cpu, 'µs')],
             ['most resident memory', `${few}`, `${number(small)} MB`],
             ['most resident memory', `${documents}`, `${number(large)} MB`],
           ],

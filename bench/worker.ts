@@ -1,5 +1,6 @@
 import mongoose from 'mongoose'
-import { jobModel, type Task } from './jobs'
+import { type Done, jobModel, type Task } from './jobs'
+import { costOf } from './measure'
 
 /** A process that rotates data keys: says when it is ready, begins when it is told to, and says what it took. */
 async function main(): Promise<void> {
@@ -8,9 +9,12 @@ async function main(): Promise<void> {
   const { Model, kms } = jobModel(collection)
   kms.latencyMs = latencyMs
   process.once('message', async () => {
-    const { processed, updated } = await Model.rotateKmsKey(options)
-    const maxRssMb = process.resourceUsage().maxRSS / 1024
-    process.send!({ processed, updated, maxRssMb })
+    let updated = 0
+    const { cpuMs } = await costOf(async () => {
+      ;({ updated } = await Model.rotateKmsKey(options))
+    })
+    const done: Done = { updated, cpuMs, maxRssMb: process.resourceUsage().maxRSS / 1024 }
+    process.send!(done)
     await mongoose.disconnect()
     process.disconnect()
   })

@@ -9,14 +9,20 @@ const pages = ['README.md', 'SECURITY.md', 'CONTRIBUTING.md', 'CHANGELOG.md'].co
     .map((name) => `docs/${name}`),
 )
 
-/** The anchors of a page, as GitHub makes them of headings. */
+/** The anchors of a page, as GitHub makes them of headings: the second of a name has a number. */
 function anchorsOf(page: string): string[] {
-  return [...page.matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
-    (heading as string)
+  const seen = new Map<string, number>()
+  const named = [...page.matchAll(/<a id="([^"]+)">/g)].map(([, id]) => id as string)
+  const headings = [...page.matchAll(/^#+ (.+)$/gm)].map(([, heading]) => {
+    const anchor = (heading as string)
       .toLowerCase()
       .replaceAll(/[^\w\- ]/g, '')
-      .replaceAll(' ', '-'),
-  )
+      .replaceAll(' ', '-')
+    const count = seen.get(anchor) ?? 0
+    seen.set(anchor, count + 1)
+    return count === 0 ? anchor : `${anchor}-${count}`
+  })
+  return [...named, ...headings]
 }
 
 test.each(pages)('%s', (path) => {

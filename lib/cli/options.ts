@@ -56,9 +56,10 @@ export function ofModels(): Option[] {
 /** Of all jobs. */
 export function ofJobs(): Option[] {
   return [
-    new Option('-c, --concurrency <n>', 'records at once (default: as many as the key provider takes calls)').argParser(
-      count,
-    ),
+    new Option(
+      '-c, --concurrency <n>',
+      'records at once (default: twice as many as the key provider takes calls)',
+    ).argParser(count),
     new Option(
       '--batch-size <n>',
       'records that are read at once, and after which progress is told (default: 100)',

@@ -1,15 +1,14 @@
 import { ConfigurationError } from '../errors'
-import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
 import type { AnyModel, Doc } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { callsForKeys, callsToRotate } from '../record/calls'
-import type { Send } from '../record/rewriting'
 import { rotate, rotateStored } from '../record/rotation'
 import type { JobResult, RotateOptions } from '../schema/jobs'
 import { keyPathsBelow, layoutOf } from '../schema/layout'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
+import { sendingTogether, sendPast } from './sending'
 
 /** Gives a record new data keys; see {@link rotate}. */
 export function rotateDocument(doc: Doc): Promise<void> {
@@ -28,6 +27,7 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
   const { olderThan, ...others } = { ...options }
   if (olderThan !== undefined && !(olderThan instanceof Date && !Number.isNaN(olderThan.getTime())))
     throw new ConfigurationError('OPTION_INVALID', `${name}: olderThan: expected a Date.`)
+  const send = sendingTogether()
   const layout = layoutOf([model])
   const paths = keyPathsBelow(layout)
   const before = (startedAt: Date) => (olderThan && olderThan < startedAt ? olderThan : startedAt)
@@ -52,7 +52,7 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
           stored,
           () => gateOf(model.collection).native.findOne({ _id: stored._id }),
           (keys) => keys.some((key) => isOld(key, startedAt)),
-          sendPast,
+          send,
         ),
       calls(stored, startedAt) {
         const doc = recordOf(model, stored)
@@ -62,14 +62,4 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
     },
     options && others,
   )
-}
-
-/** Past the gate: here envelopes are conditions. */
-export const sendPast: Send = async (model, filter, update, options): Promise<{ matchedCount: number }> => {
-  const gate = gateOf(model.collection)
-  try {
-    return await gate.native.updateOne(filter, update, options as never)
-  } catch (error) {
-    throw inFieldTerms([gate], error)
-  }
 }

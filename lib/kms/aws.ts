@@ -1,9 +1,19 @@
-import { DecryptCommand, GenerateDataKeyCommand, KMSClient, ReEncryptCommand } from '@aws-sdk/client-kms'
+import type { KMSClient } from '@aws-sdk/client-kms'
 import { ConfigurationError, KeyProviderError } from '../errors'
 import { dataKeyLength } from '../format/datakey'
 import { defaultTimeoutMs } from './calls'
 import { failureOf } from './failures'
 import type { KeyProvider } from './provider'
+
+type Sdk = typeof import('@aws-sdk/client-kms')
+
+/**
+ * The AWS SDK takes longer to load than all else here, and tests and scripts may never reach a KMS: it is loaded by the first call. By
+ * `require`, for the Jest of a CommonJS application cannot load by `import()`.
+ */
+function sdk(): Sdk {
+  return require('@aws-sdk/client-kms')
+}
 
 /** Options of {@link awsKms}. */
 export interface AwsKmsOptions {
@@ -43,7 +53,7 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
   // Made on first use: a schema is often built before the environment is ready, and in tests KMS is never reached.
   let client = given
   const connect = () => {
-    client ??= new KMSClient({ requestHandler: limits(timeoutMs ?? defaultTimeoutMs) })
+    client ??= new (sdk().KMSClient)({ requestHandler: limits(timeoutMs ?? defaultTimeoutMs) })
     return client
   }
 
@@ -51,12 +61,10 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     ...(concurrency === undefined ? {} : { concurrency }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     async generateDataKey({ keyId, context, signal }) {
-      const command = new GenerateDataKeyCommand({
-        KeyId: keyId,
-        KeySpec: 'AES_256',
-        EncryptionContext: { ...context },
-      })
-      const answer = await attempt('GenerateDataKey', keyId, () => connect().send(command, { abortSignal: signal }))
+      const request = { KeyId: keyId, KeySpec: 'AES_256', EncryptionContext: { ...context } } as const
+      const answer = await attempt('GenerateDataKey', keyId, async () =>
+        connect().send(new (sdk().GenerateDataKeyCommand)(request), { abortSignal: signal }),
+      )
       return {
         plaintext: present(answer.Plaintext, 'GenerateDataKey', 'Plaintext'),
         wrapped: present(answer.CiphertextBlob, 'GenerateDataKey', 'CiphertextBlob'),
@@ -66,7 +74,7 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     async unwrapDataKey({ wrapped, keyId, context, signal }) {
       const request = { CiphertextBlob: wrapped, EncryptionContext: { ...context } }
       const answer = await attempt('Decrypt', keyId, async () => {
-        const command = new DecryptCommand({ ...request, KeyId: await nearest(connect(), keyId) })
+        const command = new (sdk().DecryptCommand)({ ...request, KeyId: await nearest(connect(), keyId) })
         return connect().send(command, { abortSignal: signal })
       })
       const plaintext = present(answer.Plaintext, 'Decrypt', 'Plaintext')
@@ -86,7 +94,7 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
         DestinationEncryptionContext: { ...to.context },
       }
       const answer = await attempt('ReEncrypt', to.keyId, async () =>
-        connect().send(new ReEncryptCommand({ ...request, SourceKeyId: await nearest(connect(), keyId) }), {
+        connect().send(new (sdk().ReEncryptCommand)({ ...request, SourceKeyId: await nearest(connect(), keyId) }), {
           abortSignal: signal,
         }),
       )

@@ -108,3 +108,10 @@ export class OperationError extends KmsEncryptedError<OperationErrorCode> {
 export class JobError extends KmsEncryptedError<JobErrorCode> {
   override readonly name = 'JobError'
 }
+
+/** What names a place in messages: its name, or what makes it when there is an error. */
+export type PlaceName = string | (() => string)
+
+export function textOf(place: PlaceName): string {
+  return typeof place === 'string' ? place : place()
+}

@@ -1,3 +1,4 @@
+import type { KeyReference } from '../format/datakey'
 import { envelopeSubtype, parseReference } from '../format/envelope'
 import type { Plain } from '../mongoose/host'
 import { prepare, seal } from '../record/sealing'
@@ -7,7 +8,7 @@ import type { Aimed } from './targets'
 /** A slot whose envelope has been put in. */
 export interface Sealed extends Aimed {
   /** The reference of the data key of its envelope. */
-  readonly reference: string
+  readonly reference: KeyReference
   /** What else must be stored in its record when it is written. */
   readonly conditions: Plain
 }

@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache'
 import { DecryptionError, KeyProviderError } from '../errors'
-import { copyBytes } from '../format/bytes'
-import { type EncryptionContext, encodeContext } from '../format/context'
+import { copyBytes, lengthPrefixed } from '../format/bytes'
+import type { EncryptionContext } from '../format/context'
 import { DataKey, dataKeyLength } from '../format/datakey'
-import { callProvider } from './calls'
+import { callProvider, type Deadline } from './calls'
 import { Limiter } from './limiter'
 import type { KeyProvider } from './provider'
 import { type KeyEvent, trace } from './tracing'
@@ -26,6 +26,17 @@ interface Wrapped {
   readonly context: EncryptionContext
 }
 
+/** The same, with what tells one opening from another: the context by `encodeContext`. */
+interface Identified extends Wrapped {
+  readonly encoded: Uint8Array
+}
+
+/** An opening that is under way. */
+interface Pending {
+  readonly key: Promise<DataKey>
+  readonly event: KeyEvent
+}
+
 /** What a data key is to be wrapped under. */
 interface Destination {
   readonly keyId: string
@@ -41,7 +52,7 @@ const limiters = new WeakMap<KeyProvider, Limiter>()
 export class KeyManager {
   readonly #provider: KeyProvider
   readonly #limiter: Limiter
-  readonly #pending = new Map<string, { key: Promise<DataKey>; event: KeyEvent }>()
+  readonly #pending = new Map<string, Pending>()
   readonly #cache: LRUCache<string, DataKey> | undefined
   /** The full names of configured key ids, as the KMS gave them. */
   readonly #names = new Map<string, string>()
@@ -64,7 +75,7 @@ export class KeyManager {
     const generated = await this.#run(
       event,
       'generateDataKey',
-      (signal) => this.#provider.generateDataKey({ ...request, signal }),
+      (deadline) => this.#provider.generateDataKey(withSignal(request, deadline)),
       (late) => wipe(late?.plaintext),
     )
     const { plaintext, wrapped: given, keyId } = generated ?? {}
@@ -84,35 +95,39 @@ export class KeyManager {
    * @param request.commitment what the data key must match
    * @throws {DecryptionError} DATA_KEY_MISMATCH when the KMS returns another key than the one the record was sealed with
    */
-  unwrap(
-    request: { wrapped: Uint8Array; keyId: string; context: EncryptionContext; commitment: Uint8Array },
+  async unwrap(
+    request: Identified & { readonly commitment: Uint8Array },
     requester: Requester,
     place: string,
   ): Promise<DataKey> {
-    const { wrapped, keyId, context, commitment } = request
     const identity = identityOf(request)
     const cached = this.#cache?.get(identity)
-    if (cached) return Promise.resolve(confirm(cached, commitment, place))
-    const pending = this.#pending.get(identity)
-    if (pending) {
-      pending.event.records++
-      return pending.key.then((key) => confirm(key, commitment, place))
+    if (cached) return confirm(cached, request.commitment, place)
+    let pending = this.#pending.get(identity)
+    if (pending) pending.event.records++
+    else {
+      const { keyId, context } = request
+      const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1 }
+      pending = { key: this.#unwrap(request, identity, event), event }
+      this.#pending.set(identity, pending)
     }
-    const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1 }
-    const key = this.#run(
-      event,
-      'unwrapDataKey',
-      (signal) => this.#provider.unwrapDataKey({ wrapped, keyId, context, signal }),
-      wipe,
-    )
-      .then((plaintext) => {
-        const opened = derive(plaintext, keyId)
-        this.#cache?.set(identity, opened)
-        return opened
-      })
-      .finally(() => this.#pending.delete(identity))
-    this.#pending.set(identity, { key, event })
-    return key.then((opened) => confirm(opened, commitment, place))
+    return confirm(await pending.key, request.commitment, place)
+  }
+
+  async #unwrap({ wrapped, keyId, context }: Wrapped, identity: string, event: KeyEvent): Promise<DataKey> {
+    try {
+      const plaintext = await this.#run(
+        event,
+        'unwrapDataKey',
+        (deadline) => this.#provider.unwrapDataKey(withSignal({ wrapped, keyId, context }, deadline)),
+        wipe,
+      )
+      const opened = derive(plaintext, keyId)
+      this.#cache?.set(identity, opened)
+      return opened
+    } finally {
+      this.#pending.delete(identity)
+    }
   }
 
   /**
@@ -127,8 +142,8 @@ export class KeyManager {
     const answer = await this.#run(
       event,
       'rewrapDataKey',
-      async (signal) => {
-        if (provider.rewrapDataKey) return provider.rewrapDataKey({ wrapped, keyId, context, to, signal })
+      async (deadline) => {
+        if (provider.rewrapDataKey) return provider.rewrapDataKey(withSignal({ wrapped, keyId, context, to }, deadline))
         throw new KeyProviderError(
           'KMS_FAILED',
           'The key provider has no rewrapDataKey, so no data key can be wrapped anew. rotateKmsKey() gives records new ones instead.',
@@ -150,7 +165,7 @@ export class KeyManager {
   }
 
   /** Lets go of a cached data key. */
-  forget(request: Wrapped): void {
+  forget(request: Identified): void {
     this.#cache?.delete(identityOf(request))
   }
 
@@ -169,7 +184,7 @@ export class KeyManager {
   #run<T>(
     event: KeyEvent,
     operation: string,
-    call: (signal: AbortSignal) => Promise<T>,
+    call: (deadline: Deadline) => Promise<T>,
     discard: (late: T) => void,
   ): Promise<T> {
     return this.#limiter.run(() =>
@@ -179,8 +194,18 @@ export class KeyManager {
 }
 
 /** Tells one opening from another. */
-function identityOf({ wrapped, keyId, context }: Wrapped): string {
-  return JSON.stringify([keyId, Buffer.from(wrapped).toString('base64'), encodeContext(context).toString('base64')])
+function identityOf({ wrapped, keyId, encoded }: Identified): string {
+  return lengthPrefixed([keyId, wrapped, encoded]).toString('latin1')
+}
+
+/** A request whose signal is made when the provider asks for it. */
+function withSignal<R extends object>(request: R, deadline: Deadline): R & { readonly signal: AbortSignal } {
+  return {
+    ...request,
+    get signal() {
+      return deadline.signal
+    },
+  }
 }
 
 /** Takes a data key out of the provider's memory, which may be a view into a shared pool, and zeroes it there. */

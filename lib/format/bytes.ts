@@ -18,7 +18,7 @@ export function lengthPrefixed(parts: readonly (Uint8Array | string)[]): Buffer 
 
 /** Whether two byte strings are the same; both may be missing. */
 export function sameBytes(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {
-  return one && other ? Buffer.compare(one, other) === 0 : one === other
+  return one === other || (one !== undefined && other !== undefined && Buffer.compare(one, other) === 0)
 }
 
 /** Copies bytes into memory of their own: not a view into Node's shared pool, so that they can be zeroed for good. */

@@ -153,10 +153,7 @@ function wrap(collection: Collection): Gate {
       try {
         // What is aggregated may lead to or come from another collection.
         if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
-        if (synchronous.has(name)) return run()
-        return Promise.resolve()
-          .then(run)
-          .catch((error) => Promise.reject(inFieldTerms([gate], error)))
+        return synchronous.has(name) ? run() : inOwnTerms(gate, run)
       } catch (error) {
         // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
         if (!synchronous.has(name)) return Promise.reject(error)
@@ -167,6 +164,14 @@ function wrap(collection: Collection): Gate {
     }
   }
   return gate
+}
+
+async function inOwnTerms(gate: Gate, run: () => unknown): Promise<unknown> {
+  try {
+    return await run()
+  } catch (error) {
+    throw inFieldTerms([gate], error)
+  }
 }
 
 /** Looks over the operations of a bulk write as they are given: an operation that holds a document is copied with what is stored of it. */

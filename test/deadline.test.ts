@@ -122,6 +122,16 @@ describe('a provider that never answers', () => {
     expect(codes.sort()).toEqual(['KMS_QUEUE_FULL', 'made', 'made', 'made', 'made', 'made'])
   })
 
+  test('is asked for many records by and by, so that one operation does not fill the queue', async () => {
+    const provider = { ...local, concurrency: 2, maxWaiting: 3 }
+    const User = modelOf(connection, new Schema({}), { provider, fields: ['email'], decrypt: 'onLoad' })
+    const emails = Array.from({ length: 50 }, (_none, index) => `${index}@many.example`)
+    await User.insertMany(emails.map((email) => ({ email })))
+    const users = await User.find().sort('_id')
+    expect(users.map(({ email }: any) => email)).toEqual(emails)
+    expect((await User.decrypt(await User.find().lean())).length).toBe(50)
+  })
+
   test('leaves no key in memory when it answers too late', async () => {
     const plaintext = Buffer.alloc(32, 7)
     let answer: (key: Uint8Array) => void = () => {}

@@ -196,7 +196,8 @@ export function revisedDirty(
 
 /**
  * A method `$__hasOnlyPrimitiveValues` to which some values count as primitives, so that Mongoose copies a document that has only such
- * otherwise in the quick way, and not as one with objects in it. Without it saves would take longer.
+ * otherwise in the quick way, and not as one with objects in it. Of `$__` and `_doc`, Mongoose's own looks at no more. Without it saves would take
+ * longer; `test/faults/shown.test` looks at what is copied.
  */
 export function countingAsPrimitive(
   prototype: Record<string, Method>,

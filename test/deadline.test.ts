@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
@@ -252,6 +253,31 @@ describe('awsKms', () => {
       fault.remove()
     }
     expect(await (await User.findOne()).email).toBe('a')
+  })
+
+  test('ends the request of a call that is given up, by the client that it makes', async () => {
+    const ended: Promise<unknown>[] = []
+    const controller = new AbortController()
+    const server = createServer((_request, response) => {
+      ended.push(once(response, 'close'))
+      controller.abort()
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    Object.assign(process.env, {
+      AWS_ENDPOINT_URL_KMS: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
+      AWS_SECRET_ACCESS_KEY: 'no-secret-at-all',
+    })
+    const provider = awsKms({ timeoutMs: 1_000_000 })
+    const request = { keyId: 'alias/users', context: { Record: 'User/1' }, signal: controller.signal }
+    try {
+      await expect(provider.generateDataKey(request)).rejects.toMatchObject({ code: 'KMS_UNREACHABLE' })
+      await Promise.all(ended)
+      expect(ended).toHaveLength(1)
+    } finally {
+      server.close()
+    }
   })
 
   test.each<[string, Record<string, string | undefined>, string, RegExp]>([

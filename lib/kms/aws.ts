@@ -1,19 +1,15 @@
-import type { KMSClient } from '@aws-sdk/client-kms'
+import type {
+  DecryptCommandOutput,
+  GenerateDataKeyCommandOutput,
+  KMSClient,
+  ReEncryptCommandOutput,
+} from '@aws-sdk/client-kms'
 import { ConfigurationError, KeyProviderError } from '../errors'
 import { dataKeyLength } from '../format/datakey'
 import { defaultTimeoutMs } from './calls'
+import { makeClient, sdk, sendBy } from './client'
 import { failureOf } from './failures'
-import type { KeyProvider } from './provider'
-
-type Sdk = typeof import('@aws-sdk/client-kms')
-
-/**
- * The AWS SDK takes longer to load than all else here, and tests and scripts may never reach a KMS: it is loaded by the first call. By
- * `require`, for the Jest of a CommonJS application cannot load by `import()`.
- */
-function sdk(): Sdk {
-  return require('@aws-sdk/client-kms')
-}
+import { defaultConcurrency, type KeyProvider } from './provider'
 
 /** Options of {@link awsKms}. */
 export interface AwsKmsOptions {
@@ -51,10 +47,10 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     )
   }
   // Made on first use: a schema is often built before the environment is ready, and in tests KMS is never reached.
-  let client = given
+  let connection = given && { client: given, send: sendBy(given) }
   const connect = () => {
-    client ??= new (sdk().KMSClient)({ requestHandler: limits(timeoutMs ?? defaultTimeoutMs) })
-    return client
+    connection ??= makeClient(timeoutMs ?? defaultTimeoutMs, concurrency ?? defaultConcurrency)
+    return connection
   }
 
   return Object.freeze({
@@ -63,7 +59,7 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     async generateDataKey({ keyId, context, signal }) {
       const request = { KeyId: keyId, KeySpec: 'AES_256', EncryptionContext: { ...context } } as const
       const answer = await attempt('GenerateDataKey', keyId, async () =>
-        connect().send(new (sdk().GenerateDataKeyCommand)(request), { abortSignal: signal }),
+        connect().send<GenerateDataKeyCommandOutput>(new (sdk().GenerateDataKeyCommand)(request), signal),
       )
       return {
         plaintext: present(answer.Plaintext, 'GenerateDataKey', 'Plaintext'),
@@ -74,8 +70,9 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     async unwrapDataKey({ wrapped, keyId, context, signal }) {
       const request = { CiphertextBlob: wrapped, EncryptionContext: { ...context } }
       const answer = await attempt('Decrypt', keyId, async () => {
-        const command = new (sdk().DecryptCommand)({ ...request, KeyId: await nearest(connect(), keyId) })
-        return connect().send(command, { abortSignal: signal })
+        const { client, send } = connect()
+        const command = new (sdk().DecryptCommand)({ ...request, KeyId: await nearest(client, keyId) })
+        return send<DecryptCommandOutput>(command, signal)
       })
       const plaintext = present(answer.Plaintext, 'Decrypt', 'Plaintext')
       if (plaintext.length !== dataKeyLength) {
@@ -93,29 +90,17 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
         DestinationKeyId: to.keyId,
         DestinationEncryptionContext: { ...to.context },
       }
-      const answer = await attempt('ReEncrypt', to.keyId, async () =>
-        connect().send(new (sdk().ReEncryptCommand)({ ...request, SourceKeyId: await nearest(connect(), keyId) }), {
-          abortSignal: signal,
-        }),
-      )
+      const answer = await attempt('ReEncrypt', to.keyId, async () => {
+        const { client, send } = connect()
+        const command = new (sdk().ReEncryptCommand)({ ...request, SourceKeyId: await nearest(client, keyId) })
+        return send<ReEncryptCommandOutput>(command, signal)
+      })
       return {
         wrapped: present(answer.CiphertextBlob, 'ReEncrypt', 'CiphertextBlob'),
         keyId: present(answer.KeyId, 'ReEncrypt', 'KeyId'),
       }
     },
   } satisfies KeyProvider)
-}
-
-/**
- * What a connection and one try may take, so that the SDK makes another one in time. Without `throwOnRequestTimeout` it would only
- * warn of a try that is not answered.
- */
-function limits(timeoutMs: number) {
-  return {
-    connectionTimeout: Math.ceil(timeoutMs * 0.2),
-    requestTimeout: Math.ceil(timeoutMs * 0.4),
-    throwOnRequestTimeout: true,
-  }
 }
 
 /** Of a Multi-Region key, the replica in the client's own region: what is stored names the region of who wrote it. */

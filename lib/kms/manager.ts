@@ -5,7 +5,7 @@ import type { EncryptionContext } from '../format/context'
 import { DataKey, dataKeyLength } from '../format/datakey'
 import { callProvider, type Deadline } from './calls'
 import { Limiter } from './limiter'
-import type { KeyProvider } from './provider'
+import { defaultConcurrency, type KeyProvider } from './provider'
 import { type KeyEvent, trace } from './tracing'
 
 /** Bounds of the opt-in cache of open data keys. */
@@ -43,7 +43,6 @@ interface Destination {
   readonly context: EncryptionContext
 }
 
-const defaultConcurrency = 32
 const defaultMaxWaiting = 100_000
 const maxWrappedLength = 6144
 const limiters = new WeakMap<KeyProvider, Limiter>()

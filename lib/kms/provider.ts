@@ -10,6 +10,9 @@ export interface GeneratedDataKey {
   readonly keyId: string
 }
 
+/** How many calls are under way at once where a provider does not say. */
+export const defaultConcurrency = 32
+
 /**
  * The contract between this library and a KMS. Calls may come in parallel, up to `concurrency`. Each rejects with a
  * `KeyProviderError`; transient failures are retried by the provider, permanent ones are not.

@@ -3,10 +3,11 @@ import { DecryptionError, KeyProviderError } from '../errors'
 import { copyBytes, lengthPrefixed } from '../format/bytes'
 import type { EncryptionContext } from '../format/context'
 import { DataKey, dataKeyLength } from '../format/datakey'
+import { currentAudit } from './actor'
 import { callProvider, type Deadline } from './calls'
 import { Limiter } from './limiter'
-import { defaultConcurrency, type KeyProvider } from './provider'
-import { type KeyEvent, trace } from './tracing'
+import { defaultConcurrency, type KeyProvider, type OnRequestId } from './provider'
+import { type KeyEvent, released, trace } from './tracing'
 
 /** Bounds of the opt-in cache of open data keys. */
 export interface CacheOptions {
@@ -17,7 +18,7 @@ export interface CacheOptions {
 }
 
 /** Who asks for a key, for the trace. */
-export type Requester = Pick<KeyEvent, 'model' | 'id' | 'fields'>
+export type Requester = Pick<KeyEvent, 'model' | 'id' | 'fields' | 'read'>
 
 /** A wrapped key with what it was wrapped under. */
 interface Wrapped {
@@ -35,6 +36,27 @@ interface Identified extends Wrapped {
 interface Pending {
   readonly key: Promise<DataKey>
   readonly event: KeyEvent
+}
+
+/** How a provider is called, beside what is asked of it. */
+interface How {
+  readonly signal: AbortSignal
+  readonly onRequestId: OnRequestId
+}
+
+/** Adds it to a request. The signal is made when the provider asks for it. */
+type Ask = <R extends object>(request: R) => R & How
+
+function asking(deadline: Deadline, event: KeyEvent): Ask {
+  return (request) => ({
+    ...request,
+    onRequestId(requestId: string) {
+      event.requestId = requestId
+    },
+    get signal() {
+      return deadline.signal
+    },
+  })
 }
 
 /** What a data key is to be wrapped under. */
@@ -70,11 +92,11 @@ export class KeyManager {
 
   /** Generates a data key for one record. */
   async generate(request: { keyId: string; context: EncryptionContext }, requester: Requester) {
-    const event: KeyEvent = { operation: 'generate', ...requester, ...request, records: 1 }
+    const event: KeyEvent = { operation: 'generate', ...requester, ...request, records: 1, audit: currentAudit() }
     const generated = await this.#run(
       event,
       'generateDataKey',
-      (deadline) => this.#provider.generateDataKey(withSignal(request, deadline)),
+      (ask) => this.#provider.generateDataKey(ask(request)),
       (late) => wipe(late?.plaintext),
     )
     const { plaintext, wrapped: given, keyId } = generated ?? {}
@@ -89,7 +111,7 @@ export class KeyManager {
 
   /**
    * Opens the data key of one record. Requests for the same wrapped key, key id and context that come while one is
-   * under way share its call.
+   * under way share its call, unless somebody else is said to act.
    *
    * @param request.commitment what the data key must match
    * @throws {DecryptionError} DATA_KEY_MISMATCH when the KMS returns another key than the one the record was sealed with
@@ -102,11 +124,14 @@ export class KeyManager {
     const identity = identityOf(request)
     const cached = this.#cache?.get(identity)
     if (cached) return confirm(cached, request.commitment, place)
+    const audit = currentAudit()
     let pending = this.#pending.get(identity)
-    if (pending) pending.event.records++
-    else {
+    if (pending && pending.event.audit === audit) {
+      pending.event.records++
+      pending.event.read = [...new Set([...pending.event.read, ...requester.read])]
+    } else {
       const { keyId, context } = request
-      const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1 }
+      const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1, audit }
       pending = { key: this.#unwrap(request, identity, event), event }
       this.#pending.set(identity, pending)
     }
@@ -118,14 +143,14 @@ export class KeyManager {
       const plaintext = await this.#run(
         event,
         'unwrapDataKey',
-        (deadline) => this.#provider.unwrapDataKey(withSignal({ wrapped, keyId, context }, deadline)),
+        (ask) => this.#provider.unwrapDataKey(ask({ wrapped, keyId, context })),
         wipe,
       )
       const opened = derive(plaintext, keyId)
       this.#cache?.set(identity, opened)
       return opened
     } finally {
-      this.#pending.delete(identity)
+      if (this.#pending.get(identity)?.event === event) this.#pending.delete(identity)
     }
   }
 
@@ -137,12 +162,19 @@ export class KeyManager {
   async rewrap(request: Wrapped & { readonly to: Destination }, requester: Requester) {
     const { wrapped, keyId, context, to } = request
     const provider = this.#provider
-    const event: KeyEvent = { operation: 'rewrap', ...requester, keyId: to.keyId, context: to.context, records: 1 }
+    const event: KeyEvent = {
+      operation: 'rewrap',
+      ...requester,
+      keyId: to.keyId,
+      context: to.context,
+      records: 1,
+      audit: currentAudit(),
+    }
     const answer = await this.#run(
       event,
       'rewrapDataKey',
-      async (deadline) => {
-        if (provider.rewrapDataKey) return provider.rewrapDataKey(withSignal({ wrapped, keyId, context, to }, deadline))
+      async (ask) => {
+        if (provider.rewrapDataKey) return provider.rewrapDataKey(ask({ wrapped, keyId, context, to }))
         throw new KeyProviderError(
           'KMS_FAILED',
           'The key provider has no rewrapDataKey, so no data key can be wrapped anew. rotateKmsKey() gives records new ones instead.',
@@ -180,31 +212,33 @@ export class KeyManager {
     return derive(derived, String(provider.keyId))
   }
 
-  #run<T>(
+  async #run<T>(
     event: KeyEvent,
     operation: string,
-    call: (deadline: Deadline) => Promise<T>,
+    call: (ask: Ask) => Promise<T>,
     discard: (late: T) => void,
   ): Promise<T> {
-    return this.#limiter.run(() =>
-      trace(event, () => callProvider(this.#provider, `${operation} under ${event.keyId}`, call, discard)),
-    )
+    try {
+      return await this.#limiter.run(() =>
+        trace(event, () =>
+          callProvider(
+            this.#provider,
+            `${operation} under ${event.keyId}`,
+            (deadline) => call(asking(deadline, event)),
+            discard,
+          ),
+        ),
+      )
+    } finally {
+      const holds = released(event)
+      if (holds) await holds
+    }
   }
 }
 
 /** Tells one opening from another. */
 function identityOf({ wrapped, keyId, encoded }: Identified): string {
   return lengthPrefixed([keyId, wrapped, encoded]).toString('latin1')
-}
-
-/** A request whose signal is made when the provider asks for it. */
-function withSignal<R extends object>(request: R, deadline: Deadline): R & { readonly signal: AbortSignal } {
-  return {
-    ...request,
-    get signal() {
-      return deadline.signal
-    },
-  }
 }
 
 /** Takes a data key out of the provider's memory, which may be a view into a shared pool, and zeroes it there. */

@@ -13,6 +13,9 @@ export interface GeneratedDataKey {
 /** How many calls are under way at once where a provider does not say. */
 export const defaultConcurrency = 32
 
+/** Is told what the KMS calls a request, for the trace: by a provider that knows it, of answers and refusals. */
+export type OnRequestId = (requestId: string) => void
+
 /**
  * The contract between this library and a KMS. Calls may come in parallel, up to `concurrency`. Each rejects with a
  * `KeyProviderError`; transient failures are retried by the provider, permanent ones are not.
@@ -34,6 +37,7 @@ export interface KeyProvider {
     keyId: string
     context: EncryptionContext
     signal?: AbortSignal
+    onRequestId?: OnRequestId
   }): Promise<GeneratedDataKey>
   /**
    * Called once for each opening of a record, with the `keyId` that `generateDataKey` returned.
@@ -45,6 +49,7 @@ export interface KeyProvider {
     keyId: string
     context: EncryptionContext
     signal?: AbortSignal
+    onRequestId?: OnRequestId
   }): Promise<Uint8Array>
   /**
    * Gives the index key of a deployment that has configured none: the same 32 bytes whenever it is asked. Only where the provider is
@@ -60,5 +65,6 @@ export interface KeyProvider {
     context: EncryptionContext
     to: { keyId: string; context: EncryptionContext }
     signal?: AbortSignal
+    onRequestId?: OnRequestId
   }): Promise<{ wrapped: Uint8Array; keyId: string }>
 }

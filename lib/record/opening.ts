@@ -1,4 +1,4 @@
-import { DecryptionError, KeyProviderError, type PlaceName, RecordError } from '../errors'
+import { AccessError, DecryptionError, type PlaceName, RecordError } from '../errors'
 import type { KeyReference } from '../format/datakey'
 import { decryptEnvelope, encodeAad, parseReference } from '../format/envelope'
 import { type Doc, isDocument, schemaOf, valuesOf } from '../mongoose/host'
@@ -97,7 +97,7 @@ async function openEach(boxes: readonly Box[]): Promise<ReadonlyMap<Box, unknown
       failures.set(box, error)
     }
   }
-  if (groups.length > 0) await Promise.all(groups.map((each) => openTogether(each.boxes, failures)))
+  if (groups.length > 0) await Promise.all(groups.map((each) => openTogether(each, failures)))
   return failures
 }
 
@@ -108,18 +108,31 @@ function group(groups: Together[], box: Box): void {
   else groups.push({ key, boxes: [box] })
 }
 
-/** The first asks for the data key, and the others find it open. What the KMS refuses is not asked for again. */
-async function openTogether(boxes: readonly Box[], failures: Map<Box, unknown>): Promise<void> {
+/** The data key is asked for once, for all of them. What the KMS refuses is not asked for again. */
+async function openTogether({ key, boxes }: Together, failures: Map<Box, unknown>): Promise<void> {
   let refusal: unknown
+  try {
+    await key?.ring.open(
+      key.reference,
+      boxes.map(({ field }) => field.name),
+    )
+  } catch (error) {
+    if (!namesFields(error)) refusal = error
+  }
   for (const box of boxes) {
     try {
       if (refusal) throw refusal
       if (!openNow(box)) await openBox(box)
     } catch (error) {
       failures.set(box, error)
-      if (error instanceof KeyProviderError) refusal = error
     }
   }
+}
+
+/** Errors that say which field they are of, and that come before the KMS is asked: each is to have its own. */
+function namesFields(error: unknown): boolean {
+  if (error instanceof AccessError) return true
+  return error instanceof DecryptionError && (error.code === 'ERASED' || error.code === 'DATA_KEY_MISSING')
 }
 
 /** The boxes of a document's own fields. */

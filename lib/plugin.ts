@@ -19,17 +19,24 @@ import {
   type Host,
   hostOf,
   isDocument,
+  modelOf,
   type Plain,
   schemaOf,
 } from './mongoose/host'
 import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
-import { type DecryptManyOptions, decryptDocument, decryptRecords } from './record/decrypting'
+import {
+  concurrencyOf,
+  type DecryptManyOptions,
+  decryptDocument,
+  decryptRecords,
+  openAllOnLoad,
+} from './record/decrypting'
 import { fillDefaults } from './record/defaults'
 import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
 import { erase } from './record/erasure'
 import { readForeign } from './record/foreign'
-import { openOnLoad, readBox } from './record/opening'
+import { readBox } from './record/opening'
 import { rewrap } from './record/rewrapping'
 import { rememberContexts } from './record/rings'
 import { coverInspection } from './record/shown'
@@ -337,8 +344,10 @@ function openAfterLoading(base: AnyModel): void {
   afterExec(base, openLoaded)
 }
 
-function openLoaded(result: unknown): Promise<unknown> {
-  return Promise.all(documentsOf(result).flatMap(encryptedPartsOf).map(openOnLoad))
+async function openLoaded(result: unknown): Promise<void> {
+  const docs = documentsOf(result)
+  const [doc] = docs
+  if (doc) await openAllOnLoad(docs, concurrencyOf(modelOf(doc)))
 }
 
 /** The documents among what a query gives: an array, one document, raw metadata around one, null, or lean objects. */

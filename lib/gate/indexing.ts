@@ -1,4 +1,5 @@
 import { OperationError } from '../errors'
+import type { KeyReference } from '../format/datakey'
 import { envelopeOf, parseReference } from '../format/envelope'
 import type { Plain } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
@@ -62,7 +63,7 @@ export function partsLackedBy(slots: readonly Slot[]): string[] {
 }
 
 /** The references of the data keys of those fields, as they are stored. */
-export function referencesOf(aimed: readonly Aimed[]): { readonly reference: string; readonly aimed: Aimed }[] {
+export function referencesOf(aimed: readonly Aimed[]): { readonly reference: KeyReference; readonly aimed: Aimed }[] {
   return [...indexesOf(aimed)].flatMap(({ index, given, beside }) =>
     beside.slot.isWhole
       ? []

@@ -1,4 +1,5 @@
 import type { ClientSession } from 'mongoose'
+import type { KeyReference } from '../format/datakey'
 import { referenceOf } from '../format/entry'
 import { type Doc, isDocument, ownerOf, type Plain, valuesOf } from '../mongoose/host'
 import { isPlainObject, valueAt } from '../mongoose/plain'
@@ -53,11 +54,11 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     if (!pending) Object.assign(conditions, hasKey(ring, keyPath, ring.indexOf(reference)))
     else if (ring.replaces) {
       Object.assign(conditions, hasExactly(ring.replaces, keyPath))
-      replaced[keyPath] = [ring.encoded(pending)]
+      replaced[keyPath] = [pending.stored]
     } else if (ring.isNull || isNullAt(each, keyPath)) {
       conditions[keyPath] = null
-      replaced[keyPath] = [ring.encoded(pending)]
-    } else added[keyPath] = ring.encoded(pending)
+      replaced[keyPath] = [pending.stored]
+    } else added[keyPath] = pending.stored
   }
   const asRead = Object.entries(clear).flatMap(([path, value]) => isAsRead(path, value))
   if (asRead.length > 0) conditions.$and = asRead
@@ -123,7 +124,7 @@ function isNullAt({ stored }: Sealed, keyPath: string): boolean {
   return valueAt(stored, keyPath) === null
 }
 
-function pendingOf({ pending }: KeyRing, reference: string): OpenKey | undefined {
+function pendingOf({ pending }: KeyRing, reference: KeyReference): OpenKey | undefined {
   return pending && referenceOf(pending.entry.commitment) === reference ? pending : undefined
 }
 

@@ -1,4 +1,5 @@
 import { DecryptionError } from '../errors'
+import type { KeyReference } from '../format/datakey'
 import { isTombstone, parseWrappedKey, referenceOf } from '../format/entry'
 import { envelopeOf, parseReference } from '../format/envelope'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
@@ -68,7 +69,7 @@ async function verifyParts(parts: readonly Doc[], stored: Plain): Promise<Fault[
 }
 
 /** The references of data keys that cannot be had. */
-type Lost = Map<KeyRing, Set<string | undefined>>
+type Lost = Map<KeyRing, Set<KeyReference | undefined>>
 
 /** What is found out about a record, or about a subdocument of one. */
 class Verification {

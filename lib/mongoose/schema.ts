@@ -98,17 +98,24 @@ function pathsState({ paths }: AnySchema): string {
   return `${names.length} ${names.at(-1)}`
 }
 
-/** Tells one state of a schema and what it holds from another: by its paths and discriminators, which come also after it was compiled. */
-export function shapeOf(schema: AnySchema, seen: Set<AnySchema> = new Set()): string {
+/**
+ * Tells one state of a schema and what it holds from another: by its paths and discriminators, which come also after it was compiled.
+ * `childSchemas`; `embedded-discriminators.test`.
+ */
+export function shapeOf(schema: AnySchema, seen?: Set<AnySchema>): string {
+  const { paths, discriminators, childSchemas } = schema as AnySchema & { discriminators?: object }
+  const count = String(Object.keys(paths).length)
+  // Every operation asks, several times: most schemas hold no other.
+  return discriminators || childSchemas.length > 0 ? `${count}${shapeBelow(schema, seen ?? new Set())}` : count
+}
+
+function shapeBelow(schema: AnySchema, seen: Set<AnySchema>): string {
   if (seen.has(schema)) return ''
   seen.add(schema)
   const own = discriminatorsOf(schema)
   const children = childSchemasOf(schema)
-  const paths = String(Object.keys(schema.paths).length)
-  // Every operation asks: most schemas hold no other.
-  if (own.length === 0 && children.length === 0) return paths
   const parts = [...own, ...children].map((each) => shapeOf(each, seen))
-  return `${paths}:${own.length}(${parts.join(',')})`
+  return `:${own.length}(${parts.join(',')})`
 }
 
 /** What is used of a wrapped schema type, beside its public members. `getDefault`, `doValidate`, `doValidateSync`; `validation.test`. */

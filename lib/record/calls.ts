@@ -32,8 +32,8 @@ export function callsForKeys(doc: Doc, isAsked: (ring: KeyRing, entry: unknown) 
 }
 
 /** By which references of each ring fields are encrypted. */
-function referencesOf(doc: Doc, isAmong: (box: Box) => boolean): Map<KeyRing, Set<string>> {
-  const references = new Map<KeyRing, Set<string>>()
+function referencesOf(doc: Doc, isAmong: (box: Box) => boolean): Map<KeyRing, Set<number>> {
+  const references = new Map<KeyRing, Set<number>>()
   for (const box of encryptedPartsOf(doc).flatMap(boxesOf).filter(isAmong)) {
     if (!box.lastEnvelope) continue
     const { ring } = targetOf(box)

@@ -1,4 +1,5 @@
 import { RecordError } from '../errors'
+import type { KeyReference } from '../format/datakey'
 import { bytesOf } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
@@ -133,7 +134,7 @@ async function replaceKeys(
     const kept = mayMiss ? ring.stored : keysInUse(ring, part, raw)
     if (!key && kept.length === ring.stored.length) continue
     // Where nothing is encrypted, the next value brings a key of its own.
-    written[keyPath] = key ? [...kept, ring.encoded(key)] : kept.length > 0 ? kept : undefined
+    written[keyPath] = key ? [...kept, key.stored] : kept.length > 0 ? kept : undefined
     for (const path of owned) if (!mayMiss) conditions.push({ [path]: isAsRead(raw[path]) })
     conditions.push(...unchangedKeys(ring, prefix))
     for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: null })
@@ -204,7 +205,7 @@ async function open({ field, path, envelope, target }: Found): Promise<Buffer> {
 /** The stored keys that must stay: those of envelopes in fields that this version of the schema does not know. */
 function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
   const known = new Set(usesOf(schemaOf(part)).flatMap(({ fields, keyPath }) => [keyPath, ...fields.keys()]))
-  const references = new Set<string>()
+  const references = new Set<KeyReference>()
   for (const [path, value] of Object.entries(raw)) {
     if (known.has(path) || (value as { sub_type?: unknown } | null)?.sub_type !== envelopeSubtype) continue
     try {
@@ -214,7 +215,7 @@ function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
       return ring.stored
     }
   }
-  return ring.stored.filter((entry) => references.has(storedReference(entry) as string))
+  return ring.stored.filter((entry) => references.has(storedReference(entry) as KeyReference))
 }
 
 function updateOf(written: Plain): Plain {

@@ -1,11 +1,12 @@
 import { RecordError } from '../errors'
-import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
+import { Nonces } from '../format/cipher'
+import { encodeAad, encryptEnvelope } from '../format/envelope'
 import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import type { Use } from '../schema/use'
 import type { BlindIndex } from '../search/declaration'
 import type { IndexKeys } from '../search/value'
-import { openBox, placeOf } from './opening'
+import { openBox, placeOf, referenceIn } from './opening'
 import { allInOrder } from './outcomes'
 import type { KeyRing, OpenKey } from './ring'
 import { isSameTarget, loadedTarget, type Target, targetOf } from './rings'
@@ -24,13 +25,14 @@ function isSealedFor({ box, target }: Job): boolean {
     (box.sealedBy as Target | undefined) ?? (isDocument(box.owner) ? loadedTarget(box.owner, box.use) : undefined)
   if (by === undefined || !isSameTarget(by, target)) return false
   if (box.sealedBy === undefined) box.belongsTo(by)
-  return target.ring.has(parseReference(envelope, placeOf(box)))
+  return target.ring.has(referenceIn(envelope, box))
 }
 
 /** What is open to seal with: data keys by the ring, and index keys by the use. */
 interface Writers {
   readonly keys: ReadonlyMap<KeyRing, OpenKey>
   readonly indexKeys: ReadonlyMap<Use, IndexKeys>
+  readonly nonces: Nonces
 }
 
 /**
@@ -47,7 +49,7 @@ export async function prepare(jobs: readonly Job[]): Promise<Writers> {
   while (true) {
     // Whoever has a document may change it while the KMS is asked.
     const lacking = jobs.filter((job) => !canSeal(job) || !canIndex(job))
-    if (lacking.length === 0) return { keys, indexKeys }
+    if (lacking.length === 0) return { keys, indexKeys, nonces: new Nonces(jobs.length) }
     for (const job of lacking) {
       refuseLocked(job.box, job.target)
       if (!isSealedFor(job)) job.target.ring.requireWriting()
@@ -55,7 +57,7 @@ export async function prepare(jobs: readonly Job[]): Promise<Writers> {
     const rings = new Set(lacking.filter((job) => !isSealedFor(job)).map(({ target }) => target.ring))
     const uses = new Set(lacking.filter((job) => !canIndex(job)).map(keyUseOf))
     await allInOrder([
-      ...lacking.map(({ box }) => openBox(box)),
+      ...lacking.filter(({ box }) => !box.isOpen).map(({ box }) => openBox(box)),
       ...Array.from(rings, async (ring) => void keys.set(ring, await ring.writer())),
       ...Array.from(uses, async (use) => void indexKeys.set(use, (await use.indexKey?.open()) as IndexKeys)),
     ])
@@ -78,11 +80,11 @@ function keyUseOf({ target }: Job): Use {
  *
  * @param writers by {@link prepare}
  */
-export function seal(job: Job, { keys }: Writers): Uint8Array {
+export function seal(job: Job, { keys, nonces }: Writers): Uint8Array {
   const { box, target } = job
   if (isSealedFor(job)) return box.envelope as Uint8Array
   const plaintext = box.encode()
-  const envelope = encryptFor(target, box.field.name, plaintext, keys.get(target.ring) as OpenKey)
+  const envelope = encryptFor(target, box.field.name, plaintext, keys.get(target.ring) as OpenKey, nonces.next())
   // A box that stands in another document, or in an update for many records, is not what is stored here.
   if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target))
     box.sealed(envelope, target, plaintext)
@@ -113,8 +115,9 @@ export function encryptFor(
   field: string,
   plaintext: Uint8Array,
   { key, context }: OpenKey,
+  nonce?: Uint8Array,
 ): Uint8Array {
-  return encryptEnvelope(key, encodeAad(ring.prefix(context, place), field), plaintext)
+  return encryptEnvelope(key, encodeAad(ring.prefix(context, place), field), plaintext, nonce)
 }
 
 /** What was encrypted for the record as it was before somebody made it another one. A copy of another's value is opened there. */

@@ -31,6 +31,7 @@ import { rewrap } from './record/rewrapping'
 import { rememberContexts } from './record/rings'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
+import { maskContainers } from './schema/containers'
 import type { JobOptions, MigrationOptions, RotateOptions, StatusOptions } from './schema/jobs'
 import { makeIndexType, makeKeysType } from './schema/kept'
 import { holdsUse, isEncrypted } from './schema/layout'
@@ -377,6 +378,7 @@ function coverModel(model: AnyModel): void {
   if (!isEncrypted(model.schema) && !model.db) return
   checkOrForget(model)
   gateModel(model, coverConnection)
+  if (isEncrypted(model.schema)) maskContainers(hostOf(model.schema), model.schema)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
   if (base && holdsUse(model.schema, opensOnLoad)) openAfterLoading(base)
   if (base) addStatics(base)

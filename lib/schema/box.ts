@@ -6,6 +6,7 @@ import type { Doc } from '../mongoose/host'
 import { isPlainObject, unboxed } from '../mongoose/plain'
 import type { Field } from './fields'
 import { assign, heldValue, hold, type Origin, storedValue } from './holder'
+import { masking } from './masking'
 import type { Use } from './use'
 
 /** What a sealed value was encrypted for: the key ring that did it, and the plaintext where it can change in place. */
@@ -306,9 +307,11 @@ export class Box {
 
   #put(value: unknown, origin: Origin): void {
     const field = this.#field
-    this.#isOpen = true
     if (field.complex) this.#holder = hold(field, this.#owner, origin, value)
-    else this.#value = origin === 'stored' ? field.inner!.cast(value, this.#owner, true) : value
+    else if (origin !== 'stored') this.#value = value
+    else this.#value = masking(field, undefined, () => field.inner!.cast(value, this.#owner, true))
+    // By now: what cannot be cast stays closed.
+    this.#isOpen = true
   }
 
   /** Mongoose's comparison takes two objects for different where these are; nothing else about boxes tells them apart. */

@@ -1,7 +1,7 @@
 import { OperationError } from '../errors'
 import { envelopeOf, parseReference } from '../format/envelope'
 import type { Plain } from '../mongoose/host'
-import { valueAt } from '../mongoose/plain'
+import { noValue, valueAt } from '../mongoose/plain'
 import { decryptFor } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { indexValuesFor, type prepare } from '../record/sealing'
@@ -87,7 +87,7 @@ export function beginIndexing(aimed: readonly Aimed[]): Promise<Indexing[]> {
         if (own) return { value: () => own.box.stored() }
         if (beside.slot.isWhole) return undefined
         const stored = storedAt(beside, name)
-        conditions[siblingOf(beside.slot, name)] = stored ?? null
+        conditions[siblingOf(beside.slot, name)] = stored ?? noValue
         // Of what is in the clear there is an index value when that is encrypted, and not before: it may be changed by whoever knows of none.
         const isClear = beside.box.use.migrating && !envelopeOf(stored)
         return isClear || (stored ?? null) === null ? undefined : openStored(beside, name, stored)

@@ -4,7 +4,7 @@ import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
-import { hasPositionLikeKey } from '../mongoose/plain'
+import { hasPositionLikeKey, noValue } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import { ownerUseOf, usesOf } from '../schema/uses'
 import { storedOf } from './fetching'
@@ -136,7 +136,7 @@ async function replaceKeys(
     written[keyPath] = key ? [...kept, ring.encoded(key)] : kept.length > 0 ? kept : undefined
     for (const path of owned) if (!mayMiss) conditions.push({ [path]: isAsRead(raw[path]) })
     conditions.push(...unchangedKeys(ring, prefix))
-    for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: null })
+    for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: noValue })
   }
   const isWritten =
     Object.keys(written).length === 0 || (await sendUpdate(owner, updateOf(written), conditions, send, stored._id))

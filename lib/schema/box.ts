@@ -46,6 +46,7 @@ export class Box {
   #snapshot: Uint8Array | undefined
   #clear: Uint8Array | undefined
   #isRevised = false
+  #isUnset = false
 
   private constructor(field: Field, use: Use, owner: unknown, loadedId?: unknown) {
     this.#field = field
@@ -82,6 +83,7 @@ export class Box {
   static unset(field: Field, use: Use, owner: unknown): Box {
     const box = Box.open(field, use, owner, undefined)
     box.unmark()
+    box.#isUnset = true
     return box
   }
 
@@ -198,6 +200,11 @@ export class Box {
     return this.#clear !== undefined && !this.#isRevised && !this.hasChanged
   }
 
+  /** Whether it holds parts of an object of which nothing was known to be stored: all that is would be lost with them. */
+  get isUnset(): boolean {
+    return this.#isUnset
+  }
+
   /** Takes the value as it is now for one that need not be written; what is changed after that is noticed. */
   unmark(): void {
     this.#isUnsaved = false
@@ -294,12 +301,14 @@ export class Box {
     if (this.#holder) assign(this.field, this.#holder, value)
     // All of it is given anew, whatever was there.
     this.#clear = undefined
+    this.#isUnset = false
     this.#isUnsaved ||= this.#holder?.isModified(this.field.name) ?? false
   }
 
   /** The value has been stored with a write. */
   settled(): void {
     this.#isUnsaved = false
+    this.#isUnset = false
     this.#clear = undefined
     this.#stored = this.#seal?.envelope
     if (this.#holder) markSaved(this.#holder)

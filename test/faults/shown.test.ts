@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { Schema } from 'mongoose'
 import { contactSchema, named, plugin, provider, secret, useFaults } from './support'

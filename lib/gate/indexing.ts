@@ -4,7 +4,7 @@ import type { Plain } from '../mongoose/host'
 import { noValue, valueAt } from '../mongoose/plain'
 import { decryptFor } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
-import { indexValuesFor, type prepare } from '../record/sealing'
+import { indexValuesFor, isErased, type prepare } from '../record/sealing'
 import type { BlindIndex } from '../search/declaration'
 import { encodeIndexValues } from '../search/value'
 import type { Slot } from './scan'
@@ -84,7 +84,7 @@ export function beginIndexing(aimed: readonly Aimed[]): Promise<Indexing[]> {
     const parts = await allInOrder(
       index.fields.map(async (name): Promise<Part | undefined> => {
         const own = given.get(name)
-        if (own) return { value: () => own.box.stored() }
+        if (own) return isErased(own) ? undefined : { value: () => own.box.stored() }
         if (beside.slot.isWhole) return undefined
         const stored = storedAt(beside, name)
         conditions[siblingOf(beside.slot, name)] = stored ?? noValue

@@ -78,6 +78,8 @@ function maskedCast<E>({ mongoose }: Host, error: E): E | Error {
 /** The error itself, for Mongoose has marked it; its stack says the message once more. */
 function withoutValue(error: Told, messageOf: (error: Told) => string): Error {
   const { message, stack } = error
+  // That there is none is no secret.
+  if ((error.value ?? null) === null) return error
   error.message = messageOf(error)
   error.value = hidden
   error.stack = stack?.replace(message, () => error.message)

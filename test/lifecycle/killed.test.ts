@@ -26,7 +26,7 @@ test('killed at a random moment and gone on with ten times, every record is curr
   } finally {
     await kms.stop()
   }
-}, 120_000)
+}, 300_000)
 
 type Programs = Awaited<ReturnType<typeof startKmsForPrograms>>
 

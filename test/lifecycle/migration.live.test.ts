@@ -88,4 +88,4 @@ test('nothing is lost, and nothing is in the clear at the end', async () => {
     expect(await New.countDocuments({ email })).toBe(1)
   }
   expect(await New.migrateToKms()).toMatchObject({ processed: 0 })
-}, 120_000)
+}, 300_000)

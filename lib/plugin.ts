@@ -6,7 +6,8 @@ import { backfillBlindIndexes } from './lifecycle/backfill'
 import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
 import { migrateDocumentToKms, migrateToKms } from './lifecycle/migrate'
 import { migrateDocumentFromKms, migrateFromKms } from './lifecycle/restore'
-import { rotateDocument, rotateKmsKeys, sendPast } from './lifecycle/rotate'
+import { rotateDocument, rotateKmsKeys } from './lifecycle/rotate'
+import { sendPast } from './lifecycle/sending'
 import { kmsStatus } from './lifecycle/status'
 import { verifyDocument, verifyKms } from './lifecycle/verify'
 import {
@@ -29,6 +30,7 @@ import { readForeign } from './record/foreign'
 import { openOnLoad, readBox } from './record/opening'
 import { rewrap } from './record/rewrapping'
 import { rememberContexts } from './record/rings'
+import { coverInspection } from './record/shown'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
 import { maskContainers } from './schema/containers'
@@ -382,5 +384,6 @@ function coverModel(model: AnyModel): void {
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
   if (base && holdsUse(model.schema, opensOnLoad)) openAfterLoading(base)
   if (base) addStatics(base)
+  if (isEncrypted(model.schema)) coverInspection(model)
   if (usesOf(model.schema).length > 0) coverValidation(model)
 }

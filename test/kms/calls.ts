@@ -12,6 +12,7 @@ export interface Call {
   readonly awsRegion: string
   /** Access key id of the caller. */
   readonly principal: string
+  readonly userAgent: string
   /** The SDK's count of its attempts at one command, from 1. */
   readonly attempt?: number
   /** The parameters as sent (`keyId`, `encryptionContext`, …), without plaintext and ciphertext. */

@@ -1,6 +1,6 @@
 import type { SchemaType } from 'mongoose'
-import { type AnySchema, type Doc, type Host, replaceMethod } from '../mongoose/host'
-import { eachSchemaType, levelsOf, subschemaOf } from '../mongoose/schema'
+import type { AnySchema, Host } from '../mongoose/host'
+import { aroundCasts, eachSchemaType, levelsOf, subschemaOf } from '../mongoose/schema'
 import { isEncrypted } from './layout'
 import { maskingCast } from './masking'
 import { encryptedFieldOf } from './type'
@@ -13,12 +13,6 @@ export function maskContainers(host: Host, schema: AnySchema): void {
     const isHolding = [...levelsOf(type)].map(subschemaOf).some((own) => own && isEncrypted(own))
     if (!isHolding || encryptedFieldOf(type) || covered.has(type)) return
     covered.add(type)
-    for (const name of ['cast', 'castForQuery']) {
-      replaceMethod(type, name, (cast) => {
-        return function castMasked(this: Doc, ...args: unknown[]) {
-          return maskingCast(host, type, () => cast.apply(this, args))
-        }
-      })
-    }
+    aroundCasts(type, (cast) => maskingCast(host, type, cast))
   })
 }

@@ -42,6 +42,7 @@ import { rememberContexts } from './record/rings'
 import { coverInspection } from './record/shown'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
+import { maskContainers } from './schema/containers'
 import type { JobOptions, MigrationOptions, RotateOptions, StatusOptions } from './schema/jobs'
 import { makeIndexType, makeKeysType } from './schema/kept'
 import { holdsUse, isEncrypted } from './schema/layout'
@@ -404,6 +405,7 @@ function coverModel(model: AnyModel): void {
   modelMade.publish(model)
   checkOrForget(model)
   gateModel(model, coverConnection)
+  if (isEncrypted(model.schema)) maskContainers(hostOf(model.schema), model.schema)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
   if (base && holdsUse(model.schema, opensOnLoad)) openAfterLoading(base)
   if (base) addStatics(base)

@@ -52,14 +52,28 @@ export interface Aimed extends Job {
 /** Rings made for records that no document of the user's stands for, by their names: one for each record of an operation. */
 export type RawRings = Map<string, KeyRing>
 
-/** Aims slots at one record. */
-export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, models: ReadonlySet<AnyModel>): Aimed[] {
+/** The document of the user's that each slot's box stands in, where that is this record. */
+export function boundDocuments(
+  slots: readonly Slot[],
+  reached: Reached,
+  models: ReadonlySet<AnyModel>,
+): (Doc | undefined)[] {
   const partsIn = remembered((owner: Doc) => new Set(encryptedPartsOf(owner)))
   const isReached = remembered(
     (owner: Doc) => isOf(owner, models) && isStoredAlike(slots[0]!.box.field.host, idOf(owner), reached.id),
   )
+  return slots.map((slot) => boundDocument(slot, isReached, partsIn))
+}
+
+/** Aims slots at one record. */
+export function aim(
+  slots: readonly Slot[],
+  reached: Reached,
+  raw: RawRings,
+  models: ReadonlySet<AnyModel>,
+  bound = boundDocuments(slots, reached, models),
+): Aimed[] {
   const targetsOf = remembered((doc: Doc) => remembered((use: Use) => currentTarget(doc, use)))
-  const bound = slots.map((slot) => boundDocument(slot, isReached, partsIn))
   const first = bound.find((doc) => doc !== undefined)
   const owner = first && ownerOf(first)
   return slots.map((slot, index) => {

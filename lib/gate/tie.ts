@@ -2,7 +2,7 @@ import type { ClientSession } from 'mongoose'
 import type { KeyReference } from '../format/datakey'
 import { referenceOf } from '../format/entry'
 import { type Doc, isDocument, ownerOf, type Plain, valuesOf } from '../mongoose/host'
-import { isPlainObject, valueAt } from '../mongoose/plain'
+import { isPlainObject, noValue, valueAt } from '../mongoose/plain'
 import { transactionOf } from '../record/fetching'
 import { idOf } from '../record/identity'
 import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
@@ -42,6 +42,7 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     const { ring } = target
     Object.assign(conditions, each.conditions)
     if (each.isBound && !slot.isWhole && box.clear) Object.assign(clear, clearAt(box, prefix))
+    if (each.isBound && !slot.isWhole && box.isUnset) conditions[slot.path.join('.')] = noValue
     if (slot.isWhole && !box.use.byOwner) continue
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
     const keyPath = `${at}${ring.use.keyPath}`
@@ -56,7 +57,7 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
       Object.assign(conditions, hasExactly(ring.replaces, keyPath))
       replaced[keyPath] = [pending.stored]
     } else if (ring.isNull || isNullAt(each, keyPath)) {
-      conditions[keyPath] = null
+      conditions[keyPath] = noValue
       replaced[keyPath] = [pending.stored]
     } else added[keyPath] = pending.stored
   }
@@ -111,7 +112,7 @@ function addScalars(conditions: Plain, path: string, value: unknown): void {
     for (const [index, item] of Array.from(value).entries()) addScalars(conditions, `${path}.${index}`, item)
   } else if (isPlainObject(value)) {
     for (const [key, item] of Object.entries(value)) addScalars(conditions, `${path}.${key}`, item)
-  } else if (isScalar(value)) conditions[path] = value ?? null
+  } else if (isScalar(value)) conditions[path] = value ?? noValue
 }
 
 /** The `_id` of the subdocument that a value under its owner's key is written to: it is bound to that, not to the position. */

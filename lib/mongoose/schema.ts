@@ -1,5 +1,5 @@
 import type { SchemaType } from 'mongoose'
-import type { AnySchema } from './host'
+import { type AnySchema, type Doc, replaceMethod } from './host'
 
 /**
  * How schemas hold other schemas, and the private members of schemas and schema types that this library uses, each in one function that
@@ -200,6 +200,17 @@ export function always<F extends (...args: any[]) => unknown>(hook: F): F {
 export function applySettersOf(type: Inner, value: unknown, scope: unknown, prior: unknown, options: unknown): unknown {
   const { _applySetters } = type as Inner & { _applySetters(...args: unknown[]): unknown }
   return _applySetters.call(type, value, scope, false, prior, options)
+}
+
+/** Has something done around the casts of a type. `cast`, `castForQuery`; `test/faults/masked.test`. */
+export function aroundCasts(type: SchemaType, run: (cast: () => unknown) => unknown): void {
+  for (const name of ['cast', 'castForQuery']) {
+    replaceMethod(type, name, (original) => {
+      return function castAround(this: Doc, ...args: unknown[]) {
+        return run(() => original.apply(this, args))
+      }
+    })
+  }
 }
 
 /** What a type makes of null and undefined. `_castNullish`, which Mongoose 8 does not have on every type; `validation.test`. */

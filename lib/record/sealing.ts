@@ -44,8 +44,9 @@ interface Writers {
 export async function prepare(jobs: readonly Job[]): Promise<Writers> {
   const keys = new Map<KeyRing, OpenKey>()
   const indexKeys = new Map<Use, IndexKeys>()
-  const canSeal = (job: Job) => isSealedFor(job) || (job.box.isOpen && keys.has(job.target.ring))
-  const canIndex = (job: Job) => !isIndexed(job) || (job.box.isOpen && indexKeys.has(keyUseOf(job)))
+  const canSeal = (job: Job) => isSealedFor(job) || isErased(job) || (job.box.isOpen && keys.has(job.target.ring))
+  // What was erased is not found any more, and is written as it is, with what else there is in its array.
+  const canIndex = (job: Job) => !isIndexed(job) || isErased(job) || (job.box.isOpen && indexKeys.has(keyUseOf(job)))
   while (true) {
     // Whoever has a document may change it while the KMS is asked.
     const lacking = jobs.filter((job) => !canSeal(job) || !canIndex(job))
@@ -62,6 +63,14 @@ export async function prepare(jobs: readonly Job[]): Promise<Writers> {
       ...Array.from(uses, async (use) => void indexKeys.set(use, (await use.indexKey?.open()) as IndexKeys)),
     ])
   }
+}
+
+/** Whether what a box was loaded with was erased, and is to stand where it stood. */
+export function isErased({ box, target }: Job): boolean {
+  const { lastEnvelope, sealedBy } = box
+  if (box.isOpen || box.source || !lastEnvelope || !isDocument(box.owner)) return false
+  const by = (sealedBy as Target | undefined) ?? loadedTarget(box.owner, box.use)
+  return isSameTarget(by, target) && target.ring.isErased(referenceIn(lastEnvelope, box))
 }
 
 /** Whether a blind index is of the field of a box. */
@@ -83,6 +92,7 @@ function keyUseOf({ target }: Job): Use {
 export function seal(job: Job, { keys, nonces }: Writers): Uint8Array {
   const { box, target } = job
   if (isSealedFor(job)) return box.envelope as Uint8Array
+  if (isErased(job)) return box.lastEnvelope as Uint8Array
   const plaintext = box.encode()
   const envelope = encryptFor(target, box.field.name, plaintext, keys.get(target.ring) as OpenKey, nonces.next())
   // A box that stands in another document, or in an update for many records, is not what is stored here.

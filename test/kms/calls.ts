@@ -12,6 +12,7 @@ export interface Call {
   readonly awsRegion: string
   /** Access key id of the caller. */
   readonly principal: string
+  readonly userAgent: string
   /** The SDK's count of its attempts at one command, from 1. */
   readonly attempt?: number
   /** The parameters as sent (`keyId`, `encryptionContext`, …), without plaintext and ciphertext. */
@@ -22,6 +23,7 @@ export interface Call {
   sourceKeyId?: string
   /** Type of the error answered; absent when the operation succeeded. */
   errorCode?: string
+  errorMessage?: string
 }
 
 /** A list of what may be logged, not of what may not: an unforeseen parameter stays out. */

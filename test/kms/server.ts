@@ -99,7 +99,7 @@ export class KmsServer {
         return { status: error.status }
       }
       const { type, message, status } = error instanceof KmsError ? error : ownFault(error)
-      if (call) call.errorCode = type
+      if (call) Object.assign(call, { errorCode: type, errorMessage: message })
       return { status, body: { __type: type, message } }
     }
   }
@@ -118,7 +118,8 @@ function parseHeaders({ method, url, headers }: IncomingMessage) {
     throw new KmsError('IncompleteSignatureException', 'Authorization header is not a Signature Version 4 for kms')
   }
   const attempt = /attempt=(\d+)/.exec(String(headers['amz-sdk-request']))?.[1]
-  return { operation, principal, awsRegion, ...(attempt !== undefined && { attempt: Number(attempt) }) }
+  const userAgent = String(headers['user-agent'])
+  return { operation, principal, awsRegion, userAgent, ...(attempt !== undefined && { attempt: Number(attempt) }) }
 }
 
 /** What faults can look at: the parameters as sent, since they strike before anything is validated. */

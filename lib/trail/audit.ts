@@ -64,6 +64,7 @@ export async function auditTrail(options: AuditOptions): Promise<Report> {
         bad(place, error)
       }
     }
+    progress()
     try {
       if (error) throw error
       await readValues(path, { value, bad })
@@ -158,7 +159,9 @@ class Audit {
         last: iso(span.last),
       })),
       bulk: tally.bulk(),
-      ...(newcomers && { newcomers: mapped(newcomers, (row) => ({ ...row, first: iso(row.first) })) }),
+      ...(newcomers && {
+        newcomers: mapped(newcomers, ({ kind, name, calls, first }) => ({ kind, name, calls, first: iso(first) })),
+      }),
       frequent: tally.frequent(),
       ...(this.#log && { join: await this.#join(this.#log) }),
       ...(record !== undefined && { calls: inOrder(this.#calls) }),

@@ -76,24 +76,24 @@ th[aria-sort=ascending] button::after { content: ' ▲' } th[aria-sort=descendin
 
 /** Searching and sorting. Rows are moved and hidden, never written: what they say stays text. */
 const script = `
-const search = document.getElementById('search')
-const found = document.getElementById('found')
-search.addEventListener('input', () => {
-  const wanted = search.value.toLowerCase()
-  let shown = 0
-  for (const row of document.querySelectorAll('tbody tr')) {
-    row.hidden = !row.textContent.toLowerCase().includes(wanted)
-    if (!row.hidden) shown += 1
-  }
-  found.textContent = wanted === '' ? '' : shown + ' rows'
-})
-for (const head of document.querySelectorAll('th')) head.firstChild.addEventListener('click', () => {
-  const order = head.getAttribute('aria-sort') === 'ascending' ? 'descending' : 'ascending'
-  for (const other of head.parentNode.children) other.removeAttribute('aria-sort')
-  head.setAttribute('aria-sort', order)
-  const body = head.closest('table').tBodies[0]
-  const textOf = (row) => row.cells[head.cellIndex].textContent
-  const sorted = [...body.rows].sort((a, b) => textOf(a).localeCompare(textOf(b), 'en', { numeric: true }))
-  body.append(...(order === 'ascending' ? sorted : sorted.reverse()))
-})
+  const search = document.getElementById('search')
+  const found = document.getElementById('found')
+  search.addEventListener('input', () => {
+    const wanted = search.value.toLowerCase()
+    let shown = 0
+    for (const row of document.querySelectorAll('tbody tr')) {
+      row.hidden = !row.textContent.toLowerCase().includes(wanted)
+      if (!row.hidden) shown += 1
+    }
+    found.textContent = wanted === '' ? '' : shown + ' rows'
+  })
+  for (const head of document.querySelectorAll('th')) head.firstChild.addEventListener('click', () => {
+    const order = head.getAttribute('aria-sort') === 'ascending' ? 'descending' : 'ascending'
+    for (const other of head.parentNode.children) other.removeAttribute('aria-sort')
+    head.setAttribute('aria-sort', order)
+    const body = head.closest('table').tBodies[0]
+    const textOf = (row) => row.cells[head.cellIndex].textContent
+    const sorted = [...body.rows].sort((a, b) => textOf(a).localeCompare(textOf(b), 'en', { numeric: true }))
+    body.append(...(order === 'ascending' ? sorted : sorted.reverse()))
+  })
 `

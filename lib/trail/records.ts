@@ -1,8 +1,8 @@
 import { type Counts, type Kind, kinds, noCounts } from './counts'
 import { medianOf } from './median'
 
-const columns = [...kinds, 'unknown', 'first', 'last'] as const
-type Column = (typeof columns)[number]
+const columnNames = [...kinds, 'unknown', 'first', 'last'] as const
+type Column = (typeof columnNames)[number]
 
 /** A `Map` has room for 2 ** 24. */
 const maxRecords = 2 ** 24 - 1
@@ -20,7 +20,7 @@ export type RecordCounts = Counts & {
  */
 export class Records {
   readonly #rows = new Map<string, number>()
-  readonly #columns = Object.fromEntries(columns.map((name) => [name, new Uint32Array(1024)])) as Record<
+  readonly #columns = Object.fromEntries(columnNames.map((name) => [name, new Uint32Array(1024)])) as Record<
     Column,
     Uint32Array
   >
@@ -108,7 +108,7 @@ export class Records {
   }
 
   #grow(): void {
-    for (const name of columns) {
+    for (const name of columnNames) {
       const larger = new Uint32Array(this.#columns[name].length * 2)
       larger.set(this.#columns[name])
       this.#columns[name] = larger

@@ -54,6 +54,12 @@ export type OperationErrorCode = 'QUERY_REFUSED' | 'UPDATE_REFUSED' | 'WRITE_REF
 /** Codes of {@link JobError}: why a part of a job over a collection is not done here. */
 export type JobErrorCode = 'JOB_RUNNING' | 'LEASE_LOST'
 
+/** Codes of {@link AccessError}: what this process is not to do with a record. */
+export type AccessErrorCode = 'ACTOR_REQUIRED' | 'ACCESS_WRITE_ONLY' | 'ACCESS_READ_ONLY'
+
+/** Codes of {@link AuditError}: why a line of the audit log was not written. */
+export type AuditErrorCode = 'AUDIT_LOG_FULL'
+
 /** Every code that an error of this library can carry. */
 export type ErrorCode =
   | ConfigurationErrorCode
@@ -62,6 +68,8 @@ export type ErrorCode =
   | RecordErrorCode
   | OperationErrorCode
   | JobErrorCode
+  | AccessErrorCode
+  | AuditErrorCode
 
 /**
  * Base of every error that this library throws. Messages name the place, what was expected and what to do; they never
@@ -107,4 +115,14 @@ export class OperationError extends KmsEncryptedError<OperationErrorCode> {
 /** Another worker does the part of a job. What was done of it is kept. */
 export class JobError extends KmsEncryptedError<JobErrorCode> {
   override readonly name = 'JobError'
+}
+
+/** The options of the plugin do not allow this process what was asked for. Neither was the KMS asked, nor anything written. */
+export class AccessError extends KmsEncryptedError<AccessErrorCode> {
+  override readonly name = 'AccessError'
+}
+
+/** A line of the audit log was not written. It is given to `onError` with this. */
+export class AuditError extends KmsEncryptedError<AuditErrorCode> {
+  override readonly name = 'AuditError'
 }

@@ -1,4 +1,9 @@
+export { type AuditLine, type AuditLog, type AuditLogOptions, auditLog } from './audit/log'
 export {
+  AccessError,
+  type AccessErrorCode,
+  AuditError,
+  type AuditErrorCode,
   ConfigurationError,
   type ConfigurationErrorCode,
   DecryptionError,
@@ -15,10 +20,11 @@ export {
   type RecordErrorCode,
 } from './errors'
 export type { EncryptionContext } from './format/context'
+export { type Audit, currentAudit, withAudit } from './kms/actor'
 export { type AwsKmsOptions, awsKms } from './kms/aws'
 export { type LocalKmsOptions, localKms } from './kms/local'
 export type { CacheOptions } from './kms/manager'
-export type { GeneratedDataKey, KeyProvider } from './kms/provider'
+export type { GeneratedDataKey, KeyProvider, OnRequestId } from './kms/provider'
 export { channels, type KeyEvent } from './kms/tracing'
 export { kmsEncrypted } from './plugin'
 export type {
@@ -37,6 +43,7 @@ export type {
   VerifyResult,
 } from './schema/jobs'
 export type {
+  AccessOption,
   AllowKeyIdsOption,
   ContextOption,
   DataKeyOption,

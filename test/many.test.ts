@@ -321,7 +321,7 @@ test('what has expired in the cache is freed, though nobody asks for it again', 
   const collect = vm.runInNewContext('gc') as () => void
   const provider = localKms()
   const manager = new KeyManager(provider, { maxAgeMs: 20, maxEntries: 10 })
-  const requester = { model: 'User', id: 1, fields: [] }
+  const requester = { model: 'User', id: 1, fields: [], read: [] }
   const context = { Record: 'User/1' }
   const { key, ...entry } = await manager.generate({ keyId: provider.keyId, context }, requester)
   const open = () => manager.unwrap({ ...entry, context, commitment: key.commitment }, requester, 'User/1')

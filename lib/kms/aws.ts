@@ -1,9 +1,10 @@
 import { DecryptCommand, GenerateDataKeyCommand, KMSClient, ReEncryptCommand } from '@aws-sdk/client-kms'
 import { ConfigurationError, KeyProviderError } from '../errors'
 import { dataKeyLength } from '../format/datakey'
+import { currentAudit } from './actor'
 import { defaultTimeoutMs } from './calls'
 import { failureOf } from './failures'
-import type { KeyProvider } from './provider'
+import type { KeyProvider, OnRequestId } from './provider'
 
 /** Options of {@link awsKms}. */
 export interface AwsKmsOptions {
@@ -13,6 +14,11 @@ export interface AwsKmsOptions {
   readonly concurrency?: number
   /** How long a call may take, all tries of the SDK together, in milliseconds. Default 10,000. */
   readonly timeoutMs?: number
+  /**
+   * Names the actor that `withAudit()` was told in the user agent of each request, shortened and with `-` for all but letters, digits and a few
+   * signs, so that CloudTrail shows it. Nobody checks it: whoever may use the KMS key may claim any. Default false.
+   */
+  readonly actorInUserAgent?: boolean
 }
 
 /**
@@ -22,7 +28,7 @@ export interface AwsKmsOptions {
  * @throws {ConfigurationError} OPTION_INVALID when `client` or `concurrency` cannot be used, or there is no such option
  */
 export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
-  const { client: given, concurrency, timeoutMs, ...others } = options
+  const { client: given, concurrency, timeoutMs, actorInUserAgent = false, ...others } = options
   const unknown = Object.keys(others)[0]
   if (unknown !== undefined) {
     throw new ConfigurationError(
@@ -40,32 +46,39 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
       `awsKms: ${name} must be a positive integer, at most 2147483647, got ${value}`,
     )
   }
+  if (typeof actorInUserAgent !== 'boolean')
+    throw new ConfigurationError('OPTION_INVALID', 'awsKms: actorInUserAgent must be true or false')
+  if (given && actorInUserAgent) nameActor(given)
   // Made on first use: a schema is often built before the environment is ready, and in tests KMS is never reached.
   let client = given
   const connect = () => {
-    client ??= new KMSClient({ requestHandler: limits(timeoutMs ?? defaultTimeoutMs) })
+    if (client) return client
+    client = new KMSClient({ requestHandler: limits(timeoutMs ?? defaultTimeoutMs) })
+    if (actorInUserAgent) nameActor(client)
     return client
   }
 
   return Object.freeze({
     ...(concurrency === undefined ? {} : { concurrency }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    async generateDataKey({ keyId, context, signal }) {
+    async generateDataKey({ keyId, context, signal, onRequestId }) {
       const command = new GenerateDataKeyCommand({
         KeyId: keyId,
         KeySpec: 'AES_256',
         EncryptionContext: { ...context },
       })
-      const answer = await attempt('GenerateDataKey', keyId, () => connect().send(command, { abortSignal: signal }))
+      const answer = await attempt('GenerateDataKey', keyId, onRequestId, () =>
+        connect().send(command, { abortSignal: signal }),
+      )
       return {
         plaintext: present(answer.Plaintext, 'GenerateDataKey', 'Plaintext'),
         wrapped: present(answer.CiphertextBlob, 'GenerateDataKey', 'CiphertextBlob'),
         keyId: present(answer.KeyId, 'GenerateDataKey', 'KeyId'),
       }
     },
-    async unwrapDataKey({ wrapped, keyId, context, signal }) {
+    async unwrapDataKey({ wrapped, keyId, context, signal, onRequestId }) {
       const request = { CiphertextBlob: wrapped, EncryptionContext: { ...context } }
-      const answer = await attempt('Decrypt', keyId, async () => {
+      const answer = await attempt('Decrypt', keyId, onRequestId, async () => {
         const command = new DecryptCommand({ ...request, KeyId: await nearest(connect(), keyId) })
         return connect().send(command, { abortSignal: signal })
       })
@@ -78,14 +91,14 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
       }
       return plaintext
     },
-    async rewrapDataKey({ wrapped, keyId, context, to, signal }) {
+    async rewrapDataKey({ wrapped, keyId, context, to, signal, onRequestId }) {
       const request = {
         CiphertextBlob: wrapped,
         SourceEncryptionContext: { ...context },
         DestinationKeyId: to.keyId,
         DestinationEncryptionContext: { ...to.context },
       }
-      const answer = await attempt('ReEncrypt', to.keyId, async () =>
+      const answer = await attempt('ReEncrypt', to.keyId, onRequestId, async () =>
         connect().send(new ReEncryptCommand({ ...request, SourceKeyId: await nearest(connect(), keyId) }), {
           abortSignal: signal,
         }),
@@ -117,12 +130,47 @@ async function nearest({ config }: KMSClient, keyId: string): Promise<string> {
   return region ? `${parts[1]}${region}${parts[2]}` : keyId
 }
 
-async function attempt<T>(operation: string, keyId: string, call: () => Promise<T>): Promise<T> {
+/** What the SDK tells of an answer or a refusal. */
+interface Answered {
+  readonly $metadata?: { readonly requestId?: string | undefined }
+}
+
+async function attempt<T extends Answered>(
+  operation: string,
+  keyId: string,
+  onRequestId: OnRequestId = () => {},
+  call: () => Promise<T>,
+): Promise<T> {
+  const tell = (answered: Answered | null | undefined) => {
+    const requestId = answered?.$metadata?.requestId
+    if (requestId !== undefined) onRequestId(requestId)
+  }
   try {
-    return await call()
+    const answer = await call()
+    tell(answer)
+    return answer
   } catch (cause) {
+    tell(cause as Answered)
     throw failureOf(operation, keyId, cause)
   }
+}
+
+/** Has a client put the actor behind what its SDK says in the user agent, which is not signed. */
+function nameActor(client: KMSClient): void {
+  client.middlewareStack.add(
+    (next) => (args) => {
+      const { headers } = args.request as { headers: Record<string, string> }
+      const actor = currentAudit()?.actor
+      if (actor !== undefined) headers['user-agent'] = `${headers['user-agent'] ?? ''} md/actor#${inUserAgent(actor)}`
+      return next(args)
+    },
+    { step: 'finalizeRequest', priority: 'high', name: 'mongooseKmsEncryptedActor', override: true },
+  )
+}
+
+/** What a token of a user agent may hold, RFC 9110, section 5.6.2, but for the signs that the SDK gives a meaning. */
+function inUserAgent(actor: string): string {
+  return actor.slice(0, 64).replaceAll(/[^\w.+~-]/g, '-')
 }
 
 function present<T>(value: T | undefined, operation: string, field: string): T {

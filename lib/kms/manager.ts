@@ -3,10 +3,11 @@ import { DecryptionError, KeyProviderError } from '../errors'
 import { copyBytes } from '../format/bytes'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import { DataKey, dataKeyLength } from '../format/datakey'
+import { currentAudit } from './actor'
 import { callProvider } from './calls'
 import { Limiter } from './limiter'
-import type { KeyProvider } from './provider'
-import { type KeyEvent, trace } from './tracing'
+import type { KeyProvider, OnRequestId } from './provider'
+import { type KeyEvent, released, trace } from './tracing'
 
 /** Bounds of the opt-in cache of open data keys. */
 export interface CacheOptions {
@@ -17,13 +18,19 @@ export interface CacheOptions {
 }
 
 /** Who asks for a key, for the trace. */
-export type Requester = Pick<KeyEvent, 'model' | 'id' | 'fields'>
+export type Requester = Pick<KeyEvent, 'model' | 'id' | 'fields' | 'read'>
 
 /** A wrapped key with what it was wrapped under. */
 interface Wrapped {
   readonly wrapped: Uint8Array
   readonly keyId: string
   readonly context: EncryptionContext
+}
+
+/** How a provider is called, beside what is asked of it. */
+interface How {
+  readonly signal: AbortSignal
+  readonly onRequestId: OnRequestId
 }
 
 /** What a data key is to be wrapped under. */
@@ -60,11 +67,11 @@ export class KeyManager {
 
   /** Generates a data key for one record. */
   async generate(request: { keyId: string; context: EncryptionContext }, requester: Requester) {
-    const event: KeyEvent = { operation: 'generate', ...requester, ...request, records: 1 }
+    const event: KeyEvent = { operation: 'generate', ...requester, ...request, records: 1, audit: currentAudit() }
     const generated = await this.#run(
       event,
       'generateDataKey',
-      (signal) => this.#provider.generateDataKey({ ...request, signal }),
+      (how) => this.#provider.generateDataKey({ ...request, ...how }),
       (late) => wipe(late?.plaintext),
     )
     const { plaintext, wrapped: given, keyId } = generated ?? {}
@@ -79,7 +86,7 @@ export class KeyManager {
 
   /**
    * Opens the data key of one record. Requests for the same wrapped key, key id and context that come while one is
-   * under way share its call.
+   * under way share its call, unless somebody else is said to act.
    *
    * @param request.commitment what the data key must match
    * @throws {DecryptionError} DATA_KEY_MISMATCH when the KMS returns another key than the one the record was sealed with
@@ -93,16 +100,18 @@ export class KeyManager {
     const identity = identityOf(request)
     const cached = this.#cache?.get(identity)
     if (cached) return Promise.resolve(confirm(cached, commitment, place))
+    const audit = currentAudit()
     const pending = this.#pending.get(identity)
-    if (pending) {
+    if (pending && pending.event.audit === audit) {
       pending.event.records++
+      pending.event.read = [...new Set([...pending.event.read, ...requester.read])]
       return pending.key.then((key) => confirm(key, commitment, place))
     }
-    const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1 }
+    const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1, audit }
     const key = this.#run(
       event,
       'unwrapDataKey',
-      (signal) => this.#provider.unwrapDataKey({ wrapped, keyId, context, signal }),
+      (how) => this.#provider.unwrapDataKey({ wrapped, keyId, context, ...how }),
       wipe,
     )
       .then((plaintext) => {
@@ -110,7 +119,9 @@ export class KeyManager {
         this.#cache?.set(identity, opened)
         return opened
       })
-      .finally(() => this.#pending.delete(identity))
+      .finally(() => {
+        if (this.#pending.get(identity)?.event === event) this.#pending.delete(identity)
+      })
     this.#pending.set(identity, { key, event })
     return key.then((opened) => confirm(opened, commitment, place))
   }
@@ -123,12 +134,19 @@ export class KeyManager {
   async rewrap(request: Wrapped & { readonly to: Destination }, requester: Requester) {
     const { wrapped, keyId, context, to } = request
     const provider = this.#provider
-    const event: KeyEvent = { operation: 'rewrap', ...requester, keyId: to.keyId, context: to.context, records: 1 }
+    const event: KeyEvent = {
+      operation: 'rewrap',
+      ...requester,
+      keyId: to.keyId,
+      context: to.context,
+      records: 1,
+      audit: currentAudit(),
+    }
     const answer = await this.#run(
       event,
       'rewrapDataKey',
-      async (signal) => {
-        if (provider.rewrapDataKey) return provider.rewrapDataKey({ wrapped, keyId, context, to, signal })
+      async (how) => {
+        if (provider.rewrapDataKey) return provider.rewrapDataKey({ wrapped, keyId, context, to, ...how })
         throw new KeyProviderError(
           'KMS_FAILED',
           'The key provider has no rewrapDataKey, so no data key can be wrapped anew. rotateKmsKey() gives records new ones instead.',
@@ -166,15 +184,30 @@ export class KeyManager {
     return derive(derived, String(provider.keyId))
   }
 
-  #run<T>(
+  async #run<T>(
     event: KeyEvent,
     operation: string,
-    call: (signal: AbortSignal) => Promise<T>,
+    call: (how: How) => Promise<T>,
     discard: (late: T) => void,
   ): Promise<T> {
-    return this.#limiter.run(() =>
-      trace(event, () => callProvider(this.#provider, `${operation} under ${event.keyId}`, call, discard)),
-    )
+    const onRequestId = (requestId: string) => {
+      event.requestId = requestId
+    }
+    try {
+      return await this.#limiter.run(() =>
+        trace(event, () =>
+          callProvider(
+            this.#provider,
+            `${operation} under ${event.keyId}`,
+            (signal) => call({ signal, onRequestId }),
+            discard,
+          ),
+        ),
+      )
+    } finally {
+      const holds = released(event)
+      if (holds) await holds
+    }
   }
 }
 

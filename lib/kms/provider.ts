@@ -10,6 +10,9 @@ export interface GeneratedDataKey {
   readonly keyId: string
 }
 
+/** Is told what the KMS calls a request, for the trace: by a provider that knows it, of answers and refusals. */
+export type OnRequestId = (requestId: string) => void
+
 /**
  * The contract between this library and a KMS. Calls may come in parallel, up to `concurrency`. Each rejects with a
  * `KeyProviderError`; transient failures are retried by the provider, permanent ones are not.
@@ -31,6 +34,7 @@ export interface KeyProvider {
     keyId: string
     context: EncryptionContext
     signal?: AbortSignal
+    onRequestId?: OnRequestId
   }): Promise<GeneratedDataKey>
   /**
    * Called once for each opening of a record, with the `keyId` that `generateDataKey` returned.
@@ -42,6 +46,7 @@ export interface KeyProvider {
     keyId: string
     context: EncryptionContext
     signal?: AbortSignal
+    onRequestId?: OnRequestId
   }): Promise<Uint8Array>
   /**
    * Gives the index key of a deployment that has configured none: the same 32 bytes whenever it is asked. Only where the provider is
@@ -57,5 +62,6 @@ export interface KeyProvider {
     context: EncryptionContext
     to: { keyId: string; context: EncryptionContext }
     signal?: AbortSignal
+    onRequestId?: OnRequestId
   }): Promise<{ wrapped: Uint8Array; keyId: string }>
 }

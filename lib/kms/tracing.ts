@@ -1,5 +1,6 @@
 import { tracingChannel } from 'node:diagnostics_channel'
 import type { EncryptionContext } from '../format/context'
+import type { Audit } from './actor'
 
 /** What is known of a key operation: never plaintext, a data key or a wrapped key. */
 export interface KeyEvent {
@@ -11,11 +12,17 @@ export interface KeyEvent {
   readonly id: unknown
   /** Names of the fields that the data key encrypts. */
   readonly fields: readonly string[]
+  /** Those for whose values the key was opened, as far as they are known: what is read afterwards needs no key operation. */
+  read: readonly string[]
   /** The KMS key: as configured when generating, as stored when unwrapping. */
   readonly keyId: string
   readonly context: EncryptionContext
   /** How many records this call serves: 1, and one more for each that shared the call while it was under way. */
   records: number
+  /** Who acted and why, as the application has told `withAudit()`, and whatever else it has. */
+  readonly audit: Audit | undefined
+  /** What the KMS calls the request: CloudTrail has it as `requestID`. Set when it has answered, well or not. */
+  requestId?: string
   /** Milliseconds that the provider took; set when the operation has ended, well or not. */
   durationMs?: number
   /** Set by Node when the operation failed. */
@@ -31,6 +38,19 @@ export const channels = Object.freeze({
   unwrap: tracingChannel<unknown, KeyEvent>('mongoose-kms-encrypted:unwrap'),
   rewrap: tracingChannel<unknown, KeyEvent>('mongoose-kms-encrypted:rewrap'),
 })
+
+const held = new WeakMap<KeyEvent, PromiseLike<unknown>[]>()
+
+/** Keeps a key operation that has ended from being answered, for as long as a subscriber needs. */
+export function holdUntil(event: KeyEvent, settled: PromiseLike<unknown>): void {
+  held.set(event, [...(held.get(event) ?? []), settled])
+}
+
+/** What to wait for, where somebody holds a key operation. */
+export function released(event: KeyEvent): Promise<unknown> | undefined {
+  const holds = held.get(event)
+  return holds && Promise.allSettled(holds)
+}
 
 /** Runs a key operation as one traced call. */
 export async function trace<T>(event: KeyEvent, call: () => Promise<T>): Promise<T> {

@@ -53,7 +53,7 @@ export function notFound(doc: Doc): Error {
 /**
  * The record as it is stored, with the parts of it that a document stands for: all of them, or a subdocument alone.
  *
- * @throws {OperationError} WRITE_REFUSED for a subdocument without a key of its own; {RecordError} RECORD_CHANGED for one that is not stored
+ * @throws {AccessError} ACCESS_READ_ONLY; {OperationError} WRITE_REFUSED for a subdocument without a key of its own; {RecordError} RECORD_CHANGED for one that is not stored
  *   where it stands in the document
  */
 export function partsOf(doc: Doc, owner: Doc, stored: Plain): { fresh: Doc; parts: Doc[] } {
@@ -64,7 +64,10 @@ export function partsOf(doc: Doc, owner: Doc, stored: Plain): { fresh: Doc; part
       `${recordName(doc)}: its data key is that of the record that holds it. Do it to that record.`,
     )
   }
-  return { fresh, parts: partsWithin(fresh, doc) }
+  const parts = partsWithin(fresh, doc)
+  // Before the KMS is asked for anything.
+  for (const part of parts) for (const use of usesOf(schemaOf(part))) currentTarget(part, use).ring.requireWriting()
+  return { fresh, parts }
 }
 
 /**

@@ -1,4 +1,4 @@
-import { DecryptionError, KeyProviderError, RecordError } from '../errors'
+import { AccessError, DecryptionError, KeyProviderError, RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import type { DataKey } from '../format/datakey'
@@ -12,6 +12,7 @@ import {
   type WrappedKey,
 } from '../format/entry'
 import { encodeAadPrefix } from '../format/envelope'
+import { currentAudit } from '../kms/actor'
 import { type Doc, valuesOf } from '../mongoose/host'
 import { StoredKeys } from '../schema/kept'
 import type { Use } from '../schema/use'
@@ -142,16 +143,19 @@ export class KeyRing {
   /**
    * Opens the data key with this reference, unless it is open: one call to the KMS.
    *
-   * @throws {DecryptionError} {KeyProviderError}; {RecordError} KEY_NOT_SELECTED
+   * @throws {DecryptionError} {KeyProviderError}; {RecordError} KEY_NOT_SELECTED; {AccessError} ACCESS_WRITE_ONLY, ACTOR_REQUIRED
    */
   async open(reference: string, fields: readonly string[]): Promise<OpenKey> {
     const known = this.#open.get(reference)
     if (known) return known
+    this.requireReading(fields)
     const entry = this.#entry(reference, fields)
     this.#requireAllowed(entry)
     const { context } = this.context(entry.version)
     const { encoded } = this.context(entry.boundVersion)
-    const key = await this.#answer(this.use.keys.unwrap({ ...entry, context }, this.#requester(), this.identity.name))
+    const key = await this.#answer(
+      this.use.keys.unwrap({ ...entry, context }, this.#requester(fields), this.identity.name),
+    )
     const opened = { key, context: encoded, entry }
     this.#open.set(reference, opened)
     return opened
@@ -159,10 +163,12 @@ export class KeyRing {
 
   /** The data key to encrypt with: the record's newest of the current version, or a new one. */
   async writer(): Promise<OpenKey> {
+    this.requireWriting()
     const current = newestOf(this.#stored.filter((entry) => versionOf(entry) === this.use.version))
     if (current !== undefined) {
-      const { commitment } = parseWrappedKey(current, this.identity.name)
-      return this.open(referenceOf(commitment), [])
+      const reference = referenceOf(parseWrappedKey(current, this.identity.name).commitment)
+      // Whoever may not open a key writes under one that was made here.
+      if (this.use.duty !== 'write-only' || this.#open.has(reference)) return this.open(reference, [])
     }
     if (this.#pending) return this.#pending
     this.#generating ??= this.#generate().finally(() => {
@@ -222,6 +228,8 @@ export class KeyRing {
    */
   async rewrap(stored: unknown): Promise<unknown> {
     if (isTombstone(stored)) return stored
+    this.requireWriting()
+    this.requireReading([])
     const { use, identity, subject } = this
     const entry = parseWrappedKey(stored, identity.name)
     const keyId = keyIdOf(use, use.generations.get(use.version)!, identity, subject)
@@ -229,7 +237,7 @@ export class KeyRing {
     this.#requireAllowed(entry)
     const { context, encoded } = this.context(use.version)
     const request = { ...entry, context: this.context(entry.version).context, to: { keyId, context } }
-    const answer = await this.#answer(use.keys.rewrap(request, this.#requester()))
+    const answer = await this.#answer(use.keys.rewrap(request, this.#requester([])))
     // What envelopes are bound to is not what the KMS is told, unless it is the same.
     const isBoundAlike = sameBytes(this.context(entry.boundVersion).encoded, encoded)
     const boundVersion = isBoundAlike ? use.version : entry.boundVersion
@@ -257,7 +265,7 @@ export class KeyRing {
     const generation = use.generations.get(use.version)!
     const { context, encoded } = this.context(use.version)
     const request = { keyId: keyIdOf(use, generation, identity, this.subject), context }
-    const { key, wrapped, keyId } = await this.#answer(use.keys.generate(request, this.#requester()))
+    const { key, wrapped, keyId } = await this.#answer(use.keys.generate(request, this.#requester([])))
     const entry = {
       version: use.version,
       boundVersion: use.version,
@@ -344,9 +352,45 @@ export class KeyRing {
     )
   }
 
+  /**
+   * Refuses where this process is not to open records, or nobody is said to act.
+   *
+   * @throws {AccessError} ACCESS_WRITE_ONLY, ACTOR_REQUIRED
+   */
+  requireReading(fields: readonly string[]): void {
+    const { use, identity } = this
+    const place = [identity.name, fields.join(', ')].filter(Boolean).join(' ')
+    if (use.duty === 'write-only') {
+      throw new AccessError(
+        'ACCESS_WRITE_ONLY',
+        `${place}: this process does not open records (access: 'write-only'). Read it where access is 'read-write' or 'read-only'.`,
+      )
+    }
+    if (!use.requireActor || currentAudit()?.actor !== undefined) return
+    throw new AccessError(
+      'ACTOR_REQUIRED',
+      `${place}: nobody is said to act, which requireActor asks for. Read it within withAudit({ actor, reason }, () => …), also where a ` +
+        'value is awaited later than the record.',
+    )
+  }
+
+  /**
+   * Refuses where this process is not to encrypt anything.
+   *
+   * @throws {AccessError} ACCESS_READ_ONLY
+   */
+  requireWriting(): void {
+    if (this.use.duty !== 'read-only') return
+    throw new AccessError(
+      'ACCESS_READ_ONLY',
+      `${this.identity.name}: this process does not write encrypted values (access: 'read-only'). Write where access is 'read-write' or ` +
+        "'write-only'.",
+    )
+  }
+
   /** Who asks the KMS, for the trace. */
-  #requester() {
-    return { model: this.identity.model, id: this.identity.id, fields: [...this.use.fields.keys()] }
+  #requester(read: readonly string[]) {
+    return { model: this.identity.model, id: this.identity.id, fields: [...this.use.fields.keys()], read }
   }
 }
 

@@ -48,7 +48,10 @@ export async function prepare(jobs: readonly Job[]): Promise<Writers> {
     // Whoever has a document may change it while the KMS is asked.
     const lacking = jobs.filter((job) => !canSeal(job) || !canIndex(job))
     if (lacking.length === 0) return { keys, indexKeys }
-    for (const { box, target } of lacking) refuseLocked(box, target)
+    for (const job of lacking) {
+      refuseLocked(job.box, job.target)
+      if (!isSealedFor(job)) job.target.ring.requireWriting()
+    }
     const rings = new Set(lacking.filter((job) => !isSealedFor(job)).map(({ target }) => target.ring))
     const uses = new Set(lacking.filter((job) => !canIndex(job)).map(keyUseOf))
     await allInOrder([

@@ -55,6 +55,12 @@ export type FieldsOption<Name extends string = string> =
  */
 export type FromOption = (stored: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>
 
+/**
+ * What a process does with encrypted fields. `'write-only'`: it needs `kms:GenerateDataKey` alone, gives every record that it writes a data key
+ * that it made itself, and opens none. `'read-only'`: it needs `kms:Decrypt` alone, and encrypts nothing.
+ */
+export type AccessOption = 'read-write' | 'read-only' | 'write-only'
+
 /** Which KMS keys are trusted: a list of key ARNs, or a function that says whether one is. */
 export type AllowKeyIdsOption = readonly string[] | ((keyId: string) => boolean)
 
@@ -106,6 +112,10 @@ export interface KmsEncryptedOptions<
   readonly indexKeys?: boolean
   /** Keeps opened data keys across records and requests. Off by default: a cached read leaves no line in CloudTrail. */
   readonly cache?: CacheOptions
+  /** Which of its duties this process has. What the others would need is refused, before the KMS is asked. Default: `'read-write'`. */
+  readonly access?: AccessOption
+  /** Refuses to open a record unless `withAudit()` has told an actor. Default false. */
+  readonly requireActor?: boolean
   /**
    * `'owner'`, for the schema of a subdocument: its fields are encrypted under the data key of the record that holds
    * it, that is under a use of this plugin on the owner's schema. Key, provider, context, generations, cache and key

@@ -8,6 +8,7 @@ import { type BlindIndex, compileCompounds } from '../search/declaration'
 import { type IndexKeySource, indexKeySource } from '../search/indexkey'
 import { compileFields, type Field, instanceOf, isTaken } from './fields'
 import type {
+  AccessOption,
   ContextOption,
   DecryptOption,
   FromOption,
@@ -76,6 +77,10 @@ export interface Use {
   /** The same of `context` and `keyId` together; they are loaded wherever a field is. */
   readonly dependencies: Set<string>
   readonly methods: MethodNames
+  /** Which of its duties this process has. */
+  readonly duty: AccessOption
+  /** Whether a record is opened for a named actor alone. */
+  readonly requireActor: boolean
 }
 
 const known = new Set([
@@ -93,6 +98,8 @@ const known = new Set([
   'indexKey',
   'blindIndexes',
   'cache',
+  'access',
+  'requireActor',
   'dataKey',
   'migrating',
   'from',
@@ -116,6 +123,8 @@ const ownersAlone = [
   'indexKeys',
   'indexKey',
   'cache',
+  'access',
+  'requireActor',
 ] as const
 
 /** @throws {ConfigurationError} when an option cannot be used as it is */
@@ -129,7 +138,15 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
       throw invalid(option, `There is no such option. Use one of ${[...known].join(', ')}.`)
     }
   }
-  const { name, decrypt = 'onAccess', version = 1, cache, migrating = false, indexKeys = false } = options
+  const {
+    name,
+    decrypt = 'onAccess',
+    version = 1,
+    cache,
+    migrating = false,
+    indexKeys = false,
+    requireActor = false,
+  } = options
   if (name !== undefined && !(typeof name === 'string' && /^\w+$/.test(name))) {
     throw invalid('name', 'Expected letters, digits and underscores.')
   }
@@ -139,7 +156,9 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
   if (typeof migrating !== 'boolean') throw invalid('migrating', `Expected true or false, got ${String(migrating)}.`)
   const fromPaths = checkFrom(options)
   if (typeof indexKeys !== 'boolean') throw invalid('indexKeys', 'Expected true or false.')
+  if (typeof requireActor !== 'boolean') throw invalid('requireActor', 'Expected true or false.')
   checkCache(cache)
+  const duty = checkAccess(options.access, decrypt)
   const byOwner = checkDataKey(options)
   const methods = checkMethods(host, options.methods)
   const keyPath = checkPath('keyPath', options.keyPath ?? `encrypted_kms_key${name === undefined ? '' : `_${name}`}`)
@@ -180,6 +199,8 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     // Whoever loads a field loads what it is read from, and what is taken away with that.
     dependencies: new Set<string>(options.from && [...fromPaths, ...fields.keys()]),
     methods,
+    duty,
+    requireActor,
   })
 }
 
@@ -353,6 +374,13 @@ function checkProvider(provider: KeyProvider | undefined): KeyProvider {
     throw invalid('provider', `Its ${name} must be a positive integer, at most 2147483647, got ${String(value)}.`)
   }
   return provider
+}
+
+function checkAccess(duty: AccessOption = 'read-write', decrypt: DecryptOption): AccessOption {
+  if (!['read-write', 'read-only', 'write-only'].includes(duty))
+    throw invalid('access', `Expected 'read-write', 'read-only' or 'write-only', got ${String(duty)}.`)
+  if (duty !== 'write-only' || decrypt !== 'onLoad') return duty
+  throw invalid('access', "A process that opens no record cannot have decrypt: 'onLoad'.")
 }
 
 function checkVersion(option: string, version: unknown): number {

@@ -177,7 +177,7 @@ function contextFor(name: string): EncryptionContext {
 }
 
 function requesterFor(name: string) {
-  return { model: 'BlindIndex', id: name, fields: [] }
+  return { model: 'BlindIndex', id: name, fields: [], read: [] }
 }
 
 /** `version 1 ‖ name, key id, wrapped key and commitment, each after its length ‖ CRC-32`, as base64url. */

@@ -171,7 +171,7 @@ describe('what it names', () => {
   })
 
   test('files are there', () => {
-    const links = [...readme.matchAll(/\]\((?!https?:|#)([^)]+)\)/g)].map(([, path]) => path as string)
+    const links = [...readme.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path as string)
     const commands = [...readme.matchAll(/npx jest ([\w/]+)/g)].map(([, path]) => path as string)
     expect(links.length).toBeGreaterThan(5)
     for (const path of [...links, ...commands, '.ci/run'])

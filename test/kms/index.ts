@@ -4,6 +4,7 @@ import { ConfiguredRetryStrategy } from '@smithy/core/retry'
 import type { Call } from './calls'
 import { type FaultHandle, type FaultOptions, Faults } from './faults'
 import type { Filter } from './filter'
+import type { PolicyDocument } from './iam'
 import { cancelDeletion, DEFAULT_REGION, Keys, regionOf, rotate, scheduleDeletion } from './keys'
 import { type Denial, Policy } from './policy'
 import { KmsServer } from './server'
@@ -47,6 +48,8 @@ export interface KmsStandIn {
 
   /** Refuses matching calls with `AccessDeniedException`, as a policy on `kms:EncryptionContext:*` does. */
   denyWhen(filter: Filter): Denial
+  /** Limits a principal to what identity-based policies allow. */
+  attach(principal: string, ...policies: readonly PolicyDocument[]): void
   /** Makes matching calls fail, wait, hang or lose their connection. */
   inject(options: FaultOptions): FaultHandle
 
@@ -109,6 +112,7 @@ export async function startKms(): Promise<KmsStandIn> {
     rotateKey: (key) => rotate(resolve(key)),
 
     denyWhen: (filter) => policy.deny(filter),
+    attach: (principal, ...policies) => policy.attach(principal, policies),
     inject: (options) => faults.inject(options),
 
     calls: kms.calls,

@@ -118,7 +118,7 @@ function parseHeaders({ method, url, headers }: IncomingMessage) {
     throw new KmsError('IncompleteSignatureException', 'Authorization header is not a Signature Version 4 for kms')
   }
   const attempt = /attempt=(\d+)/.exec(String(headers['amz-sdk-request']))?.[1]
-  const userAgent = String(headers['user-agent'])
+  const userAgent = headers['user-agent'] ?? ''
   return { operation, principal, awsRegion, userAgent, ...(attempt !== undefined && { attempt: Number(attempt) }) }
 }
 

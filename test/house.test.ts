@@ -3,7 +3,19 @@ import { dirname, join, normalize } from 'node:path'
 
 // How lib/ is laid out, and that CONTRIBUTING.md tells it as it is.
 const root = join(__dirname, '..')
-const rooms = ['trail', 'audit', 'lifecycle', 'gate', 'queries', 'record', 'schema', 'mongoose', 'search', 'kms', 'format']
+const rooms = [
+  'trail',
+  'audit',
+  'lifecycle',
+  'gate',
+  'queries',
+  'record',
+  'schema',
+  'mongoose',
+  'search',
+  'kms',
+  'format',
+]
 
 /** The files of a folder by their paths in it. */
 function textsOf(folder: string): Map<string, string> {

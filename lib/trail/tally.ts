@@ -22,7 +22,9 @@ const frequentRatio = 10
 
 type PrincipalSpan = Span & { readonly principal: string; readonly address: string; readonly agent: string }
 type Group = Omit<RefusalRow & UnnamedRow, 'first' | 'last' | 'count' | 'unknown'> & Span & { known: number }
-type Seen = { readonly kind: NewcomerRow['kind']; readonly name: string; calls: number; first: number; isOld: boolean }
+type Seen = { readonly name: string; calls: number; first: number; isOld: boolean }
+/** How many data keys a role or user opened in each hour. */
+type SeenIdentity = Seen & { readonly opened: Map<number, number> }
 
 const denials = new Set(['AccessDenied', 'AccessDeniedException', 'Client.UnauthorizedOperation'])
 const refusals = new Set(['InvalidCiphertextException', 'IncorrectKeyException'])
@@ -37,14 +39,20 @@ export class Tally {
   /** They count only where their key turns out to be one of records. */
   readonly #unnamed = new Groups<Group>(maxGroups)
   readonly #keys = new Groups<true>(maxGroups)
-  readonly #bulk = new Groups<{ readonly identity: string; readonly hour: number; opened: number }>(maxHours)
-  readonly #seen = new Groups<Seen>(maxHours)
+  /** The row that a session had last: nearly always the one that it has again. */
+  readonly #latest = new Groups<{ row: PrincipalSpan | undefined }>(maxGroups)
+  readonly #identities = new Groups<SeenIdentity>(maxGroups)
+  readonly #addresses = new Groups<Seen>(maxHours)
+  #hoursOfIdentities = 0
   #hasBefore = false
 
   /** A call of before the period: who is in it is not new. */
   takeBefore({ principal, address, time }: KeyUse): void {
     this.#hasBefore = true
-    for (const seen of this.#seenOf(principal.identity, address, time)) seen.isOld = true
+    const identity = this.#identityOf(principal.identity, time)
+    const seen = this.#addresses.of(address, () => unseen(address, time))
+    if (identity) identity.isOld = true
+    if (seen) seen.isOld = true
   }
 
   /** @param isKnown whether the application's log has it; `undefined` without such a log */
@@ -59,27 +67,31 @@ export class Tally {
     this.#keys.of(key, () => true)
     count(this.total, kind, isUnknown, time)
     for (const name of to === undefined ? [record] : [record, to]) this.records.count(name, kind, isUnknown, time)
-    const session = principal.session
-    const row = this.#principals.of(`${session}\n${address}\n${agent}`, () => ({
-      principal: session,
-      address,
-      agent,
-      ...noSpan(),
-    }))
+    const row = this.#principalOf(principal.session, address, agent)
     if (row) count(row, kind, isUnknown, time)
     const hour = Math.floor(time / hourMs)
     const counts = this.#hours.of(hour, () => ({ hour, ...noCounts() }))
     if (counts) addTo(counts, kind, isUnknown)
     if (kind === 'failed') this.#takeGroup(this.#refusals, use, kind, isKnown)
-    if (kind === 'opened' || kind === 'rewrapped') this.#takeBulk(principal.identity, hour)
-    for (const seen of this.#seenOf(principal.identity, address, time)) {
-      seen.calls += 1
-      if (time < seen.first) seen.first = time
+    const identity = this.#identityOf(principal.identity, time)
+    if (identity) {
+      see(identity, time)
+      if (kind === 'opened' || kind === 'rewrapped') this.#takeOpening(identity.opened, hour)
     }
+    const seen = this.#addresses.of(address, () => unseen(address, time))
+    if (seen) see(seen, time)
   }
 
   get left(): number {
-    const groups = [this.#principals, this.#hours, this.#refusals, this.#unnamed, this.#keys, this.#bulk, this.#seen]
+    const groups = [
+      this.#principals,
+      this.#hours,
+      this.#refusals,
+      this.#unnamed,
+      this.#keys,
+      this.#identities,
+      this.#addresses,
+    ]
     return this.records.left + groups.reduce((sum, { left }) => sum + left, 0)
   }
 
@@ -107,29 +119,28 @@ export class Tally {
   }
 
   bulk(): Part<BulkRow> {
-    const byIdentity = new Map<string, { hour: number; opened: number }[]>()
-    for (const { identity, ...row } of this.#bulk.rows()) {
-      const rows = byIdentity.get(identity)
-      if (rows) rows.push(row)
-      else byIdentity.set(identity, [row])
-    }
     const found: BulkRow[] = []
-    for (const [identity, hours] of byIdentity) {
+    for (const { name, opened: hours } of this.#identities.rows()) {
       const times = new Map<number, number>()
-      for (const { opened } of hours) times.set(opened, (times.get(opened) ?? 0) + 1)
-      for (const { hour, opened } of hours) {
-        if (opened < leastBulk) continue
-        const usual = hours.length > leastHours ? medianOf(times) : undefined
-        if (usual !== undefined && opened < usual * bulkRatio) continue
-        found.push({ hour: new Date(hour * hourMs).toISOString(), identity, opened, usual })
+      for (const opened of hours.values()) times.set(opened, (times.get(opened) ?? 0) + 1)
+      const usual = hours.size > leastHours ? medianOf(times) : undefined
+      for (const [hour, opened] of hours) {
+        if (opened < Math.max(leastBulk, (usual ?? 0) * bulkRatio)) continue
+        found.push({ hour: new Date(hour * hourMs).toISOString(), identity: name, opened, usual })
       }
     }
     return listed(found.sort((a, b) => b.opened - a.opened))
   }
 
-  newcomers(): Part<Omit<Seen, 'isOld'>> | undefined {
+  newcomers(): Part<Omit<NewcomerRow, 'first'> & { readonly first: number }> | undefined {
     if (!this.#hasBefore) return undefined
-    const rows = this.#seen.rows().filter(({ isOld, calls }) => !isOld && calls > 0)
+    const all = { principal: this.#identities, address: this.#addresses }
+    const rows = (['principal', 'address'] as const).flatMap((kind) =>
+      all[kind]
+        .rows()
+        .filter(({ isOld, calls }) => !isOld && calls > 0)
+        .map(({ name, calls, first }) => ({ kind, name, calls, first })),
+    )
     return listed(rows.sort((a, b) => a.first - b.first))
   }
 
@@ -145,9 +156,23 @@ export class Tally {
     return this.#unnamed.rows().filter((row) => this.#keys.has(row.key) || row.known > 0)
   }
 
-  #takeBulk(identity: string, hour: number): void {
-    const row = this.#bulk.of(`${hour}\n${identity}`, () => ({ identity, hour, opened: 0 }))
-    if (row) row.opened += 1
+  #principalOf(principal: string, address: string, agent: string): PrincipalSpan | undefined {
+    const latest = this.#latest.of(principal, () => ({ row: undefined }))
+    if (latest?.row?.address === address && latest.row.agent === agent) return latest.row
+    const make = () => ({ principal, address, agent, ...noSpan() })
+    const row = this.#principals.of([principal, address, agent].join('\n'), make)
+    if (latest) latest.row = row
+    return row
+  }
+
+  #identityOf(name: string, time: number): SeenIdentity | undefined {
+    return this.#identities.of(name, () => ({ ...unseen(name, time), opened: new Map() }))
+  }
+
+  #takeOpening(opened: Map<number, number>, hour: number): void {
+    const before = opened.get(hour)
+    if (before === undefined && this.#hoursOfIdentities++ >= maxHours) return
+    opened.set(hour, (before ?? 0) + 1)
   }
 
   #takeGroup(groups: Groups<Group>, use: KeyUse, kind: Kind, isKnown: boolean | undefined): void {
@@ -167,18 +192,6 @@ export class Tally {
     count(row, kind, isKnown === false, time)
     if (isKnown) row.known += 1
   }
-
-  #seenOf(identity: string, address: string, time: number): Seen[] {
-    const found: Seen[] = []
-    for (const [kind, name] of [
-      ['principal', identity],
-      ['address', address],
-    ] as const) {
-      const seen = this.#seen.of(`${kind}\n${name}`, () => ({ kind, name, calls: 0, first: time, isOld: false }))
-      if (seen) found.push(seen)
-    }
-    return found
-  }
 }
 
 const order: Readonly<Record<RefusalRow['kind'], number>> = { denied: 0, refused: 1, failed: 2 }
@@ -186,6 +199,15 @@ const order: Readonly<Record<RefusalRow['kind'], number>> = { denied: 0, refused
 function refusalOf(error: string): RefusalRow['kind'] {
   if (denials.has(error)) return 'denied'
   return refusals.has(error) ? 'refused' : 'failed'
+}
+
+function unseen(name: string, first: number): Seen {
+  return { name, calls: 0, first, isOld: false }
+}
+
+function see(seen: Seen, time: number): void {
+  seen.calls += 1
+  if (time < seen.first) seen.first = time
 }
 
 function addTo(counts: Counts, kind: Kind, isUnknown: boolean): void {

@@ -150,46 +150,34 @@ class Documents {
 
   push(chunk: Buffer): void {
     const length = chunk.length
+    // Each byte comes by here: what all of them need is in variables of the loop, and in the members between the chunks.
+    let isInString = this.#isInString
+    let depth = this.#depth
     let start = 0
-    let index = 0
-    if (this.#isEscaped) {
-      this.#isEscaped = false
-      index = 1
-    }
+    let index = this.#isEscaped ? 1 : 0
+    this.#isEscaped = false
     for (; index < length; index++) {
       let byte = chunk[index]!
-      if (this.#isInString) {
+      if (isInString) {
         while (byte !== quote && byte !== backslash && ++index < length) byte = chunk[index]!
-        if (index >= length) break
-        if (byte === backslash) {
+        if (byte === quote) {
+          isInString = false
+        } else if (byte === backslash) {
           index += 1
           this.#isEscaped = index === length
-        } else {
-          this.#isInString = false
         }
-        continue
-      }
-      if (byte === quote) {
-        this.#isInString = true
-      } else if (byte === openBrace) {
-        if (this.#depth === this.#base && !this.#isInValue) {
-          this.#isInValue = true
-          start = index
-        }
-        this.#depth += 1
-      } else if (byte === openBracket) {
-        if (this.#opensList(chunk, start, index)) this.#base = this.#depth + 1
-        this.#depth += 1
+      } else if (byte === quote) {
+        isInString = true
+      } else if (byte === openBrace || byte === openBracket) {
+        if (depth <= 2) start = this.#open(byte, depth, chunk, start, index)
+        depth += 1
       } else if (byte === closeBrace || byte === closeBracket) {
-        this.#close()
-        if (this.#isInValue && this.#depth === this.#base) {
-          this.#pieces.add(chunk.subarray(start, index + 1))
-          this.#endValue()
-        } else if (this.#depth < this.#base) {
-          this.#base = 0
-        }
+        depth -= 1
+        if (depth <= 2) depth = this.#close(depth, chunk, start, index)
       }
     }
+    this.#isInString = isInString
+    this.#depth = depth
     if (this.#isInValue) this.#pieces.add(chunk.subarray(start))
   }
 
@@ -197,10 +185,21 @@ class Documents {
     if (this.#depth > 0 || this.#isInString) this.#sink.bad('end', 'ends in the middle of a value')
   }
 
+  /** @returns where the value starts that it is in */
+  #open(byte: number, depth: number, chunk: Buffer, start: number, index: number): number {
+    if (byte === openBracket) {
+      if (this.#opensList(depth, chunk, start, index)) this.#base = depth + 1
+    } else if (depth === this.#base && !this.#isInValue) {
+      this.#isInValue = true
+      return index
+    }
+    return start
+  }
+
   /** Whether a list begins here whose objects are handed on: then what was taken for a value is only what is around it. */
-  #opensList(chunk: Buffer, start: number, index: number): boolean {
-    if (this.#base > 0 || this.#depth > 1) return false
-    if (this.#depth === 0) return true
+  #opensList(depth: number, chunk: Buffer, start: number, index: number): boolean {
+    if (this.#base > 0 || depth > 1) return false
+    if (depth === 0) return true
     if (!this.#isInValue) return false
     const before = this.#pieces.tail(keyBytes) + chunk.toString('latin1', Math.max(start, index - keyBytes), index)
     if (!listKey.test(before)) return false
@@ -209,11 +208,19 @@ class Documents {
     return true
   }
 
-  #close(): void {
-    this.#depth -= 1
-    if (this.#depth >= 0) return
-    this.#depth = 0
-    this.#sink.bad(this.#place(), 'has a closing bracket too many after it')
+  /** @returns how deep it is then */
+  #close(depth: number, chunk: Buffer, start: number, index: number): number {
+    if (depth < 0) {
+      this.#sink.bad(this.#place(), 'has a closing bracket too many after it')
+      return 0
+    }
+    if (this.#isInValue && depth === this.#base) {
+      this.#pieces.add(chunk.subarray(start, index + 1))
+      this.#endValue()
+    } else if (depth < this.#base) {
+      this.#base = 0
+    }
+    return depth
   }
 
   #endValue(): void {

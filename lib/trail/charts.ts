@@ -85,10 +85,11 @@ export function heatMapOf({ hours }: Report): string {
   const highest = Math.max(...cells)
   const drawn = cells.map((calls, index) => {
     const [x, y] = [left + (index % 24) * step, top + Math.floor(index / 24) * size]
-    const strength = Math.sqrt(calls / highest)
+    // Never so strong that the number in it could not be read, in the dark or the light.
+    const strength = Math.sqrt(calls / highest) / 2
     const title = `<title>${days[Math.floor(index / 24)]} ${index % 24}:00: ${calls} calls</title>`
     const fill = `<rect class="heat" x="${px(x + 1)}" y="${px(y + 1)}" width="${px(step - 2)}" height="${size - 2}" fill-opacity="${strength.toFixed(2)}"/>`
-    const number = `<text class="${strength > 0.55 ? 'over' : ''}" x="${px(x + step / 2)}" y="${y + size / 2}" dy="4" text-anchor="middle">${calls === 0 ? '·' : short(calls)}</text>`
+    const number = `<text class="cell" x="${px(x + step / 2)}" y="${y + size / 2}" dy="4" text-anchor="middle">${calls === 0 ? '·' : short(calls)}</text>`
     return `<g>${title}${fill}${number}</g>`
   })
   const names = days.map((day, index) => `<text x="0" y="${top + index * size + size / 2}" dy="4">${day}</text>`)
@@ -104,15 +105,16 @@ const days = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun']
 type Bar = Counts & { readonly label: string }
 
 function barsOf(hours: readonly HourRow[]): Bar[] {
-  const first = Date.parse(hours[0]!.hour)
-  const total = (Date.parse(hours.at(-1)!.hour) - first) / hourMs + 1
-  const hoursEach = [1, 3, 6, 12, 24].find((each) => total / each <= maxBars) ?? Math.ceil(total / maxBars / 24) * 24
-  const bars = Array.from({ length: Math.ceil(total / hoursEach) }, (_, index) => {
-    const begin = new Date(first + index * hoursEach * hourMs).toISOString()
-    return { ...noCounts(), label: hoursEach < 24 ? begin.slice(0, 16).replace('T', ' ') : begin.slice(0, 10) }
+  const [first, last] = [hours[0]!, hours.at(-1)!].map(({ hour }) => Date.parse(hour) / hourMs) as [number, number]
+  const isFew = (each: number) => Math.floor(last / each) - Math.floor(first / each) < maxBars
+  const each = [1, 3, 6, 12, 24].find(isFew) ?? Math.ceil((last - first) / (maxBars - 1) / 24) * 24
+  const begin = Math.floor(first / each)
+  const bars = Array.from({ length: Math.floor(last / each) - begin + 1 }, (_, index) => {
+    const time = new Date((begin + index) * each * hourMs).toISOString()
+    return { ...noCounts(), label: each < 24 ? time.slice(0, 16).replace('T', ' ') : time.slice(0, 10) }
   })
   for (const row of hours) {
-    const bar = bars[Math.floor((Date.parse(row.hour) - first) / hourMs / hoursEach)]!
+    const bar = bars[Math.floor(Date.parse(row.hour) / hourMs / each) - begin]!
     for (const kind of [...kinds, 'unknown'] as const) bar[kind] += row[kind]
   }
   return bars

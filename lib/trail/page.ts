@@ -49,18 +49,18 @@ function cellOf(cell: Cell): string {
 }
 
 const style = `
-:root { --text: #1a1d21; --ground: #fff; --soft: #5c6570; --rule: #d5dae0; --ink: #1f5fa8; --alarm: #b3261e; --over: #fff }
+:root { --text: #1a1d21; --ground: #fff; --soft: #5c6570; --rule: #d5dae0; --ink: #1f5fa8; --alarm: #b3261e }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #e6e9ed; --ground: #14171a; --soft: #9aa4af; --rule: #343b43; --ink: #7cb3f0; --alarm: #ff8a80; --over: #14171a }
+  :root { --text: #e6e9ed; --ground: #14171a; --soft: #9aa4af; --rule: #343b43; --ink: #7cb3f0; --alarm: #ff8a80 }
 }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--ground); max-width: 1100px; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2rem 0 0 }
 p { margin: .3rem 0 } .note, .legend, figcaption { color: var(--soft) }
 .loud { color: var(--alarm); font-weight: 700; border-left: 4px solid; padding-left: .6rem }
-figure { margin: 1.5rem 0 } figure svg { width: 100%; height: auto; display: block } figcaption { font-weight: 600 }
+figure { margin: 1.5rem 0 } figure > svg { width: 100%; height: auto; display: block } figcaption { font-weight: 600 }
 .legend span { margin-right: 1rem; white-space: nowrap } .legend svg { vertical-align: -2px }
-svg text { font: 11px system-ui, sans-serif; fill: var(--soft) } svg text.over { fill: var(--over) }
-svg text.name { font-family: ui-monospace, monospace; fill: var(--text) }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft) }
+svg text.name { font-family: ui-monospace, monospace; fill: var(--text) } svg text.cell { fill: var(--text) }
 .opened, .ink, .heat { fill: var(--ink) } .ground { fill: var(--ground) }
 .generated { fill: url(#stripes) } .rewrapped { fill: url(#dots) } .failed { fill: url(#grid) }
 .opened, .generated, .rewrapped, .failed { stroke: var(--ink); stroke-width: .7 }

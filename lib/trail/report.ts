@@ -132,7 +132,7 @@ export interface Report {
   readonly records: Part<RecordRow>
   readonly principals: Part<PrincipalRow>
   readonly hours: readonly HourRow[]
-  readonly refusals: Part<RefusalRow>
+  readonly refusals: Part<RefusalRow> & Readonly<Record<RefusalRow['kind'], number>>
   readonly unnamed: Part<UnnamedRow>
   readonly bulk: Part<BulkRow>
   /** Missing where there are no events before the period to compare with. */

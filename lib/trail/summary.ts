@@ -6,7 +6,7 @@ export function summaryOf({ read, total, records, principals, refusals, bulk, jo
   const { files, events, repeated, problems } = read
   const sentences = [
     `Read ${events} events of ${files} files. ${callsOf(total)} of them are calls for records${periodOf(total)}: ${total.opened} opened a data key, ${total.generated} generated one, ${total.rewrapped} re-wrapped one, ${total.failed} failed.`,
-    `Records: ${records.count}. Callers: ${principals.count}.${refusals.count > 0 ? ` Kinds of failure: ${refusals.count}.` : ''}${bulk.count > 0 ? ` Hours with openings in bulk: ${bulk.count}.` : ''}`,
+    `Records: ${records.count}. Callers: ${principals.count}. Denied: ${refusals.denied}. Refused for a wrong context or key: ${refusals.refused}. Hours with openings in bulk: ${bulk.count}.`,
   ]
   const filters = Object.entries(asked).filter(([, value]) => value !== undefined)
   if (filters.length > 0)

@@ -29,6 +29,7 @@ import { readForeign } from './record/foreign'
 import { openOnLoad, readBox } from './record/opening'
 import { rewrap } from './record/rewrapping'
 import { rememberContexts } from './record/rings'
+import { coverInspection } from './record/shown'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
 import type { JobOptions, MigrationOptions, RotateOptions, StatusOptions } from './schema/jobs'
@@ -380,5 +381,6 @@ function coverModel(model: AnyModel): void {
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
   if (base && holdsUse(model.schema, opensOnLoad)) openAfterLoading(base)
   if (base) addStatics(base)
+  if (isEncrypted(model.schema)) coverInspection(model)
   if (usesOf(model.schema).length > 0) coverValidation(model)
 }

@@ -23,6 +23,14 @@ function copyObject(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toPlain(item)]))
 }
 
+/** A plain value with objects in the place of maps, as JSON has them. */
+export function flattenMaps(value: unknown): unknown {
+  if (value instanceof Map) return flattenMaps(Object.fromEntries(value))
+  if (Array.isArray(value)) return value.map(flattenMaps)
+  if (!isPlainObject(value)) return value
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, flattenMaps(item)]))
+}
+
 /** A value of any kind with texts, numbers and booleans in the place of objects of them, as Mongoose stores it. */
 export function unboxed(value: unknown): unknown {
   if (value instanceof String || value instanceof Number || value instanceof Boolean) return value.valueOf()

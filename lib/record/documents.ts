@@ -3,12 +3,10 @@ import {
   type Dirty,
   forgetOwner,
   indexedPathOf,
-  isInternalShape,
   nameCopied,
   rawValueAt,
   revisedDirty,
   serialiser,
-  withTransform,
 } from '../mongoose/document'
 import {
   type AnySchema,
@@ -28,11 +26,12 @@ import { cleanMarks } from '../schema/holder'
 import { keptOf } from '../schema/kept'
 import { follow, holdsUse, layoutOf } from '../schema/layout'
 import { encryptedFieldOf, refuseOdd } from '../schema/type'
-import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
+import { fieldFor, fieldsOf } from '../schema/uses'
 import { uselessPaths } from './foreign'
 import { recordName } from './identity'
 import { boxesOf, openNow, readBox } from './opening'
 import { rememberRings } from './rings'
+import { serialised } from './shown'
 import { encryptedPartsOf } from './staging'
 
 /**
@@ -51,7 +50,7 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   }
   addSetters(host, schema)
   add(serialiser, function serialise(this: Doc, options?: Plain, json?: boolean) {
-    return withoutFields(own[serialiser]!, this, options, json)
+    return serialised(own[serialiser]!, this, options, json)
   })
   add('$inc', function $inc(this: Doc, path: unknown, by: unknown = 1) {
     for (const each of [path].flat()) if (!increase(this, each, by)) own.$inc!.call(this, each, by)
@@ -280,33 +279,6 @@ function setIn(value: Plain, [segment, ...rest]: string[], part: unknown): Plain
     setIn(value[segment as string], rest, part)
   }
   return value
-}
-
-/** Leaves out what is encrypted before any transform of the user's runs. */
-function withoutFields(own: Method, doc: Doc, given: Plain | undefined, json: boolean | undefined): unknown {
-  if (isInternalShape(given)) return own.call(doc, given, json)
-  const { inherited, options } = withTransform(given, json, (theirs) => {
-    const transform = (current: Doc, result: Plain, asked: unknown) => {
-      hide(current, result)
-      return theirs(current)?.call(current, current, result, asked)
-    }
-    hiding.add(transform)
-    return transform as Method
-  })
-  return own.call(doc, typeof inherited === 'function' && hiding.has(inherited) ? given : options, json)
-}
-
-/** Transforms that leave out encrypted fields already; subdocuments inherit that of their owner. */
-const hiding = new WeakSet<object>()
-
-function hide(doc: Doc, result: Plain): void {
-  const schema = schemaOf(doc)
-  for (const { field } of fieldsOf(schema)) delete result[field.name]
-  for (const { keyPath, byOwner, indexes, fromPaths } of usesOf(schema)) {
-    if (!byOwner) delete result[keyPath]
-    for (const path of fromPaths) delete result[path]
-    for (const { path } of indexes) delete result[path]
-  }
 }
 
 /** A clone has boxes of its own: Mongoose copies what it knows, and keeps other objects as they are. */

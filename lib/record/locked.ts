@@ -55,9 +55,12 @@ export class LockedValue<T> implements Promise<T> {
     return this[Symbol.toPrimitive]()
   }
 
-  /** Left out of JSON, like the field itself. */
-  toJSON(): undefined {
-    return undefined
+  /**
+   * Left out of JSON, like the field itself, for which `JSON.stringify()` gives where it stands. Who gives nothing, such as Jest, shows it to
+   * people.
+   */
+  toJSON(key?: string): string | undefined {
+    return key === undefined ? this[inspect.custom]() : undefined
   }
 
   get [Symbol.toStringTag](): string {
@@ -65,6 +68,6 @@ export class LockedValue<T> implements Promise<T> {
   }
 
   [inspect.custom](): string {
-    return 'LockedValue { <await to decrypt> }'
+    return `<${this.#place}: locked. Await it, or first await decrypt() of its record>`
   }
 }

@@ -29,13 +29,24 @@ test('the quickstart runs on a key in memory, and says so', async () => {
   const { code, stdout, stderr } = await project.run('examples/quickstart.ts', onThisServer)
   expect([code, stderr]).toEqual([0, expect.stringMatching(/^MongoDB for tests: uri /)])
   expect(stdout).toContain('Key: localKms, in the memory of this process: not for production')
-  const [before, after] = stdout.split('Nothing is decrypted yet:') as [string, string]
+  const [before, after] = stdout.split('Nothing is decrypted yet') as [string, string]
   expect(before.match(auditLine)).toHaveLength(2)
   expect(before).toContain('email: Binary')
   expect(before).not.toContain('ada@')
   expect(after.match(auditLine)).toHaveLength(3)
   expect(after).toContain('ada@example.org')
   expect(after).toContain("email: 'countess@example.org'")
+  expect(after).toContain('email: <encrypted, locked>')
+  // 0.03 dollars for 10,000 of them.
+  expect(after).toContain('5 calls to KMS, which on AWS cost 0.000015 US dollars')
+})
+
+test('the quickstart lists its variables when it is asked for help, and starts nothing', async () => {
+  const { code, stdout, stderr } = await project.run('examples/quickstart.ts', {}, ['--help'])
+  expect([code, stderr]).toEqual([0, ''])
+  for (const name of ['KMS_KEY_ID', 'MONGODB_URI']) {
+    expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'))
+  }
 })
 
 test('the quickstart runs on the key of KMS_KEY_ID', async () => {

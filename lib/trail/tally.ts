@@ -110,9 +110,9 @@ export class Tally {
   /** Those that name no record too, where the key is one of records, or the application knows of them. */
   refusals(): Part<Group> & Record<RefusalRow['kind'], number> {
     const rows = [...this.#refusals.rows(), ...this.#unnamedOfRecords().filter(({ error }) => error !== '')]
-    const kinds = { denied: 0, refused: 0, failed: 0 }
-    for (const row of rows) kinds[row.kind] += callsOf(row)
-    return { ...kinds, ...listed(rows.sort((a, b) => order[a.kind] - order[b.kind] || callsOf(b) - callsOf(a))) }
+    const calls = { denied: 0, refused: 0, failed: 0 }
+    for (const row of rows) calls[row.kind] += callsOf(row)
+    return { ...calls, ...listed(rows.sort((a, b) => order[a.kind] - order[b.kind] || callsOf(b) - callsOf(a))) }
   }
 
   unnamed(): Part<Group> {

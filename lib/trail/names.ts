@@ -27,6 +27,7 @@ export class Names {
 
   /** The number of a name, a new one if need be. Of a name of more than 64 KB, the first of it counts. */
   numberOf(name: string): number {
+    if (this.#size * 2 >= this.#slots.length) this.#grow()
     const length = Math.min(this.#bytes.write(name), longest - 1)
     const slot = this.#slotOf(this.#bytes, length)
     const known = this.#slots[slot]!
@@ -35,7 +36,6 @@ export class Names {
     this.#size += 1
     this.#slots[slot] = this.#size
     this.#keep(number, length)
-    if (this.#size * 2 > this.#slots.length) this.#grow()
     return number
   }
 

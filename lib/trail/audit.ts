@@ -34,15 +34,15 @@ export interface AuditOptions {
   readonly onProblem?: (problem: Problem) => void
 }
 
+/** How much of all files has been read, gzipped as they are. */
 export interface Progress {
-  /** Read to their end. */
-  readonly files: number
+  readonly bytes: number
   readonly of: number
   readonly events: number
 }
 
-/** As long as a person waits without wondering, at the slowest. */
-const eventsPerProgress = 50_000
+/** So that who waits sees something move, also in a file of gigabytes. */
+const bytesPerProgress = 4 * 1024 * 1024
 
 /** Reads them all; what cannot be read is a problem of the report, never an error. */
 export async function auditTrail(options: AuditOptions): Promise<Report> {
@@ -51,28 +51,34 @@ export async function auditTrail(options: AuditOptions): Promise<Report> {
   await log?.read(problems, options.record)
   const audit = new Audit(options, log)
   const files = await filesOf(options.paths)
-  for (const [index, { path, error }] of files.entries()) {
-    const progress = () => options.onProgress?.({ files: index, of: files.length, events: audit.events })
+  const of = files.reduce((sum, { size }) => sum + size, 0)
+  let before = 0
+  let told = 0
+  const progress = (bytes: number) => {
+    told = bytes
+    options.onProgress?.({ bytes, of, events: audit.events })
+  }
+  progress(0)
+  for (const { path, size, error } of files) {
     const bad = (place: string, message: unknown) => problems.add(path, place, message)
     const value = (bytes: Buffer, place: string) => {
       try {
-        for (const event of eventsIn(JSON.parse(bytes.toString()))) {
-          audit.take(event)
-          if (audit.events % eventsPerProgress === 0) progress()
-        }
+        for (const event of eventsIn(JSON.parse(bytes.toString()))) audit.take(event)
       } catch (error) {
         bad(place, error)
       }
     }
-    progress()
     try {
       if (error) throw error
-      await readValues(path, { value, bad })
+      await readValues(path, { value, bad }, (bytes) => {
+        if (before + bytes - told >= bytesPerProgress) progress(before + bytes)
+      })
     } catch (error) {
       bad('', error)
     }
+    before += size
+    progress(before)
   }
-  options.onProgress?.({ files: files.length, of: files.length, events: audit.events })
   return audit.report(files.filter(({ error }) => !error).length, problems)
 }
 

@@ -10,6 +10,8 @@ const chunkBytes = 256 * 1024
 
 export interface Found {
   readonly path: string
+  /** In bytes. */
+  readonly size: number
   /** Why there is no such file or folder. */
   readonly error?: Error
 }
@@ -19,40 +21,40 @@ export async function filesOf(paths: readonly string[]): Promise<Found[]> {
   const found: Found[] = []
   for (const path of paths) {
     try {
-      if (!(await stat(path)).isDirectory()) {
-        found.push({ path })
+      const named = await stat(path)
+      if (!named.isDirectory()) {
+        found.push({ path, size: named.size })
         continue
       }
       const entries = await readdir(path, { recursive: true, withFileTypes: true })
-      const names = entries.filter((entry) => entry.isFile() && readable.test(entry.name))
-      found.push(...names.map(({ parentPath, name }) => ({ path: join(parentPath, name) })).sort(byPath))
+      const names = entries
+        .filter((entry) => entry.isFile() && readable.test(entry.name))
+        .map(({ parentPath, name }) => join(parentPath, name))
+      for (const each of names.sort()) found.push({ path: each, size: (await stat(each)).size })
     } catch (error) {
-      found.push({ path, error: error as Error })
+      found.push({ path, size: 0, error: error as Error })
     }
   }
   return found
 }
 
-function byPath(a: Found, b: Found): number {
-  return a.path < b.path ? -1 : 1
-}
-
 /**
  * Reads the values of a file, gzipped or not, in bounded memory.
  *
+ * @param onBytes is told how many bytes of the file were read, whenever there are more
  * @throws what the file system or the decompression says; what was read until then has been handed on
  */
-export async function readValues(path: string, sink: Sink): Promise<void> {
+export async function readValues(path: string, sink: Sink, onBytes?: (bytes: number) => void): Promise<void> {
   const file = await open(path)
   try {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(2), 0, 2, 0)
     const isGzipped = bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b
     const reader = new ValueReader(sink)
-    await flow(
-      file.createReadStream({ start: 0, autoClose: false, highWaterMark: chunkBytes }),
-      isGzipped ? createGunzip({ chunkSize: chunkBytes }) : undefined,
-      (chunk) => reader.push(chunk),
-    )
+    const source = file.createReadStream({ start: 0, autoClose: false, highWaterMark: chunkBytes })
+    await flow(source, isGzipped ? createGunzip({ chunkSize: chunkBytes }) : undefined, (chunk) => {
+      reader.push(chunk)
+      onBytes?.(source.bytesRead)
+    })
     reader.end()
   } finally {
     await file.close()

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { type AuditOptions, auditTrail } from '../../lib/trail/audit'
+import { type AuditOptions, auditTrail, type Progress } from '../../lib/trail/audit'
 import { assumedRole } from '../kms/cloudtrail'
 import { folder, keyArn, type Made, made, others } from './events'
 
@@ -305,14 +305,20 @@ describe("joined with the application's log", () => {
   })
 })
 
-test('progress tells of each file', async () => {
-  files.records([made({ record: 'User/1' })])
-  files.records([made({ record: 'User/1' }), made({ record: 'User/1' })])
-  const progress: unknown[] = []
+test('progress tells how much of the files was read, also within a large one', async () => {
+  const small = files.records([made({ record: 'User/1' })])
+  const large = files.lines(times(8000, { record: 'User/1' }))
+  const sizes = [small, large].map((path) => statSync(path).size) as [number, number]
+  const progress: Progress[] = []
   await report({ onProgress: (each) => progress.push(each) })
-  expect(progress).toEqual([
-    { files: 0, of: 2, events: 0 },
-    { files: 1, of: 2, events: 1 },
-    { files: 2, of: 2, events: 3 },
-  ])
+  const of = sizes[0] + sizes[1]
+  expect(progress[0]).toEqual({ bytes: 0, of, events: 0 })
+  expect(progress[1]).toEqual({ bytes: sizes[0], of, events: 1 })
+  expect(progress.at(-1)).toEqual({ bytes: of, of, events: 8001 })
+  const within = progress.slice(2, -1)
+  expect(within.length).toBeGreaterThan(0)
+  for (const { bytes, events } of within) {
+    expect(bytes).toBeGreaterThan(sizes[0])
+    expect(events).toBeGreaterThan(1)
+  }
 })

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, readFileSync, writeFileSync } from 'node:fs'
 import { DecryptCommand, GenerateDataKeyCommand, ReEncryptCommand } from '@aws-sdk/client-kms'
 import type { Connection } from 'mongoose'
 import { Schema } from 'mongoose'
@@ -96,9 +96,17 @@ export async function aDay(kms: KmsStandIn, connection: Connection, logFile: str
   stream.end()
   await once(stream, 'close')
   const calls = kms.calls.filter(isInTrail)
-  const events = calls.map((call, index) =>
-    cloudTrailEvent(call, { ...callers[call.principal], eventTime: timeOf(index, calls.length) }),
+  const times = new Map(calls.map(({ requestId }, index) => [requestId, timeOf(index, calls.length)]))
+  const events = calls.map((call) =>
+    cloudTrailEvent(call, { ...callers[call.principal], eventTime: times.get(call.requestId) }),
   )
+  // The few seconds that it took are the hours of the day, in the log as well.
+  const lines = readFileSync(logFile, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+    .map((line) => JSON.stringify({ ...line, time: times.get(line.requestId) }))
+  writeFileSync(logFile, lines.join('\n'))
   const noise = [...others(), made({ key: other.arn, operation: 'GenerateDataKey' })]
   // Delivered twice, as happens; and those of others in between.
   const all = [...events, ...events.slice(3, 9), ...noise].sort((a, b) => hash(a) - hash(b))

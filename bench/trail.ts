@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { auditTrail } from '../lib/trail/audit'
 import { assumedRole, cloudTrailEvent } from '../test/kms/cloudtrail'
-import { median } from './measure'
+import { median } from './statistics'
 
 const { values: args } = parseArgs({
   options: {

@@ -19,7 +19,7 @@ export function checkOptions({ model, name }: { model: AnyModel; name: string },
   if (Object(options) !== options) throw invalid('expected an object of options')
   const {
     filter = {},
-    concurrency = concurrencyOf(model),
+    concurrency = 2 * concurrencyOf(model),
     batchSize = 100,
     signal,
     onProgress,

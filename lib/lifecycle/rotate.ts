@@ -1,13 +1,12 @@
 import { ConfigurationError } from '../errors'
-import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
 import type { AnyModel, Doc } from '../mongoose/host'
-import type { Send } from '../record/rewriting'
 import { rotate, rotateStored } from '../record/rotation'
 import type { JobResult, RotateOptions } from '../schema/jobs'
 import { keyPathsBelow, layoutOf } from '../schema/layout'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
+import { sendingTogether, sendPast } from './sending'
 
 /** Gives a record new data keys; see {@link rotate}. */
 export function rotateDocument(doc: Doc): Promise<void> {
@@ -26,6 +25,7 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
   const { olderThan, ...others } = { ...options }
   if (olderThan !== undefined && !(olderThan instanceof Date && !Number.isNaN(olderThan.getTime())))
     throw new ConfigurationError('OPTION_INVALID', `${name}: olderThan: expected a Date.`)
+  const send = sendingTogether()
   const layout = layoutOf([model])
   const paths = keyPathsBelow(layout)
   const before = (startedAt: Date) => (olderThan && olderThan < startedAt ? olderThan : startedAt)
@@ -49,19 +49,9 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
           stored,
           () => gateOf(model.collection).native.findOne({ _id: stored._id }),
           (keys) => keys.some((key) => isOld(key, startedAt)),
-          sendPast,
+          send,
         ),
     },
     options && others,
   )
-}
-
-/** Past the gate: here envelopes are conditions. */
-export const sendPast: Send = async (model, filter, update, options): Promise<{ matchedCount: number }> => {
-  const gate = gateOf(model.collection)
-  try {
-    return await gate.native.updateOne(filter, update, options as never)
-  } catch (error) {
-    throw inFieldTerms([gate], error)
-  }
 }

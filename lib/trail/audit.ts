@@ -12,7 +12,7 @@ import { maxListed, Tally } from './tally'
 /*
  * From CloudTrail's files, and the application's log of its own calls, to a report on the records: who opened which, and what the application
  * knows nothing of. Each event is read once, in any order, and forgotten; what grows is 22 to 45 bytes for each event and each line of the
- * log, by whose id it is known again, and some 150 for each record.
+ * log, by whose id it is known again, and some 100 for each record.
  */
 
 export interface AuditOptions {

@@ -2,8 +2,10 @@ import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel } from './gate/passes'
+import { withAudit } from './kms/actor'
 import { backfillBlindIndexes } from './lifecycle/backfill'
 import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
+import { brand, type KnownJob, modelMade } from './lifecycle/known'
 import { migrateDocumentToKms, migrateToKms } from './lifecycle/migrate'
 import { migrateDocumentFromKms, migrateFromKms } from './lifecycle/restore'
 import { rotateDocument, rotateKmsKeys } from './lifecycle/rotate'
@@ -126,40 +128,53 @@ function addMethods(schema: AnySchema, use: Use): void {
 
 /** Functions of this library, to be told from those of the application; and by any copy of it. */
 const own = new WeakSet<object>()
-const brand = Symbol.for('mongoose-kms-encrypted')
 
-function ours<F extends object>(method: F): F {
+function ours<F extends object>(method: F, value: unknown = true): F {
   own.add(method)
-  return Object.defineProperty(method, brand, { value: true })
+  return Object.defineProperty(method, brand, { value })
+}
+
+function job<F extends object>(name: string, method: F, isFor: KnownJob['isFor'] = () => true): F {
+  return ours(method, { name, isFor, withAudit } satisfies KnownJob)
 }
 
 const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown, options?: DecryptManyOptions): unknown {
   return decryptRecords(this, records, options)
 })
 
+const hasMigrating = ({ schema }: AnyModel) => holdsUse(schema, ({ migrating }) => migrating)
+
 /** The jobs over the records of a model, which are statics of it. */
 const jobs = {
-  backfillBlindIndexes: ours(function backfill(this: AnyModel, options?: JobOptions) {
+  backfillBlindIndexes: job('backfillBlindIndexes', function backfill(this: AnyModel, options?: JobOptions) {
     return backfillBlindIndexes(this, options)
   }),
-  verifyKms: ours(function verifyAll(this: AnyModel, options?: JobOptions) {
+  verifyKms: job('verifyKms', function verifyAll(this: AnyModel, options?: JobOptions) {
     return verifyKms(this, options)
   }),
-  kmsStatus: ours(function statusOfAll(this: AnyModel, options?: StatusOptions) {
+  kmsStatus: job('kmsStatus', function statusOfAll(this: AnyModel, options?: StatusOptions) {
     return kmsStatus(this, options)
   }),
-  rewrapKmsKey: ours(function rewrapKeys(this: AnyModel, options?: JobOptions) {
+  rewrapKmsKey: job('rewrapKmsKey', function rewrapKeys(this: AnyModel, options?: JobOptions) {
     return rewrapKmsKey(this, sendPast, options)
   }),
-  eraseKmsKey: ours(function eraseKeys(this: AnyModel, options?: JobOptions) {
+  eraseKmsKey: job('eraseKmsKey', function eraseKeys(this: AnyModel, options?: JobOptions) {
     return eraseKmsKey(this, sendPast, options)
   }),
-  migrateToKms: ours(function migrate(this: AnyModel, options?: MigrationOptions) {
-    return migrateToKms(this, options)
-  }),
-  migrateFromKms: ours(function restore(this: AnyModel, options?: JobOptions) {
-    return migrateFromKms(this, options)
-  }),
+  migrateToKms: job(
+    'migrateToKms',
+    function migrate(this: AnyModel, options?: MigrationOptions) {
+      return migrateToKms(this, options)
+    },
+    hasMigrating,
+  ),
+  migrateFromKms: job(
+    'migrateFromKms',
+    function restore(this: AnyModel, options?: JobOptions) {
+      return migrateFromKms(this, options)
+    },
+    hasMigrating,
+  ),
 }
 
 /** Those that are methods of a document as well. */
@@ -177,7 +192,7 @@ function staticsBy({
   const rotateAll = function rotateAll(this: AnyModel, options?: RotateOptions) {
     return rotateKmsKeys(this, rotateKmsKey, options)
   }
-  return { [decrypt]: decryptAll, [rotateKmsKey]: ours(rotateAll), ...jobs }
+  return { [decrypt]: decryptAll, [rotateKmsKey]: job('rotateKmsKey', rotateAll), ...jobs }
 }
 
 /** Those of a model that has fields in what it holds alone. */
@@ -377,6 +392,7 @@ function coverConnection(connection: Connection): void {
 function coverModel(model: AnyModel): void {
   compiled.add(model.schema)
   if (!isEncrypted(model.schema) && !model.db) return
+  modelMade.publish(model)
   checkOrForget(model)
   gateModel(model, coverConnection)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined

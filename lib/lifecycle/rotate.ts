@@ -1,6 +1,8 @@
 import { ConfigurationError } from '../errors'
 import { gateOf } from '../gate/passes'
 import type { AnyModel, Doc } from '../mongoose/host'
+import { recordOf } from '../mongoose/model'
+import { callsForKeys, callsToRotate } from '../record/calls'
 import { rotate, rotateStored } from '../record/rotation'
 import type { JobResult, RotateOptions } from '../schema/jobs'
 import { keyPathsBelow, layoutOf } from '../schema/layout'
@@ -37,6 +39,7 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
     {
       model,
       name,
+      scope: { ...(olderThan && { olderThan }) },
       // MongoDB looks below no key of a map without its name.
       condition: (startedAt) =>
         paths.some((path) => path.includes('*'))
@@ -51,6 +54,11 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
           (keys) => keys.some((key) => isOld(key, startedAt)),
           send,
         ),
+      calls(stored, startedAt) {
+        const doc = recordOf(model, stored)
+        const isDue = callsForKeys(doc, (_ring, key) => isOld(key, startedAt)) > 0
+        return isDue ? callsToRotate(doc) : 0
+      },
     },
     options && others,
   )

@@ -3,6 +3,7 @@ import { isTombstone, parseWrappedKey, referenceOf } from '../format/entry'
 import { envelopeOf, parseReference } from '../format/envelope'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
+import { callsForKeys } from '../record/calls'
 import { fetchStored, storedOf } from '../record/fetching'
 import { recordName } from '../record/identity'
 import { areSameIndexValues, indexValuesOf, prefixOf } from '../record/indexes'
@@ -34,6 +35,7 @@ export async function verifyKms(model: AnyModel, options?: JobOptions): Promise<
       const outcome = await outcomeOf(verifyStored(model, stored))
       return outcome.status === 'fulfilled' ? outcome.value : [{ path: '', error: outcome.reason as unknown }]
     },
+    calls: (stored: Plain) => callsForKeys(recordOf(model, stored)),
   }
   return (await runJob(job, options)) as VerifyResult
 }

@@ -230,13 +230,13 @@ export class KeyRing {
     if (isTombstone(stored)) return stored
     this.requireWriting()
     this.requireReading([])
-    const { use, identity, subject } = this
-    const entry = parseWrappedKey(stored, identity.name)
-    const keyId = keyIdOf(use, use.generations.get(use.version)!, identity, subject)
-    if (entry.version === use.version && use.keys.isSameKey(entry.keyId, keyId)) return stored
+    if (this.isCurrent(stored)) return stored
+    const { use } = this
+    const entry = parseWrappedKey(stored, this.identity.name)
     this.#requireAllowed(entry)
     const { context, encoded } = this.context(use.version)
-    const request = { ...entry, context: this.context(entry.version).context, to: { keyId, context } }
+    const to = { keyId: this.#currentKeyId, context }
+    const request = { ...entry, context: this.context(entry.version).context, to }
     const answer = await this.#answer(use.keys.rewrap(request, this.#requester([])))
     // What envelopes are bound to is not what the KMS is told, unless it is the same.
     const isBoundAlike = sameBytes(this.context(entry.boundVersion).encoded, encoded)
@@ -244,6 +244,21 @@ export class KeyRing {
     const renewed = { ...entry, ...answer, version: use.version, boundVersion }
     this.#requireAllowed(renewed)
     return encodeWrappedKey(renewed, use.host.binary)
+  }
+
+  /**
+   * Whether a stored key is under the KMS key and context of the current version, as far as is known.
+   *
+   * @throws {DecryptionError} WRAPPED_KEY_DAMAGED
+   */
+  isCurrent(stored: unknown): boolean {
+    const { version, keyId } = parseWrappedKey(stored, this.identity.name)
+    return version === this.use.version && this.use.keys.isSameKey(keyId, this.#currentKeyId)
+  }
+
+  get #currentKeyId(): string {
+    const { use, identity, subject } = this
+    return keyIdOf(use, use.generations.get(use.version)!, identity, subject)
   }
 
   /** Lets go of all open keys. */
@@ -262,9 +277,8 @@ export class KeyRing {
   /** Draws a new data key that is in no way part of the record yet. */
   async draw(attempts = 3): Promise<OpenKey> {
     const { use, identity } = this
-    const generation = use.generations.get(use.version)!
     const { context, encoded } = this.context(use.version)
-    const request = { keyId: keyIdOf(use, generation, identity, this.subject), context }
+    const request = { keyId: this.#currentKeyId, context }
     const { key, wrapped, keyId } = await this.#answer(use.keys.generate(request, this.#requester([])))
     const entry = {
       version: use.version,

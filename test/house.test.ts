@@ -5,6 +5,7 @@ import { dirname, join, normalize } from 'node:path'
 const root = join(__dirname, '..')
 const rooms = [
   'cli',
+  'trail',
   'audit',
   'lifecycle',
   'gate',

@@ -30,7 +30,7 @@ Exit codes:
   ${exitCodes.done}    done
   ${exitCodes.failed}    done, with records that failed
   ${exitCodes.misuse}    wrong use, or a setup that cannot work; nothing was done
-  ${exitCodes.error}    not to be done: no connection, no KMS, or another worker does it
+  ${exitCodes.error}    not to be done: no connection, no KMS, or another worker does it; of audit: calls that the application does not know
   ${exitCodes.interrupted}  interrupted, or not confirmed`
 
 async function codeOf(surroundings: Surroundings): Promise<number> {
@@ -80,7 +80,7 @@ async function codeOf(surroundings: Surroundings): Promise<number> {
 /** The same as the help lists it, and as the page of the options is made of. */
 export function addTo(
   parser: Parser,
-  { name, summary, description, options }: Command,
+  { name, summary, description, options, arguments: named = [] }: Command,
   action: (given: any) => Promise<void>,
 ): Parser {
   const added = parser
@@ -88,7 +88,8 @@ export function addTo(
     .summary(summary)
     .description(description)
     .addHelpText('after', epilogue)
-    .action(action)
+    .action(() => action({ ...added.opts(), paths: added.args }))
+  for (const argument of named) added.addArgument(argument)
   for (const option of options) added.addOption(option)
   return added
 }

@@ -1,4 +1,4 @@
-import type { Option } from 'commander'
+import type { Argument, Option } from 'commander'
 import type { Outcome } from './outcome'
 import type { Output } from './output'
 import type { Surroundings } from './surroundings'
@@ -10,6 +10,8 @@ export interface Command {
   readonly summary: string
   /** What its own help says beside. */
   readonly description: string
+  /** What stands without the name of an option; they are given as `paths`. */
+  readonly arguments?: readonly Argument[]
   readonly options: readonly Option[]
   /**
    * @param given the values of its options

@@ -1,3 +1,4 @@
+import { audit } from './audit'
 import type { Command } from './command'
 import { erase } from './erase'
 import { indexKey } from './indexkey'
@@ -8,4 +9,4 @@ import { status } from './status'
 import { verify } from './verify'
 
 /** All commands, in the order in which the help lists them. */
-export const commands: readonly Command[] = [status, migrate, rotate, rewrap, verify, erase, indexKey]
+export const commands: readonly Command[] = [status, migrate, rotate, rewrap, verify, erase, indexKey, audit]

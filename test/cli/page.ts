@@ -54,13 +54,13 @@ one JSON object on each line, with values of MongoDB as [Extended JSON](https://
 | 0 | done |
 | 1 | done, with records that failed |
 | 2 | wrong use, or a setup that cannot work; nothing was done |
-| 3 | not to be done: no connection, no KMS, or another worker does it |
+| 3 | not to be done: no connection, no KMS, or another worker does it; of \`audit\`: calls that the application does not know |
 | 130 | interrupted, or not confirmed |
 `
 
 /** Told once, since several commands have them. */
 const shared: readonly [string, readonly Option[]][] = [
-  ['Options of all but index-key', ofModels()],
+  ['Options of all but index-key and audit', ofModels()],
   ['Options of all jobs', ofJobs()],
   ['Options of migrate, rotate, rewrap and verify', ofLongJobs()],
 ]
@@ -69,9 +69,10 @@ const shared: readonly [string, readonly Option[]][] = [
 export function renderPage(): string {
   const known = new Set(shared.flatMap(([, options]) => options.map(({ flags }) => flags)))
   const common = shared.map(([title, options]) => `## ${title}\n\n${tableOf(options)}`)
-  const each = commands.map(({ name, description, options }) => {
+  const each = commands.map(({ name, description, options, arguments: named = [] }) => {
     const own = options.filter(({ flags }) => !known.has(flags))
-    return `## ${name}\n\n${description}\n\n${tableOf(own)}`
+    const call = [name, ...named.map((argument) => `<${argument.name()}…>`)].join(' ')
+    return `## ${call}\n\n${description}\n\n${tableOf(own)}`
   })
   return [introduction, ...common, ...each].join('\n')
 }

@@ -213,6 +213,23 @@ export function aroundCasts(type: SchemaType, run: (cast: () => unknown) => unkn
   }
 }
 
+/** Changes the errors of a validation, of which one without a document makes one of what it is given. `doValidate`; `test/faults/masked.test`. */
+export function aroundValidation(type: SchemaType, change: (error: unknown) => unknown): void {
+  replaceMethod(type, 'doValidate', (original) => {
+    return function validateAround(this: Doc, ...args: unknown[]) {
+      const fail = (error: unknown) => {
+        throw change(error)
+      }
+      try {
+        const validated = original.apply(this, args)
+        return validated?.catch?.(fail) ?? validated
+      } catch (error) {
+        return fail(error)
+      }
+    }
+  })
+}
+
 /** What a type makes of null and undefined. `_castNullish`, which Mongoose 8 does not have on every type; `validation.test`. */
 export function castNullish(type: Inner, value: unknown): unknown {
   const { _castNullish } = type as Inner & { _castNullish?(value: unknown): unknown }

@@ -1,8 +1,8 @@
 import type { SchemaType } from 'mongoose'
 import type { AnySchema, Host } from '../mongoose/host'
-import { aroundCasts, eachSchemaType, levelsOf, subschemaOf } from '../mongoose/schema'
+import { aroundCasts, aroundValidation, eachSchemaType, levelsOf, subschemaOf } from '../mongoose/schema'
 import { isEncrypted } from './layout'
-import { maskingCast } from './masking'
+import { maskedCast, maskingCast } from './masking'
 import { encryptedFieldOf } from './type'
 
 const covered = new WeakSet<SchemaType>()
@@ -14,5 +14,6 @@ export function maskContainers(host: Host, schema: AnySchema): void {
     if (!isHolding || encryptedFieldOf(type) || covered.has(type)) return
     covered.add(type)
     aroundCasts(type, (cast) => maskingCast(host, type, cast))
+    aroundValidation(type, (error) => maskedCast(host, error, type.path))
   })
 }

@@ -42,7 +42,7 @@ export function maskingCast<T>(host: Host, type: Typed, act: () => T): T {
   try {
     return act()
   } catch (error) {
-    throw asCast(host, type, maskedCast(host, error))
+    throw asCast(host, type, maskedCast(host, error, type.path))
   }
 }
 
@@ -52,7 +52,7 @@ type Typed = Pick<SchemaType, 'instance' | 'path'>
 function asCast({ mongoose }: Host, { instance, path }: Typed, error: unknown): unknown {
   const { CastError, StrictModeError } = mongoose.Error
   if (error instanceof CastError || error instanceof StrictModeError) return error
-  return new CastError(instance, hidden, path, error as never)
+  return new CastError(instance, hidden, path, reasonOf(error) as never)
 }
 
 /**
@@ -61,18 +61,19 @@ function asCast({ mongoose }: Host, { instance, path }: Typed, error: unknown): 
  * @param at the path that it is about: it knows only that in its subdocument
  */
 export function masked<E>(field: Field, error: E, at: string): E | Error {
-  const { CastError, ValidatorError } = field.host.mongoose.Error
+  const { ValidatorError } = field.host.mongoose.Error
   if (error instanceof ValidatorError) return withoutValue(error as never, (told) => validatorMessage(field, told, at))
-  const { name, path } = Object(error) as { name?: string; path?: string }
-  // Mongoose does not export their classes.
-  if (name === 'ObjectExpectedError' || name === 'ObjectParameterError')
-    return new CastError('Object', hidden, path ?? field.name)
-  return maskedCast(field.host, error)
+  return maskedCast(field.host, error, field.name)
 }
 
 /** The same of a cast alone. */
-function maskedCast<E>({ mongoose }: Host, error: E): E | Error {
-  return error instanceof mongoose.Error.CastError ? withoutValue(error as never, castMessage) : error
+export function maskedCast<E>({ mongoose }: Host, error: E, at: string): E | Error {
+  const { CastError } = mongoose.Error
+  const { name, path } = Object(error) as { name?: string; path?: string }
+  // Mongoose does not export their classes.
+  if (name === 'ObjectExpectedError' || name === 'ObjectParameterError')
+    return new CastError('Object', hidden, path ?? at)
+  return error instanceof CastError ? withoutValue(error as never, castMessage) : error
 }
 
 /** The error itself, for Mongoose has marked it; its stack says the message once more. */
@@ -86,11 +87,15 @@ function withoutValue(error: Told, messageOf: (error: Told) => string): Error {
   return error
 }
 
+/** Those of others, such as of an assertion, the cast of an element, or JavaScript itself, may name the value. */
+function reasonOf(reason: unknown): KmsEncryptedError | undefined {
+  return reason instanceof KmsEncryptedError ? reason : undefined
+}
+
 function castMessage(error: Told): string {
   error.value = hidden
   error.stringValue = `"${hidden}"`
-  // Such as that of an assertion, or of the cast of an element.
-  if (!(error.reason instanceof KmsEncryptedError)) error.reason = undefined
+  error.reason = reasonOf(error.reason)
   error.setModel(undefined)
   return error.message
 }

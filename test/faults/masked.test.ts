@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { Schema } from 'mongoose'
+import mongoose, { Schema } from 'mongoose'
 import { named, plugin, provider, secret, useFaults } from './support'
 
 // No error that the cast or a validator of a field ends with holds the value that it is about.
@@ -134,6 +134,36 @@ test.each(wrong)('%s', async (_name, given) => {
   }
   expect(told).toEqual([])
   expect(failed).toBeGreaterThan(5)
+})
+
+const misplaced: [string, unknown][] = [
+  ['text', value],
+  ['a list of text', [value]],
+  ['a list of objects', [{ [value]: value }]],
+  ['a map of text', new Map([['a', value]])],
+]
+
+test.each(misplaced)('%s in the place of subdocuments', async (_name, given) => {
+  const places = ['list', 'single', 'map', 'map.a']
+  const told: string[] = []
+  for (const place of places) {
+    const acts: (() => unknown)[] = [
+      () => new Holder({ [place]: given }).save(),
+      async () => (await Holder.create({})).set(place, given).save(),
+      () => Holder.castObject({ [place]: given }),
+      () => Holder.validate({ [place]: given }),
+      () => Holder.updateOne({}, { [place]: given }, checked),
+      () => Holder.hydrate({ _id: new mongoose.Types.ObjectId(), [place]: given }).validate(),
+    ]
+    for (const [index, act] of acts.entries()) {
+      const error = await (async () => act())().then(
+        () => undefined,
+        (thrown: Error) => thrown,
+      )
+      if (error && everythingOf(error).includes(value)) told.push(`${place} ${index}: ${error}`)
+    }
+  }
+  expect(told).toEqual([])
 })
 
 test('a value that is stored and no longer fits its type is told of without it', async () => {

@@ -1,7 +1,6 @@
 import { ConfigurationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
-import { castFilter, recordOf } from '../mongoose/model'
-import { isPlainObject, toPlain } from '../mongoose/plain'
+import { recordOf } from '../mongoose/model'
 import { callsForKeys } from '../record/calls'
 import { erase } from '../record/erasure'
 import { rewrap } from '../record/rewrapping'
@@ -32,7 +31,7 @@ export function rewrapKmsKey(model: AnyModel, send: Send, options?: JobOptions):
 /**
  * Erases the values of many records.
  *
- * @throws {ConfigurationError} OPTION_INVALID, also where the filter says nothing, or names paths that the schema does not have
+ * @throws {ConfigurationError} OPTION_INVALID, also where the filter says nothing
  */
 export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptions = {}): Promise<JobResult> {
   const name = `${model.modelName}.eraseKmsKey()`
@@ -41,14 +40,6 @@ export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptio
     throw new ConfigurationError(
       'OPTION_INVALID',
       `${name}: filter: expected conditions. What is erased cannot be had again; to erase all, say { _id: { $exists: true } }.`,
-    )
-  }
-  // A copy is cast, for Mongoose takes out of lists in place.
-  const lost = lostFrom(filter, castFilter(model, toPlain(filter) as Plain))
-  if (lost !== undefined) {
-    throw new ConfigurationError(
-      'OPTION_INVALID',
-      `${name}: filter: ${lost} would be left out, for it is undefined or no path of the schema, and more be erased than is asked for.`,
     )
   }
   const job = {
@@ -69,21 +60,6 @@ function saysAnything(filter: unknown): boolean {
     if (key === '$or') return [value].flat().every(saysAnything)
     return key !== '$comment'
   })
-}
-
-/** The path of a condition that Mongoose leaves out, for the schema does not know it, or the driver, for it is undefined. */
-function lostFrom(given: unknown, kept: unknown, path: string[] = []): string | undefined {
-  if (given === undefined) return path.join('.')
-  if (!isPlainObject(given) && !Array.isArray(given)) return undefined
-  // What is cast to another shape is there still.
-  const isComparable = Array.isArray(given) ? Array.isArray(kept) : isPlainObject(kept)
-  for (const [key, value] of Object.entries(given)) {
-    const own = [...path, key]
-    if (isComparable && value !== undefined && !Object.hasOwn(kept as Plain, key)) return own.join('.')
-    const lost = lostFrom(value, (kept as Plain | undefined)?.[key], own)
-    if (lost !== undefined) return lost
-  }
-  return undefined
 }
 
 /**

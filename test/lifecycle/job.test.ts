@@ -259,6 +259,23 @@ test.each<[string, unknown, RegExp]>([
   expect(sent).toEqual([])
 })
 
+test.each([
+  ['rotateKmsKey', { nmae: 'Bob' }],
+  ['migrateFromKms', { nmae: 'Bob' }],
+  ['migrateFromKms', { name: undefined }],
+  ['verifyKms', { $or: [{ nmae: 'Bob' }, { name: 'Bob' }] }],
+])('%s() for more records than are asked for is refused: %p', async (job, filter) => {
+  const schema = new Schema<any>({ name: String }, { strictQuery: true })
+  const Strict: any = connection.model<any>(
+    named('Strict'),
+    schema.plugin(plugin, { provider, migrating: true, fields: ['email'] }),
+  )
+  await Strict.create({ name: 'Ada', email: secret('ada@example.org') })
+  const before = await raw(Strict)
+  await refused(() => Strict[job]({ filter }), 'OPTION_INVALID', /n(ame|mae) would be left out/)
+  expect(await raw(Strict)).toEqual(before)
+})
+
 test('a model of what holds encrypted records is told that there is nothing to do', async () => {
   const contact = new Schema<any>({}).plugin(plugin, { provider, fields: { phone: String } })
   const Holder = connection.model<any>(named('Holder'), new Schema<any>({ contacts: [contact] })) as any

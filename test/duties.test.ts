@@ -163,6 +163,23 @@ describe("access: 'read-only'", () => {
     expect(kms.calls).toEqual([])
     expect(await stored()).toEqual(before)
   })
+
+  test('no job writes either: each record is told of, and stays as it is', async () => {
+    const { as, stored } = rolesOf()
+    const { _id } = await as('writer').create(ada())
+    const before = await stored()
+    const fields = { email: { type: String, blindIndex: true }, phone: String }
+    const Reader = as('reader', 'read-only', { fields, indexKey, migrating: true })
+    const refused = { id: _id, error: expect.objectContaining({ code: 'ACCESS_READ_ONLY' }) }
+    for (const job of ['rotateKmsKey', 'backfillBlindIndexes', 'migrateFromKms']) {
+      const { failures } = await Reader[job]()
+      expect([job, failures]).toEqual([job, [refused]])
+    }
+    await expect((await Reader.findById(_id)).migrateFromKms()).rejects.toMatchObject({ code: 'ACCESS_READ_ONLY' })
+    const opened = kms.calls.filter(({ requestParameters }) => requestParameters?.encryptionContext?.Record)
+    expect(opened.map(({ eventName }) => eventName)).toEqual(['GenerateDataKey'])
+    expect(await stored()).toEqual(before)
+  })
 })
 
 describe('the policies of docs/aws/policies', () => {

@@ -10,7 +10,7 @@ import { recordName } from '../record/identity'
 import { indexValuesOf, prefixOf } from '../record/indexes'
 import { placeOf, plaintextFound } from '../record/opening'
 import { allInOrder, valuesOf as allOf } from '../record/outcomes'
-import { maxAttempts } from '../record/rewriting'
+import { maxAttempts, requireWriting } from '../record/rewriting'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -73,6 +73,7 @@ async function backfill(model: AnyModel, read: Plain): Promise<boolean> {
     const doc = recordOf(model, stored)
     const stale = staleOf(doc, stored)
     if (stale.length === 0) return false
+    for (const { part, use } of stale) requireWriting([part], (each) => each === use)
     const settled = await Promise.allSettled(stale.map(makeValues))
     // What was erased has no value that it could be found by.
     const outcomes = settled.filter((each) => each.status === 'fulfilled' || each.reason?.code !== 'ERASED')

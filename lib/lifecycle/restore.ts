@@ -13,7 +13,7 @@ import { recordName } from '../record/identity'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { maxAttempts, notFound, withWritten } from '../record/rewriting'
+import { maxAttempts, notFound, requireWriting, withWritten } from '../record/rewriting'
 import { requireId } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -95,6 +95,7 @@ async function restore(model: AnyModel, read: Plain, session: unknown): Promise<
 
 async function restorationOf(doc: Doc, stored: Plain) {
   const parts = encryptedPartsOf(doc)
+  requireWriting(parts, ({ migrating }) => migrating)
   const boxes = parts.flatMap(boxesOf).filter(({ use, lastEnvelope }) => use.migrating && lastEnvelope)
   // All of a record or nothing: a key stays while anything may be under it.
   await allInOrder(boxes.map(openBox))

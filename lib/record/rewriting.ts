@@ -3,6 +3,7 @@ import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { noValue, withValueAt } from '../mongoose/plain'
+import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import { fetchStored, filterOf, sessionOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
@@ -65,9 +66,18 @@ export function partsOf(doc: Doc, owner: Doc, stored: Plain): { fresh: Doc; part
     )
   }
   const parts = partsWithin(fresh, doc)
-  // Before the KMS is asked for anything.
-  for (const part of parts) for (const use of usesOf(schemaOf(part))) currentTarget(part, use).ring.requireWriting()
+  requireWriting(parts)
   return { fresh, parts }
+}
+
+/**
+ * Of all parts, before the KMS is asked for anything.
+ *
+ * @throws {AccessError} ACCESS_READ_ONLY
+ */
+export function requireWriting(parts: readonly Doc[], isMeant: (use: Use) => boolean = () => true): void {
+  for (const part of parts)
+    for (const use of usesOf(schemaOf(part)).filter(isMeant)) currentTarget(part, use).ring.requireWriting()
 }
 
 /**

@@ -17,6 +17,7 @@ import { refresh } from './refreshing'
 import {
   maxAttempts,
   partsOf,
+  requireWriting,
   rewrite,
   ringsWithKeys,
   type Send,
@@ -74,6 +75,7 @@ export async function rotateStored(
     const fresh = recordOf(model, stored)
     const parts = encryptedPartsOf(fresh)
     if (!isDue(parts.flatMap(ringsWithKeys).flatMap((ring) => ring.stored))) return false
+    requireWriting(parts)
     const replaced = await replaceKeys(fresh, fresh, parts, stored, send)
     if (replaced?.duplicate) throw replaced.duplicate
     if (replaced) return true

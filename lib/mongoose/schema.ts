@@ -6,21 +6,29 @@ import { type AnySchema, type Doc, replaceMethod } from './host'
  * says what it is there for, and which tests would notice if it changed.
  */
 
+type Visit = (path: string, type: SchemaType) => void
+
 /** Visits every schema type of a schema, those of its subdocuments, array elements and map values included. */
-export function eachSchemaType(schema: AnySchema, visit: (path: string, type: SchemaType) => void, prefix = ''): void {
-  schema.eachPath((path, type) => visitSchemaType(`${prefix}${path}`, type, visit))
+export function eachSchemaType(schema: AnySchema, visit: Visit): void {
+  visitWithin(schema, '', visit, [])
 }
 
-function visitSchemaType(path: string, type: SchemaType, visit: (path: string, type: SchemaType) => void): void {
+/** @param around the schemas that hold it: one may hold itself, and is not gone through again there */
+function visitWithin(schema: AnySchema, prefix: string, visit: Visit, around: readonly AnySchema[]): void {
+  if (around.includes(schema)) return
+  schema.eachPath((path, type) => visitSchemaType(`${prefix}${path}`, type, visit, [...around, schema]))
+}
+
+function visitSchemaType(path: string, type: SchemaType, visit: Visit, around: readonly AnySchema[]): void {
   visit(path, type)
   const { schema } = type as SchemaType & { schema?: AnySchema }
   if (schema) {
-    eachSchemaType(schema, visit, `${path}.`)
+    visitWithin(schema, `${path}.`, visit, around)
     return
   }
   // Map values are paths of their own, `map.$*`; array elements are not.
   const element = elementOf(type)
-  if (element) visitSchemaType(`${path}.$`, element, visit)
+  if (element) visitSchemaType(`${path}.$`, element, visit, around)
 }
 
 /** The schema type of an array's elements. Mongoose 8 has it on every array, 9 by a method. */

@@ -49,12 +49,12 @@ const partsOf = (doc: any): any[] => [
   ...doc.lists.get('work'),
 ]
 
-async function prepared(state: (typeof states)[number], Model: any) {
-  if (state === 'new') return new Model(given())
-  const created = await Model.create(given())
+async function prepared(state: (typeof states)[number], Model: any, values: object = given()) {
+  if (state === 'new') return new Model(values)
+  const created = await Model.create(values)
   if (state === 'created') return created
   const doc = await Model.findById(created._id)
-  if (state === 'loaded and opened') for (const each of [doc, ...partsOf(doc)]) await each.decrypt?.()
+  if (state === 'loaded and opened' && doc.notes) for (const each of [doc, ...partsOf(doc)]) await each.decrypt?.()
   return doc
 }
 
@@ -101,3 +101,37 @@ if (copiesParents) {
     expect(await Model.countDocuments()).toBe(before)
   })
 }
+
+describe('what can change in place is not shared with a copy', () => {
+  const Changing = modelOf(connection, new Schema({ name: String }), {
+    fields: { born: Date, photo: Buffer, any: Schema.Types.Mixed, at: { when: Date, any: Schema.Types.Mixed } },
+  })
+  const values = () => ({
+    born: new Date(5),
+    photo: Buffer.from('abc'),
+    any: { list: [secret('first of a list')] },
+    at: { when: new Date(6), any: { deep: [1] } },
+  })
+  const change = async (doc: any) => {
+    await doc.decrypt()
+    doc.born.setTime(7)
+    doc.photo[0] = 0x7a
+    doc.any.list.push(secret('second of a list'))
+    doc.at.when.setTime(8)
+    doc.at.any.deep.push(2)
+  }
+
+  test.each(states)('%s', async (state) => {
+    const doc = await prepared(state, Changing, values())
+    if (state === 'loaded and opened') await doc.decrypt()
+    const copy = doc.$clone()
+    await change(copy)
+    expect(await doc.decrypt()).toEqual(values())
+    expect(doc.isModified('born') && !doc.$isNew).toBe(false)
+    const other = doc.$clone()
+    await change(doc)
+    expect(await other.decrypt()).toEqual(values())
+    await copy.save()
+    expect((await (await Changing.findById(doc._id)).decrypt()).any.list).toHaveLength(2)
+  })
+})

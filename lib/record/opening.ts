@@ -43,7 +43,7 @@ export async function openBox(box: Box): Promise<void> {
     if (source) {
       await openBox(source)
       // Somebody else may have opened it meanwhile.
-      if (!box.isOpen) box.opened(source.stored(), undefined)
+      if (!box.isOpen) box.opened(source.copied(), undefined)
       return
     }
     const { envelope, target } = sealOf(box)
@@ -58,7 +58,7 @@ export function openNow(box: Box): boolean {
   if (box.isOpen) return true
   if (box.source) {
     if (!openNow(box.source)) return false
-    box.opened(box.source.stored(), undefined)
+    box.opened(box.source.copied(), undefined)
     return true
   }
   const { envelope, target } = sealOf(box)

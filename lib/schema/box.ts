@@ -97,7 +97,7 @@ export class Box {
   /** A box of another document's value, which is opened there, and encrypted anew here. */
   static copy(field: Field, use: Use, owner: unknown, source: Box): Box {
     if (source.isOpen) {
-      const open = Box.open(field, use, owner, source.stored(), 'stored')
+      const open = Box.open(field, use, owner, source.copied(), 'stored')
       if (field.mutable) open.#snapshot = open.encode()
       return open
     }
@@ -234,6 +234,11 @@ export class Box {
     return this.field.inner?.instance === 'Mixed' ? unboxed(this.#value) : this.#value
   }
 
+  /** The same for another box: what can change in place is not shared. */
+  copied(): unknown {
+    return this.field.mutable ? this.field.host.deserialize(this.encode()).v : this.stored()
+  }
+
   /** The plaintext: BSON of `{ v: value }`. */
   encode(): Uint8Array {
     return this.field.host.serialize({ v: this.stored() })
@@ -254,8 +259,12 @@ export class Box {
     if (this.#isOpen) return
     this.#failure = undefined
     this.#put(value, 'stored')
-    if (this.#seal) this.#seal = { envelope: this.#seal.envelope, by }
-    else this.#source = undefined
+    if (this.#seal) {
+      this.#seal = { envelope: this.#seal.envelope, by }
+      return
+    }
+    this.#source = undefined
+    if (this.field.mutable) this.#snapshot = this.encode()
   }
 
   /** Notes the envelope that a key ring made of the value as it is now, whose plaintext is kept where it may change, else zeroed. */

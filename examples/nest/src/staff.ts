@@ -8,7 +8,7 @@ import {
   UnauthorizedException,
 } from '@nestjs/common'
 import { withAudit } from 'mongoose-kms-encrypted'
-import { Observable } from 'rxjs'
+import type { Observable } from 'rxjs'
 
 /** Takes whoever has a token of STAFF: `{ "<SHA-256 of a token, in hex>": "<name>" }`. */
 @Injectable()
@@ -31,7 +31,7 @@ export class AuditInterceptor implements NestInterceptor {
     const { staff, method, route } = context.switchToHttp().getRequest()
     // The path of the route, for a URL may have personal data in it.
     const audit = { actor: staff, reason: `${method} ${route.path}` }
-    // The handler runs when it is subscribed to, so that has to be within.
-    return new Observable((subscriber) => withAudit(audit, () => next.handle().subscribe(subscriber)))
+    // Nest runs the handler later, and in the context that `handle()` is called in.
+    return withAudit(audit, () => next.handle())
   }
 }

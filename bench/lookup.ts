@@ -1,28 +1,14 @@
-// Lookups by an encrypted field with a blind index beside lookups by a clear one with an index, and how fast index values are made:
-//
-//     npm run bench:lookup [-- --documents 200000 --rounds 9 --lookups 2000]
-//
-// It ends with exit code 1 where MongoDB does not plan both by their index.
 import { createHmac, createSecretKey, randomBytes, randomInt } from 'node:crypto'
-import { parseArgs } from 'node:util'
 import { model, Schema } from 'mongoose'
 import { createIndexKey, kmsEncrypted } from 'mongoose-kms-encrypted'
 import { type BlindIndex, compileIndex } from '../lib/search/declaration'
 import { IndexKey, IndexKeys } from '../lib/search/value'
-import { concurrently, costOf, inRounds, median, printRow } from './measure'
-import { sizedLikeAws } from './provider'
-import { withDatabase } from './server'
+import { type Outcome, outcomeOf } from './goal'
+import { concurrently, inRounds } from './measure'
+import type { Extent, Part } from './part'
+import { sizedLikeAws } from './providers'
+import { cell, type Findings } from './report'
 
-const { values: args } = parseArgs({
-  options: {
-    documents: { type: 'string', default: '200000' },
-    rounds: { type: 'string', default: '9' },
-    lookups: { type: 'string', default: '2000' },
-  },
-})
-const documents = Number(args.documents)
-const rounds = Number(args.rounds)
-const lookups = Number(args.lookups)
 const perInsert = 2000
 
 const addressOf = (number: number) => `user${number}@example.org`
@@ -39,7 +25,9 @@ async function models() {
   return { plain: Plain, encrypted: model('Encrypted', schema) as unknown as typeof Plain }
 }
 
-async function fill(Model: Awaited<ReturnType<typeof models>>['plain']): Promise<void> {
+type Model = Awaited<ReturnType<typeof models>>['plain']
+
+async function fill(Model: Model, documents: number): Promise<void> {
   await Model.init()
   for (let first = 0; first < documents; first += perInsert) {
     const length = Math.min(perInsert, documents - first)
@@ -59,81 +47,100 @@ function indexIn(plan: unknown): string | undefined {
     .find((name) => name !== undefined)
 }
 
-async function measureLookups(): Promise<void> {
+/** @throws where MongoDB would go through the collection */
+async function requireIndex(Model: Model, name: string): Promise<string> {
+  const { queryPlanner } = (await Model.find({ email: addressOf(0) }).explain()) as unknown as {
+    queryPlanner: { winningPlan: unknown }
+  }
+  const plan = JSON.stringify(queryPlanner.winningPlan)
+  if (indexIn(queryPlanner.winningPlan) !== name)
+    throw new Error(`${Model.modelName} is not planned by ${name}: ${plan}`)
+  return `\`explain\` of ${Model.modelName}: \`${plan}\``
+}
+
+const lean = (Model: Model, email: string) => Model.findOne({ email }).lean()
+const hydrated = (Model: Model, email: string) => Model.findOne({ email })
+const workloads = [
+  ['lean, one after another', lean, 1],
+  ['lean, 16 at once', lean, 16],
+  ['hydrated, one after another', hydrated, 1],
+  ['hydrated, 16 at once', hydrated, 16],
+] as const
+
+async function lookups({ rounds, records, documents }: Extent): Promise<Findings> {
   const { plain, encrypted } = await models()
-  for (const [name, Model] of Object.entries({ plain, encrypted })) {
-    const { wallMs } = await costOf(() => fill(Model))
-    console.log(`${documents} ${name} records inserted in ${(wallMs / 1000).toFixed(0)} s`)
-  }
-
-  console.log()
-  for (const [Model, index] of [
-    [plain, 'email_1'],
-    [encrypted, 'email_bidx_1'],
-  ] as const) {
-    const { queryPlanner } = (await Model.find({ email: addressOf(0) }).explain()) as unknown as {
-      queryPlanner: { winningPlan: unknown }
-    }
-    console.log(`${Model.modelName} is planned by ${JSON.stringify(queryPlanner.winningPlan)}`)
-    if (indexIn(queryPlanner.winningPlan) === index) continue
-    console.log(`That is not by its index ${index}.`)
-    process.exitCode = 1
-  }
-
-  const lean = (Model: typeof plain, email: string) => Model.findOne({ email }).lean()
-  const hydrated = (Model: typeof plain, email: string) => Model.findOne({ email })
-  const workloads = [
-    ['lean, one after another', lean, 1],
-    ['lean, 16 at once', lean, 16],
-    ['hydrated, one after another', hydrated, 1],
-    ['hydrated, 16 at once', hydrated, 16],
-  ] as const
-  console.log(`\nTime and client CPU of a findOne by email, medians of ${rounds} rounds of ${lookups}:\n`)
-  printRow(['', 'plain', 'encrypted', 'ratio', 'plain CPU', 'encr. CPU', 'ratio'])
+  for (const Model of [plain, encrypted]) await fill(Model, documents)
+  const notes = [
+    `Of ${documents} documents.`,
+    await requireIndex(plain, 'email_1'),
+    await requireIndex(encrypted, 'email_bidx_1'),
+  ]
+  const goals: Outcome[] = []
+  const rows: string[][] = []
   for (const [name, lookUp, atOnce] of workloads) {
-    const work = (Model: typeof plain) =>
-      concurrently(atOnce, lookups, async () => {
+    const work = (Model: Model) => () =>
+      concurrently(atOnce, records, async () => {
         if (!(await lookUp(Model, addressOf(randomInt(documents))))) throw new Error('A record was not found.')
       })
-    const measured = await inRounds(rounds, { plain: () => work(plain), encrypted: () => work(encrypted) })
-    const columns = (['wallMs', 'cpuMs'] as const).flatMap((cost) => [
-      ...(['plain', 'encrypted'] as const).map(
-        (way) => `${median(measured.map((round) => (round[way][cost] * 1000) / lookups)).toFixed(0)} µs`,
+    const measured = await inRounds(rounds, { plain: work(plain), encrypted: work(encrypted) })
+    const ratio = measured.map((round) => round.encrypted.wallMs / round.plain.wallMs)
+    goals.push(outcomeOf({ what: `time of a findOne, ${name}, encrypted / plain`, limit: 1.3 }, ratio))
+    const columns = (['wallMs', 'cpuMs'] as const).flatMap((cost) =>
+      (['plain', 'encrypted'] as const).map((way) =>
+        cell(
+          measured.map((round) => (round[way][cost] * 1000) / records),
+          'µs',
+        ),
       ),
-      median(measured.map((round) => round.encrypted[cost] / round.plain[cost])).toFixed(2),
-    ])
-    printRow([name, ...columns])
+    )
+    rows.push([name, ...columns])
+  }
+  return {
+    goals,
+    tables: [{ head: ['findOne by email', 'plain', 'encrypted', 'plain, CPU', 'encrypted, CPU'], rows }],
+    notes,
   }
 }
 
-/** How often one thread does something in a second of processor time. */
-async function rateOf(work: (number: number) => void): Promise<number> {
-  const perRound = 200_000
-  const rates: number[] = []
-  for (let round = 0; round <= rounds; round++) {
-    const { cpuMs } = await costOf(() => {
-      for (let number = 0; number < perRound; number++) work(number)
-    })
-    if (round > 0) rates.push(perRound / (cpuMs / 1000))
-  }
-  return median(rates)
+/** How often one thread does something in a second of processor time, in each round. */
+async function ratesOf(rounds: number, times: number, work: (number: number) => void): Promise<number[]> {
+  const measured = await inRounds(rounds, {
+    work: () => {
+      for (let number = 0; number < times; number++) work(number)
+    },
+  })
+  return measured.map((round) => times / (round.work.cpuMs / 1000))
 }
 
-async function measureValues(): Promise<void> {
+async function indexValues({ rounds, documents }: Extent) {
   const secret = createSecretKey(randomBytes(32))
   const key = new IndexKey(secret)
   const keys = new IndexKeys(() => key)
   const index = compileIndex({ name: 'email', instance: 'String' }, true, undefined) as BlindIndex
-  const values = await rateOf((number) => keys.valuesOf('Account', index.path, index, [addressOf(number)]))
-  console.log(`\n${Math.round(values)} index values of addresses in a second of one core`)
+  const values = await ratesOf(rounds, documents, (number) =>
+    keys.valuesOf('Account', index.path, index, [addressOf(number)]),
+  )
   // What somebody computes who has the index key and tries all there is.
-  const bare = await rateOf((number) =>
+  const bare = await ratesOf(rounds, documents, (number) =>
     createHmac('sha256', secret)
       .update(String(100_000_000 + number))
       .digest(),
   )
-  const minutes = 1e9 / bare / 60
-  console.log(`${Math.round(bare)} bare HMACs of nine digits: all 10^9 of them take ${minutes.toFixed(0)} core-minutes`)
+  const minutes = bare.map((rate) => 1e9 / rate / 60)
+  return {
+    goal: outcomeOf(
+      { what: 'thousand index values in a second of one core', limit: 150, isLeast: true },
+      values.map((rate) => rate / 1000),
+    ),
+    note: `All 10^9 numbers of nine digits, by bare HMACs: ${cell(minutes, 'minutes')} of one core.`,
+  }
 }
 
-void withDatabase(measureLookups).then(measureValues)
+export const lookup: Part = {
+  title: 'Lookups by a blind index',
+  async run(extent) {
+    const { goals = [], tables, notes = [] } = await lookups(extent)
+    const { goal, note } = await indexValues(extent)
+    return { goals: [...goals, goal], tables, notes: [...notes, note] }
+  },
+}

@@ -1,14 +1,8 @@
 /** What some work took. */
 export interface Cost {
   readonly wallMs: number
-  /** Processor time of this process, without the server's. */
+  /** Processor time of this process, without that of the database and the KMS. */
   readonly cpuMs: number
-}
-
-/** What the same work took without and with encryption, in one round. */
-export interface Round {
-  readonly plain: Cost
-  readonly encrypted: Cost
 }
 
 export async function costOf(work: () => unknown): Promise<Cost> {
@@ -19,18 +13,27 @@ export async function costOf(work: () => unknown): Promise<Cost> {
   return { wallMs: performance.now() - start, cpuMs: (user + system) / 1000 }
 }
 
-/** Runs both by turns, so that whatever else the machine does hits both. The first round only warms up. */
-export async function inRounds(
+/** What each way to do the same work took, in one round. */
+export type Round<Way extends string> = Readonly<Record<Way, Cost>>
+
+/**
+ * Runs all ways by turns, so that whatever else the machine does hits all of them. The first round only warms up.
+ *
+ * @param before is done before each, and not measured
+ */
+export async function inRounds<Way extends string>(
   rounds: number,
-  work: Readonly<Record<keyof Round, () => Promise<void>>>,
-  before?: () => Promise<void>,
-): Promise<Round[]> {
-  const measured: Round[] = []
+  work: Readonly<Record<Way, () => unknown>>,
+  before?: () => Promise<unknown>,
+): Promise<Round<Way>[]> {
+  const ways = Object.keys(work) as Way[]
+  const measured: Round<Way>[] = []
   for (let round = 0; round <= rounds; round++) {
-    await before?.()
-    const costs = {} as Record<keyof Round, Cost>
-    // Whoever came second in a round would otherwise always come second.
-    for (const way of round % 2 === 0 ? (['plain', 'encrypted'] as const) : (['encrypted', 'plain'] as const)) {
+    const costs = {} as Record<Way, Cost>
+    // Whoever comes second in a round would otherwise always come second.
+    for (const way of round % 2 === 0 ? ways : [...ways].reverse()) {
+      await before?.()
+      globalThis.gc?.()
       costs[way] = await costOf(work[way])
     }
     if (round > 0) measured.push(costs)
@@ -39,20 +42,14 @@ export async function inRounds(
 }
 
 /** Does something so many times, and never more of it at a time. */
-export async function concurrently(atOnce: number, times: number, work: () => Promise<unknown>): Promise<void> {
-  let left = times
+export async function concurrently(
+  atOnce: number,
+  times: number,
+  work: (number: number) => Promise<unknown>,
+): Promise<void> {
+  let next = 0
   const inTurn = async () => {
-    while (left-- > 0) await work()
+    while (next < times) await work(next++)
   }
   await Promise.all(Array.from({ length: atOnce }, inTurn))
-}
-
-export function median(numbers: number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
-}
-
-export function printRow([first, ...cells]: readonly [string, ...string[]]): void {
-  console.log(first.padEnd(28) + cells.map((cell) => cell.padStart(13)).join(''))
 }

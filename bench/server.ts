@@ -6,13 +6,12 @@ import mongoose from 'mongoose'
 import { type RunningMongo, startMongo } from '../test/mongo'
 import { databaseName } from '../test/mongo/run'
 
-/** Does something in a database of its own, and says what it runs on. */
-export async function withDatabase(work: () => Promise<void>): Promise<void> {
+/** Does something in a database of its own. */
+export async function withDatabase(work: (server: RunningMongo) => Promise<void>): Promise<void> {
   const server = await startServer()
   try {
-    console.log(`Node ${process.version}, Mongoose ${mongoose.version}, MongoDB: ${server.kind}, KMS: none (localKms)`)
     await mongoose.connect(server.uri, { dbName: databaseName('bench') })
-    await work()
+    await work(server)
     await mongoose.connection.dropDatabase()
   } finally {
     await mongoose.disconnect()

@@ -126,3 +126,10 @@ export class AccessError extends KmsEncryptedError<AccessErrorCode> {
 export class AuditError extends KmsEncryptedError<AuditErrorCode> {
   override readonly name = 'AuditError'
 }
+
+/** What names a place in messages: its name, or what makes it when there is an error. */
+export type PlaceName = string | (() => string)
+
+export function textOf(place: PlaceName): string {
+  return typeof place === 'string' ? place : place()
+}

@@ -32,6 +32,7 @@ export type {
   JobOptions,
   JobProgress,
   JobResult,
+  JobStart,
   KeyStatus,
   KmsStatus,
   MigrationOptions,

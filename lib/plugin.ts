@@ -2,11 +2,14 @@ import type { Connection, Query } from 'mongoose'
 import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel } from './gate/passes'
+import { withAudit } from './kms/actor'
 import { backfillBlindIndexes } from './lifecycle/backfill'
 import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
+import { brand, type KnownJob, modelMade } from './lifecycle/known'
 import { migrateDocumentToKms, migrateToKms } from './lifecycle/migrate'
 import { migrateDocumentFromKms, migrateFromKms } from './lifecycle/restore'
-import { rotateDocument, rotateKmsKeys, sendPast } from './lifecycle/rotate'
+import { rotateDocument, rotateKmsKeys } from './lifecycle/rotate'
+import { sendPast } from './lifecycle/sending'
 import { kmsStatus } from './lifecycle/status'
 import { verifyDocument, verifyKms } from './lifecycle/verify'
 import {
@@ -16,22 +19,30 @@ import {
   type Host,
   hostOf,
   isDocument,
+  modelOf,
   type Plain,
   schemaOf,
 } from './mongoose/host'
 import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
-import { type DecryptManyOptions, decryptDocument, decryptRecords } from './record/decrypting'
+import {
+  concurrencyOf,
+  type DecryptManyOptions,
+  decryptDocument,
+  decryptRecords,
+  openAllOnLoad,
+} from './record/decrypting'
 import { fillDefaults } from './record/defaults'
 import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
 import { erase } from './record/erasure'
 import { readForeign } from './record/foreign'
-import { openOnLoad, readBox } from './record/opening'
+import { readBox } from './record/opening'
 import { rewrap } from './record/rewrapping'
 import { rememberContexts } from './record/rings'
 import { coverInspection } from './record/shown'
 import { encryptedPartsOf, noticeChanges, stage } from './record/staging'
 import { coverValidation, pathsToValidate } from './record/validation'
+import { maskContainers } from './schema/containers'
 import type { JobOptions, MigrationOptions, RotateOptions, StatusOptions } from './schema/jobs'
 import { makeIndexType, makeKeysType } from './schema/kept'
 import { holdsUse, isEncrypted } from './schema/layout'
@@ -125,40 +136,53 @@ function addMethods(schema: AnySchema, use: Use): void {
 
 /** Functions of this library, to be told from those of the application; and by any copy of it. */
 const own = new WeakSet<object>()
-const brand = Symbol.for('mongoose-kms-encrypted')
 
-function ours<F extends object>(method: F): F {
+function ours<F extends object>(method: F, value: unknown = true): F {
   own.add(method)
-  return Object.defineProperty(method, brand, { value: true })
+  return Object.defineProperty(method, brand, { value })
+}
+
+function job<F extends object>(name: string, method: F, isFor: KnownJob['isFor'] = () => true): F {
+  return ours(method, { name, isFor, withAudit } satisfies KnownJob)
 }
 
 const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown, options?: DecryptManyOptions): unknown {
   return decryptRecords(this, records, options)
 })
 
+const hasMigrating = ({ schema }: AnyModel) => holdsUse(schema, ({ migrating }) => migrating)
+
 /** The jobs over the records of a model, which are statics of it. */
 const jobs = {
-  backfillBlindIndexes: ours(function backfill(this: AnyModel, options?: JobOptions) {
+  backfillBlindIndexes: job('backfillBlindIndexes', function backfill(this: AnyModel, options?: JobOptions) {
     return backfillBlindIndexes(this, options)
   }),
-  verifyKms: ours(function verifyAll(this: AnyModel, options?: JobOptions) {
+  verifyKms: job('verifyKms', function verifyAll(this: AnyModel, options?: JobOptions) {
     return verifyKms(this, options)
   }),
-  kmsStatus: ours(function statusOfAll(this: AnyModel, options?: StatusOptions) {
+  kmsStatus: job('kmsStatus', function statusOfAll(this: AnyModel, options?: StatusOptions) {
     return kmsStatus(this, options)
   }),
-  rewrapKmsKey: ours(function rewrapKeys(this: AnyModel, options?: JobOptions) {
+  rewrapKmsKey: job('rewrapKmsKey', function rewrapKeys(this: AnyModel, options?: JobOptions) {
     return rewrapKmsKey(this, sendPast, options)
   }),
-  eraseKmsKey: ours(function eraseKeys(this: AnyModel, options?: JobOptions) {
+  eraseKmsKey: job('eraseKmsKey', function eraseKeys(this: AnyModel, options?: JobOptions) {
     return eraseKmsKey(this, sendPast, options)
   }),
-  migrateToKms: ours(function migrate(this: AnyModel, options?: MigrationOptions) {
-    return migrateToKms(this, options)
-  }),
-  migrateFromKms: ours(function restore(this: AnyModel, options?: JobOptions) {
-    return migrateFromKms(this, options)
-  }),
+  migrateToKms: job(
+    'migrateToKms',
+    function migrate(this: AnyModel, options?: MigrationOptions) {
+      return migrateToKms(this, options)
+    },
+    hasMigrating,
+  ),
+  migrateFromKms: job(
+    'migrateFromKms',
+    function restore(this: AnyModel, options?: JobOptions) {
+      return migrateFromKms(this, options)
+    },
+    hasMigrating,
+  ),
 }
 
 /** Those that are methods of a document as well. */
@@ -176,7 +200,7 @@ function staticsBy({
   const rotateAll = function rotateAll(this: AnyModel, options?: RotateOptions) {
     return rotateKmsKeys(this, rotateKmsKey, options)
   }
-  return { [decrypt]: decryptAll, [rotateKmsKey]: ours(rotateAll), ...jobs }
+  return { [decrypt]: decryptAll, [rotateKmsKey]: job('rotateKmsKey', rotateAll), ...jobs }
 }
 
 /** Those of a model that has fields in what it holds alone. */
@@ -321,8 +345,10 @@ function openAfterLoading(base: AnyModel): void {
   afterExec(base, openLoaded)
 }
 
-function openLoaded(result: unknown): Promise<unknown> {
-  return Promise.all(documentsOf(result).flatMap(encryptedPartsOf).map(openOnLoad))
+async function openLoaded(result: unknown): Promise<void> {
+  const docs = documentsOf(result)
+  const [doc] = docs
+  if (doc) await openAllOnLoad(docs, concurrencyOf(modelOf(doc)))
 }
 
 /** The documents among what a query gives: an array, one document, raw metadata around one, null, or lean objects. */
@@ -376,8 +402,10 @@ function coverConnection(connection: Connection): void {
 function coverModel(model: AnyModel): void {
   compiled.add(model.schema)
   if (!isEncrypted(model.schema) && !model.db) return
+  modelMade.publish(model)
   checkOrForget(model)
   gateModel(model, coverConnection)
+  if (isEncrypted(model.schema)) maskContainers(hostOf(model.schema), model.schema)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
   if (base && holdsUse(model.schema, opensOnLoad)) openAfterLoading(base)
   if (base) addStatics(base)

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
@@ -122,6 +123,16 @@ describe('a provider that never answers', () => {
     expect(codes.sort()).toEqual(['KMS_QUEUE_FULL', 'made', 'made', 'made', 'made', 'made'])
   })
 
+  test('is asked for many records by and by, so that one operation does not fill the queue', async () => {
+    const provider = { ...local, concurrency: 2, maxWaiting: 3 }
+    const User = modelOf(connection, new Schema({}), { provider, fields: ['email'], decrypt: 'onLoad' })
+    const emails = Array.from({ length: 50 }, (_none, index) => `${index}@many.example`)
+    await User.insertMany(emails.map((email) => ({ email })))
+    const users = await User.find().sort('_id')
+    expect(users.map(({ email }: any) => email)).toEqual(emails)
+    expect((await User.decrypt(await User.find().lean())).length).toBe(50)
+  })
+
   test('leaves no key in memory when it answers too late', async () => {
     const plaintext = Buffer.alloc(32, 7)
     let answer: (key: Uint8Array) => void = () => {}
@@ -242,6 +253,31 @@ describe('awsKms', () => {
       fault.remove()
     }
     expect(await (await User.findOne()).email).toBe('a')
+  })
+
+  test('ends the request of a call that is given up, by the client that it makes', async () => {
+    const ended: Promise<unknown>[] = []
+    const controller = new AbortController()
+    const server = createServer((_request, response) => {
+      ended.push(once(response, 'close'))
+      controller.abort()
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    Object.assign(process.env, {
+      AWS_ENDPOINT_URL_KMS: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
+      AWS_SECRET_ACCESS_KEY: 'no-secret-at-all',
+    })
+    const provider = awsKms({ timeoutMs: 1_000_000 })
+    const request = { keyId: 'alias/users', context: { Record: 'User/1' }, signal: controller.signal }
+    try {
+      await expect(provider.generateDataKey(request)).rejects.toMatchObject({ code: 'KMS_UNREACHABLE' })
+      await Promise.all(ended)
+      expect(ended).toHaveLength(1)
+    } finally {
+      server.close()
+    }
   })
 
   test.each<[string, Record<string, string | undefined>, string, RegExp]>([

@@ -2,6 +2,7 @@ import v8 from 'node:v8'
 import vm from 'node:vm'
 import { Schema } from 'mongoose'
 import { type KeyProvider, kmsEncrypted, localKms } from '../lib'
+import { encodeContext } from '../lib/format/context'
 import { KeyManager } from '../lib/kms/manager'
 import { type CountingKms, countingKms } from './counting'
 import { modelOf, rawCollection, secret, useDatabase } from './support'
@@ -324,7 +325,8 @@ test('what has expired in the cache is freed, though nobody asks for it again', 
   const requester = { model: 'User', id: 1, fields: [], read: [] }
   const context = { Record: 'User/1' }
   const { key, ...entry } = await manager.generate({ keyId: provider.keyId, context }, requester)
-  const open = () => manager.unwrap({ ...entry, context, commitment: key.commitment }, requester, 'User/1')
+  const request = { ...entry, context, encoded: encodeContext(context), commitment: key.commitment }
+  const open = () => manager.unwrap(request, requester, 'User/1')
   const opened = await open().then((first) => new WeakRef(first))
   // The cache frees it in its time, and the garbage collector when it is asked to.
   for (let tries = 0; opened.deref() && tries < 500; tries++) {

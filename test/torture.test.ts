@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
+import { jobs, writing } from './torture/jobs'
 import { operations } from './torture/operations'
 import { placeNames } from './torture/record'
 
@@ -19,8 +20,9 @@ test(
     // Each was done, and often enough to get into the way of the others.
     const others = ['conflicts', 'kills', 'KMS calls refused', 'commands searched']
     const ends = placeNames.map((place) => `at the end: ${place}`)
-    for (const kind of [...Object.keys(operations), ...others, ...ends])
+    const changed = writing.map((kind) => `records changed by ${kind}`)
+    for (const kind of [...Object.keys(operations), ...Object.keys(jobs), ...changed, ...others, ...ends])
       expect(output).toMatch(new RegExp(`^ *[1-9]\\d*  ${kind}$`, 'm'))
   },
-  (seconds + 90) * 1000,
+  (seconds + 120) * 1000,
 )

@@ -6,10 +6,13 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { startMongo } from './mongo'
 import { databaseName, dropDatabases } from './mongo/run'
+import { finish } from './torture/finish'
+import { connectOwn } from './torture/own'
+import type { Message, Start } from './torture/program'
 import {
   connect,
   ids,
-  pick,
+  kmsOf,
   placeNames,
   type Random,
   randomOf,
@@ -19,14 +22,13 @@ import {
   whole,
 } from './torture/record'
 import { verify } from './torture/verify'
-import type { Message } from './torture/writer'
 
 /** How long a writer is left alone, on average, over all of them. */
-const meanKillIntervalMs = 2000
+const meanKillIntervalMs = 3000
 
 /**
- * Many processes write to the same few records of one server, are killed, and have a KMS that fails. At the end every
- * field must decrypt to a value that some writer wrote. Prints what was done, and exits with 1 where a record is damaged.
+ * Many processes write to the same few records of one server, and others run jobs over all of them: all are killed, and have a KMS that
+ * fails. At the end every field must decrypt to a value that some writer wrote, and to the last one where it has one writer. Prints what was done, and exits with 1 where a record is damaged.
  *
  *     node --import tsx test/torture.ts --seconds 60 --seed 1 --writers 8
  */
@@ -48,6 +50,7 @@ async function main(): Promise<void> {
     await populate(shared)
     const run = new Run(shared, writers)
     await run.forSeconds(seconds)
+    run.failures.push(...(await finish(shared)))
     report(run, await verify(shared))
   } finally {
     await dropDatabases(mongo.uri, database)
@@ -57,8 +60,9 @@ async function main(): Promise<void> {
 
 /** Two thirds of the records are there at the start, half of them without a data key. */
 async function populate(shared: Shared): Promise<void> {
-  const { connection, Tortured, Member, sent } = await connect(shared, 0, Math.random)
-  await Promise.all([Tortured.createIndexes(), Member.createIndexes()])
+  const { connection, Tortured, Member, sent } = await connect(shared, 1, kmsOf(shared))
+  const { connection: other, Own } = await connectOwn(shared, 1, kmsOf(shared))
+  await Promise.all([Tortured, Member, Own].map((model) => model.createIndexes()))
   for (const id of ids.filter((each) => each % 3 !== 0)) {
     if (id % 3 === 1) await Tortured.collection.insertOne({ _id: id, name: 'clear' })
     else {
@@ -67,26 +71,34 @@ async function populate(shared: Shared): Promise<void> {
       await Tortured.create({ _id: id, name: 'first', note: signed('note'), ...Object.fromEntries(subdocuments) })
     }
   }
-  await connection.close()
+  await Promise.all([connection.close(), other.close()])
   if (sent.inTheClear.length > 0) throw new Error(sent.inTheClear.join(', '))
 }
 
-/** The writers of a run: started, killed, replaced, and stopped. */
+/** Writers change records, keepers run jobs over all of them. */
+type Role = 'writer' | 'keeper'
+
+/** How many run jobs, beside each other as well. */
+const keepers = 2
+
+/** The processes of a run: started, killed, replaced, and stopped. */
 class Run {
   readonly counts = new Map<string, number>()
   readonly failures: string[] = []
   readonly #shared: Shared
   readonly #random: Random
-  readonly #writers: ChildProcess[]
+  readonly #processes: { readonly role: Role; readonly child: ChildProcess }[]
   #started = 0
 
   constructor(shared: Shared, writers: number) {
     this.#shared = shared
     this.#random = randomOf(shared.seed)
-    this.#writers = Array.from({ length: writers }, () => this.#start())
+    const roles = Array.from({ length: writers + keepers }, (_, index): Role => (index < writers ? 'writer' : 'keeper'))
+    this.#processes = roles.map((role) => this.#start(role))
   }
 
   async forSeconds(seconds: number): Promise<void> {
+    await Promise.all(this.#processes.map(({ child }) => Promise.race([once(child, 'message'), once(child, 'exit')])))
     const end = Date.now() + seconds * 1000
     for (;;) {
       const pause = this.#random() * 2 * meanKillIntervalMs
@@ -95,40 +107,40 @@ class Run {
       await this.#killOne()
     }
     await wait(Math.max(0, end - Date.now()))
-    await Promise.all(this.#writers.map((writer) => this.#stop(writer)))
+    await Promise.all(this.#processes.map(({ child }) => this.#stop(child)))
   }
 
-  #start(): ChildProcess {
+  #start(role: Role) {
     const number = ++this.#started
-    const seed = this.#shared.seed + number
-    const argv = [JSON.stringify(this.#shared), `writer${number}`, String(seed)]
-    const program = join(__dirname, 'torture/writer.ts')
-    const writer = spawn(process.execPath, ['--import', 'tsx', program, ...argv], {
+    const start: Start = { shared: this.#shared, number, seed: this.#shared.seed + number }
+    const program = join(__dirname, `torture/${role}.ts`)
+    const child = spawn(process.execPath, ['--import', 'tsx', program, JSON.stringify(start)], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
-    writer.on('message', ({ counts, failure }: Message) => {
+    child.on('message', ({ counts, failure }: Message) => {
       for (const [what, count] of Object.entries(counts)) this.#count(what, count)
       if (failure !== undefined) this.failures.push(failure)
     })
-    writer.on('exit', (code) => {
-      if (code !== null && code !== 0) this.failures.push(`a writer ended with ${code}`)
+    child.on('exit', (code) => {
+      if (code !== null && code !== 0) this.failures.push(`a ${role} ended with ${code}`)
     })
-    return writer
+    return { role, child }
   }
 
   async #killOne(): Promise<void> {
-    const victim = pick(this.#random, this.#writers)
-    const gone = once(victim, 'exit')
-    victim.kill('SIGKILL')
+    const index = Math.floor(this.#random() * this.#processes.length)
+    const { role, child } = this.#processes[index]!
+    const gone = once(child, 'exit')
+    child.kill('SIGKILL')
     await gone
     this.#count('kills', 1)
-    this.#writers.splice(this.#writers.indexOf(victim), 1, this.#start())
+    this.#processes[index] = this.#start(role)
   }
 
-  async #stop(writer: ChildProcess): Promise<void> {
-    if (writer.exitCode !== null) return
-    const gone = once(writer, 'exit')
-    writer.send('stop')
+  async #stop(child: ChildProcess): Promise<void> {
+    if (child.exitCode !== null) return
+    const gone = once(child, 'exit')
+    child.send('stop')
     await gone
   }
 
@@ -140,9 +152,9 @@ class Run {
 function report({ counts, failures }: Run, verdict: Awaited<ReturnType<typeof verify>>): void {
   for (const [what, count] of [...counts].sort(([one], [other]) => one.localeCompare(other)))
     console.log(`${String(count).padStart(8)}  ${what}`)
-  const { records, fields, notes, members, mostKeys, problems } = verdict
+  const { records, fields, notes, members, own, mostKeys, problems } = verdict
   console.log(
-    `at the end: ${records} records, ${members} members, ${fields} fields, at most ${mostKeys} data keys on a record`,
+    `at the end: ${records} records, ${members} members, ${own} of one writer, ${fields} fields, at most ${mostKeys} data keys on a record`,
   )
   for (const [place, count] of Object.entries(notes)) console.log(`${String(count).padStart(8)}  at the end: ${place}`)
   for (const problem of [...failures, ...problems]) console.log(`PROBLEM ${problem}`)

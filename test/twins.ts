@@ -54,22 +54,39 @@ export function shown(value: unknown): unknown {
   return BSON.EJSON.serialize(stored.value, { relaxed: false } as never)
 }
 
+/** What an error says, with what the library has in the place of its value. */
+function hidden({ value, stringValue, path }: any, said: string): string {
+  const shorter = said.replaceAll(/ because of "\w+"/g, '')
+  if (stringValue !== undefined) return shorter.replaceAll(`value ${stringValue} (`, 'value "<encrypted>" (')
+  const text = String(value).replaceAll(/[^\w\s]/g, '\\$&')
+  return value === path || text === ''
+    ? shorter
+    : shorter.replaceAll(new RegExp(`(?<![\\w.])${text}(?!\\w)`, 'g'), '<encrypted>')
+}
+
 /** What a user can see of an error. */
 export function described(error: any, modelName: string): unknown {
   const message = String(error?.message).replaceAll(modelName, 'Model')
   if (!error?.errors) return { name: error?.name, message }
+  const all = Object.values<any>(error.errors)
+  // What cannot be cast may hold what parts the pieces.
+  const casts = all.filter(({ stringValue }) => stringValue !== undefined)
+  const pieces = casts
+    .reduce((said, each) => hidden(each, said), message)
+    .split(/[:,] /)
+    .map((piece: string) => all.reduce((said, each) => hidden(each, said), piece))
   const errors = Object.entries<any>(error.errors).map(([path, each]) => [
     path,
     {
       name: each.name,
       kind: each.kind,
       path: each.path,
-      message: String(each.message).replaceAll(modelName, 'Model'),
-      value: String(each.value),
+      message: hidden(each, String(each.message)).replaceAll(modelName, 'Model'),
+      value: (each.value ?? undefined) === undefined ? String(each.value) : '<encrypted>',
       ...(each.properties ? { type: each.properties.type } : {}),
     },
   ])
-  return { name: error.name, message: message.split(/[:,] /).sort(), errors: Object.fromEntries(errors) }
+  return { name: error.name, message: pieces.sort(), errors: Object.fromEntries(errors) }
 }
 
 /** `validateSync()`, without what Mongoose says about its end in each call. */

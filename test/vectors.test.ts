@@ -1,4 +1,4 @@
-import { decrypt, encrypt, hkdf } from '../lib/format/cipher'
+import { decrypt, encrypt, hkdf, hkdfBlocks } from '../lib/format/cipher'
 
 const hex = (text: string) => Buffer.from(text.replace(/\s/g, ''), 'hex')
 
@@ -110,5 +110,13 @@ const hkdfCases = [
 describe('HKDF-SHA-256', () => {
   test.each(hkdfCases)('case $number of RFC 5869', ({ secret, salt, info, output }) => {
     expect(hkdf(hex(secret), hex(salt), hex(info), output.length / 2).toString('hex')).toBe(output)
+  })
+
+  test('the first block of case 3, and of several infos what they give one by one', () => {
+    const { secret, output } = hkdfCases[2]!
+    const infos = ['', 'encryption', 'commitment'].map((info) => Buffer.from(info))
+    const blocks = hkdfBlocks(hex(secret), infos)
+    expect(blocks[0]?.toString('hex')).toBe(output.slice(0, 64))
+    expect(blocks).toEqual(infos.map((info) => hkdf(hex(secret), new Uint8Array(0), info, 32)))
   })
 })

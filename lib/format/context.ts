@@ -37,8 +37,8 @@ export function checkContext(value: unknown, place: string): EncryptionContext {
 
 /** The bytes of a context for use in AAD: its keys in the order of their UTF-8 bytes, each followed by its value. */
 export function encodeContext(context: EncryptionContext): Buffer {
-  const pairs = Object.entries(context).map(([key, value]) => [Buffer.from(key), Buffer.from(value)] as const)
-  pairs.sort(([a], [b]) => Buffer.compare(a, b))
+  const pairs = Object.entries(context)
+  if (pairs.length > 1) pairs.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
   return lengthPrefixed(pairs.flat())
 }
 

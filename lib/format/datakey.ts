@@ -1,5 +1,5 @@
 import { createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto'
-import { hkdf } from './cipher'
+import { hkdfBlocks } from './cipher'
 
 /** Length of a data key in bytes. */
 export const dataKeyLength = 32
@@ -7,7 +7,21 @@ export const dataKeyLength = 32
 /** Length of a key reference in bytes: the start of the commitment, enough to tell the few keys of one record apart. */
 export const referenceLength = 4
 
-const noSalt = new Uint8Array(0)
+/** A key reference, as an unsigned number. */
+export type KeyReference = number
+
+/** Reads a key reference where it stands in a commitment or an envelope. */
+export function readReference(bytes: Uint8Array, offset: number): KeyReference {
+  let reference = 0
+  for (let index = offset; index < offset + referenceLength; index++) reference = reference * 256 + (bytes[index] ?? 0)
+  return reference
+}
+
+/** A key reference for messages, in hexadecimal. */
+export function referenceText(reference: KeyReference): string {
+  return reference.toString(16).padStart(2 * referenceLength, '0')
+}
+
 const encryptionInfo = Buffer.from('mongoose-kms-encrypted/1 encryption')
 const commitmentInfo = Buffer.from('mongoose-kms-encrypted/1 commitment')
 
@@ -28,10 +42,10 @@ export class DataKey {
    */
   static derive(bytes: Uint8Array): DataKey {
     try {
-      const encryption = hkdf(bytes, noSalt, encryptionInfo, 32)
+      const [encryption, commitment] = hkdfBlocks(bytes, [encryptionInfo, commitmentInfo])
       const key = createSecretKey(encryption)
       encryption.fill(0)
-      return new DataKey(key, hkdf(bytes, noSalt, commitmentInfo, 32))
+      return new DataKey(key, commitment)
     } finally {
       bytes.fill(0)
     }

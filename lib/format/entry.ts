@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { DecryptionError } from '../errors'
 import { lengthPrefixed } from './bytes'
-import { referenceLength } from './datakey'
+import { type KeyReference, readReference } from './datakey'
 
 /** One wrapped key as the record has it, with the bytes taken out of their BSON classes. */
 export interface WrappedKey {
@@ -75,9 +75,9 @@ export function isTombstone(stored: unknown): boolean {
   return erasedAtOf(stored) !== undefined
 }
 
-/** The key reference that envelopes under this key carry, in hexadecimal. */
-export function referenceOf(commitment: Uint8Array): string {
-  return Buffer.from(commitment.subarray(0, referenceLength)).toString('hex')
+/** The key reference that envelopes under this key carry. */
+export function referenceOf(commitment: Uint8Array): KeyReference {
+  return readReference(commitment, 0)
 }
 
 /** The bytes of a BSON binary value or of a `Buffer`; `undefined` for anything else. */
@@ -99,5 +99,5 @@ function checksum(entry: WrappedKey): number {
   numbers.writeInt32BE(entry.version)
   numbers.writeBigInt64BE(BigInt(entry.createdAt.getTime()), 4)
   if (isBoundElsewhere) numbers.writeInt32BE(entry.boundVersion, 12)
-  return crc32(lengthPrefixed([numbers, Buffer.from(entry.keyId), entry.wrapped, entry.commitment])) | 0
+  return crc32(lengthPrefixed([numbers, entry.keyId, entry.wrapped, entry.commitment])) | 0
 }

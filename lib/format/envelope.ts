@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { DecryptionError } from '../errors'
+import { DecryptionError, type PlaceName, textOf } from '../errors'
 import { lengthPrefixed } from './bytes'
 import { decrypt, encrypt, nonceLength, tagLength } from './cipher'
-import { type DataKey, referenceLength } from './datakey'
+import { type DataKey, type KeyReference, readReference, referenceLength } from './datakey'
 import { bytesOf } from './entry'
 
 /** AES-256-GCM with a key from HKDF-SHA-256, the one suite of format version 1. */
@@ -38,7 +38,11 @@ export function encodeAadPrefix(context: Uint8Array, id: Uint8Array): Buffer {
 
 /** The AAD of one field, such as `email`: injective, so that no other field, record or context has the same. */
 export function encodeAad(prefix: Uint8Array, path: string): Buffer {
-  return Buffer.concat([prefix, lengthPrefixed([Buffer.from(path)])])
+  const length = Buffer.byteLength(path)
+  const aad = Buffer.allocUnsafe(prefix.length + 4 + length)
+  aad.set(prefix)
+  aad.write(path, aad.writeUInt32BE(length, prefix.length))
+  return aad
 }
 
 /**
@@ -63,27 +67,27 @@ export function encryptEnvelope(
 }
 
 /**
- * Reads which data key an envelope needs, in hexadecimal.
+ * Reads which data key an envelope needs.
  *
  * @param place names the field for messages, such as `User/65f0… email`
  * @throws {DecryptionError} ENVELOPE_TRUNCATED, ENVELOPE_UNKNOWN
  */
-export function parseReference(envelope: Uint8Array, place: string): string {
+export function parseReference(envelope: Uint8Array, place: PlaceName): KeyReference {
   if (envelope.length < envelopeOverhead) {
     throw new DecryptionError(
       'ENVELOPE_TRUNCATED',
-      `${place}: an envelope has at least ${envelopeOverhead} bytes, the stored one has ${envelope.length}. ` +
+      `${textOf(place)}: an envelope has at least ${envelopeOverhead} bytes, the stored one has ${envelope.length}. ` +
         'Restore the field from a backup or set it anew.',
     )
   }
   if (envelope[0] !== suite) {
     throw new DecryptionError(
       'ENVELOPE_UNKNOWN',
-      `${place}: expected an envelope of suite ${suite}, got ${envelope[0]}. ` +
+      `${textOf(place)}: expected an envelope of suite ${suite}, got ${envelope[0]}. ` +
         'It is damaged, or a newer version of this library wrote it.',
     )
   }
-  return Buffer.from(envelope.subarray(1, 1 + referenceLength)).toString('hex')
+  return readReference(envelope, 1)
 }
 
 /**
@@ -91,7 +95,7 @@ export function parseReference(envelope: Uint8Array, place: string): string {
  *
  * @throws {DecryptionError} ENVELOPE_TRUNCATED, ENVELOPE_UNKNOWN, or ENVELOPE_REJECTED when the tag does not verify
  */
-export function decryptEnvelope(key: DataKey, aad: Uint8Array, envelope: Uint8Array, place: string): Buffer {
+export function decryptEnvelope(key: DataKey, aad: Uint8Array, envelope: Uint8Array, place: PlaceName): Buffer {
   parseReference(envelope, place)
   const end = envelope.length - tagLength
   const plaintext = decrypt(
@@ -104,7 +108,7 @@ export function decryptEnvelope(key: DataKey, aad: Uint8Array, envelope: Uint8Ar
   if (plaintext === undefined) {
     throw new DecryptionError(
       'ENVELOPE_REJECTED',
-      `${place}: the stored bytes do not verify. They are damaged, or were written for another field, record or ` +
+      `${textOf(place)}: the stored bytes do not verify. They are damaged, or were written for another field, record or ` +
         'encryption context. Restore the field from a backup or set it anew.',
     )
   }

@@ -1,3 +1,4 @@
+import type { KeyReference } from '../format/datakey'
 import { envelopeSubtype, parseReference } from '../format/envelope'
 import type { Plain } from '../mongoose/host'
 import { prepare, seal } from '../record/sealing'
@@ -7,7 +8,7 @@ import type { Aimed } from './targets'
 /** A slot whose envelope has been put in. */
 export interface Sealed extends Aimed {
   /** The reference of the data key of its envelope. */
-  readonly reference: string
+  readonly reference: KeyReference
   /** What else must be stored in its record when it is written. */
   readonly conditions: Plain
 }
@@ -18,17 +19,16 @@ export interface Sealed extends Aimed {
  * @param whole the top-level record, where all of it is sent
  */
 export async function fill(aimed: readonly Aimed[], whole?: Plain): Promise<Sealed[]> {
-  const indexings = await beginIndexing(aimed)
+  const isIndexed = aimed.some(({ box }) => box.use.indexed.has(box.field.name))
+  const indexings = isIndexed ? await beginIndexing(aimed) : []
   const writers = await prepare(aimed)
   const sealed = aimed.map((each) => {
     const { slot, box } = each
     const envelope = seal(each, writers)
     slot.holder[slot.key] = box.field.host.binary(envelope, envelopeSubtype)
-    const conditions = Object.assign(
-      {},
-      ...indexings.filter(({ beside }) => beside === each).map((own) => own.conditions),
-    )
-    return { ...each, reference: parseReference(envelope, slot.path.join('.')), conditions }
+    const conditions: Plain = {}
+    for (const { beside, conditions: own } of indexings) if (beside === each) Object.assign(conditions, own)
+    return { ...each, reference: parseReference(envelope, () => slot.path.join('.')), conditions }
   })
   putIndexValues(indexings, writers)
   for (const { slot, box, target } of aimed) {

@@ -22,7 +22,7 @@ export class Gate {
   readonly native: Native
   #root: Place = layoutOf([])
   #uses: ReadonlySet<Use> = new Set()
-  #shape = ''
+  readonly #shapes = new Map<AnyModel, string>()
 
   constructor(collection: Collection) {
     this.native = methodsOf(collection, wrapped) as Native
@@ -31,19 +31,21 @@ export class Gate {
   /** What is encrypted in this collection, and where, by the schemas as they are now. Whoever lets something in asks for this. */
   get layout(): Place {
     // Discriminators, of subdocuments too, come to a schema after its model was compiled, and nobody is told.
-    const shape = Array.from(this.models, ({ schema }) => shapeOf(schema)).join(' ')
-    if (shape !== this.#shape) {
-      for (const model of this.models) {
-        checkModel(model)
-        learnDependencies(model, usesOf(model.schema))
-      }
-      const root = layoutOf(this.models)
-      checkNames(root, this.models)
-      this.#shape = shape
-      this.#root = root
-      this.#uses = new Set(fieldsBelow(this.#root).flatMap(({ place }) => place.fields.map(({ use }) => use)))
-    }
+    for (const model of this.models) if (this.#shapes.get(model) !== shapeOf(model.schema)) return this.#renew()
     return this.#root
+  }
+
+  #renew(): Place {
+    for (const model of this.models) {
+      checkModel(model)
+      learnDependencies(model, usesOf(model.schema))
+    }
+    const root = layoutOf(this.models)
+    checkNames(root, this.models)
+    for (const model of this.models) this.#shapes.set(model, shapeOf(model.schema))
+    this.#root = root
+    this.#uses = new Set(fieldsBelow(root).flatMap(({ place }) => place.fields.map(({ use }) => use)))
+    return root
   }
 
   /** The same as it was when the last operation was let in. */

@@ -1,10 +1,11 @@
 import { OperationError } from '../errors'
+import type { KeyReference } from '../format/datakey'
 import { envelopeOf, parseReference } from '../format/envelope'
 import type { Plain } from '../mongoose/host'
-import { valueAt } from '../mongoose/plain'
+import { noValue, valueAt } from '../mongoose/plain'
 import { decryptFor } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
-import { indexValuesFor, type prepare } from '../record/sealing'
+import { indexValuesFor, isErased, type prepare } from '../record/sealing'
 import type { BlindIndex } from '../search/declaration'
 import { encodeIndexValues } from '../search/value'
 import type { Slot } from './scan'
@@ -62,7 +63,7 @@ export function partsLackedBy(slots: readonly Slot[]): string[] {
 }
 
 /** The references of the data keys of those fields, as they are stored. */
-export function referencesOf(aimed: readonly Aimed[]): { readonly reference: string; readonly aimed: Aimed }[] {
+export function referencesOf(aimed: readonly Aimed[]): { readonly reference: KeyReference; readonly aimed: Aimed }[] {
   return [...indexesOf(aimed)].flatMap(({ index, given, beside }) =>
     beside.slot.isWhole
       ? []
@@ -84,10 +85,10 @@ export function beginIndexing(aimed: readonly Aimed[]): Promise<Indexing[]> {
     const parts = await allInOrder(
       index.fields.map(async (name): Promise<Part | undefined> => {
         const own = given.get(name)
-        if (own) return { value: () => own.box.stored() }
+        if (own) return isErased(own) ? undefined : { value: () => own.box.stored() }
         if (beside.slot.isWhole) return undefined
         const stored = storedAt(beside, name)
-        conditions[siblingOf(beside.slot, name)] = stored ?? null
+        conditions[siblingOf(beside.slot, name)] = stored ?? noValue
         // Of what is in the clear there is an index value when that is encrypted, and not before: it may be changed by whoever knows of none.
         const isClear = beside.box.use.migrating && !envelopeOf(stored)
         return isClear || (stored ?? null) === null ? undefined : openStored(beside, name, stored)

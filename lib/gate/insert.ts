@@ -1,6 +1,7 @@
 import type { ClientSession } from 'mongoose'
 import type { Plain } from '../mongoose/host'
-import { allInOrder } from '../record/outcomes'
+import { mostAtOnce } from '../record/decrypting'
+import { keepingBusy, settleEach, valuesOf } from '../record/outcomes'
 import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
 import { type Slot, scanDocument } from './scan'
@@ -44,7 +45,14 @@ export async function insertOne(gate: Gate, document: unknown, options: Plain = 
 
 /** Inserts many documents: none is sent before all are encrypted. */
 export async function insertMany(gate: Gate, documents: readonly unknown[], options: Plain = {}): Promise<unknown> {
-  const insertions = await allInOrder(documents.map((document) => prepareInsertion(gate, document, 'insertMany')))
+  // The next are looked through while the KMS is waited for; all of them first would take as long again.
+  const outcomes = await settleEach(
+    documents,
+    keepingBusy(mostAtOnce(gate.uses)),
+    (document) => prepareInsertion(gate, document, 'insertMany'),
+    () => false,
+  )
+  const insertions = valuesOf(outcomes)
   const session = options.session as ClientSession | undefined
   try {
     const result = await gate.native.insertMany(

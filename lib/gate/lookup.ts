@@ -67,11 +67,19 @@ function collecting(translate: (compare: Compare) => unknown, canVerify: (asked:
   return { sent, pending }
 }
 
+/** Does something with what is to be sent of a filter: at once, unless something in it has to be waited for. */
+export function whenReady<T>({ sent, pending }: Lookup, send: (sent: unknown) => T): T | Promise<Awaited<T>> {
+  return pending.length === 0 ? send(sent) : waitFor(pending, () => send(sent))
+}
+
 /** A filter that can be sent. */
 export async function readyFilter(...asked: Parameters<typeof lookupOf>): Promise<unknown> {
-  const { sent, pending } = lookupOf(...asked)
-  if (pending.length > 0) await allReady(pending)
-  return sent
+  return whenReady(lookupOf(...asked), (sent) => sent)
+}
+
+async function waitFor<T>(pending: readonly Pending[], send: () => T): Promise<Awaited<T>> {
+  await allReady(pending)
+  return await send()
 }
 
 export async function allReady(pending: readonly Pending[]): Promise<void> {

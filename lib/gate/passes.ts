@@ -16,7 +16,7 @@ import { beforeReading, gateAggregation, gateFind } from './cursors'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
 import { insertMany, insertOne } from './insert'
-import { lookupOf, lookupOfPipeline, readyFilter } from './lookup'
+import { type Lookup, lookupOf, lookupOfPipeline, readyFilter, whenReady } from './lookup'
 import { updateMany } from './many'
 import { refuseUnknown } from './plan'
 import { populated } from './population'
@@ -29,13 +29,13 @@ const synchronous = new Set(['find', 'aggregate', 'watch', 'initializeOrderedBul
 /** What a method does, by the name that it is called by. */
 type Pass = (gate: Gate, args: any[], method: keyof Native) => any
 
-const reading: Pass = async (gate, [filter, options, ...rest], method) => {
+const reading: Pass = (gate, [filter, options, ...rest], method) => {
   const projected = withProjection(gate, method, options)
-  return gate.native[method](await ready(gate, method, filter, options), projected, ...rest)
+  return whenReady(lookup(gate, method, filter, options), (sent) => gate.native[method](sent, projected, ...rest))
 }
 
-const filtering: Pass = async (gate, [filter, ...rest], method) =>
-  gate.native[method](await ready(gate, method, filter, rest[0]), ...rest)
+const filtering: Pass = (gate, [filter, ...rest], method) =>
+  whenReady(lookup(gate, method, filter, rest[0]), (sent) => gate.native[method](sent, ...rest))
 
 const updating: Pass = async (gate, args, method) => updateOne(gate, await requestOf(gate, method, args))
 
@@ -58,9 +58,9 @@ const passes: Record<string, Pass> = {
     checkSort(gate.root, args[1]?.sort, gate.place(method))
     return filtering(gate, args, method)
   },
-  distinct: async (gate, [path, filter, ...rest], method) => {
+  distinct: (gate, [path, filter, ...rest], method) => {
     checkPath(gate.root, path, gate.place(method))
-    return gate.native.distinct(path, await ready(gate, method, filter, rest[0]), ...rest)
+    return whenReady(lookup(gate, method, filter, rest[0]), (sent) => gate.native.distinct(path, sent, ...rest))
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
     const rootOf = (name: string) => gate.layoutOfCollection(name)
@@ -110,9 +110,9 @@ function checkStream(gate: Gate, pipeline: unknown): void {
   checkChanges(gate.root, pipeline, (name) => gate.layoutOfCollection(name), gate.place('watch'))
 }
 
-/** The filter that is sent, once it is checked. */
-function ready(gate: Gate, method: string, filter: unknown, options: Plain | undefined): Promise<unknown> {
-  return readyFilter(gate, filter, gate.place(method), options?.session)
+/** The filter that is to be sent, checked. */
+function lookup(gate: Gate, method: string, filter: unknown, options: Plain | undefined): Lookup {
+  return lookupOf(gate, filter, gate.place(method), options?.session)
 }
 
 function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
@@ -131,7 +131,7 @@ async function requestOf(gate: Gate, method: keyof Native, [filter, update, give
   checkArrayFilters(gate.root, update, options.arrayFilters, place)
   return {
     method,
-    filter: ((await ready(gate, method, filter, options)) ?? {}) as Plain,
+    filter: ((await readyFilter(gate, filter, place, options.session)) ?? {}) as Plain,
     update,
     options,
     send: (where: Plain, sent: unknown, how: Plain) => gate.native[method](where, sent, how),
@@ -153,10 +153,7 @@ function wrap(collection: Collection): Gate {
       try {
         // What is aggregated may lead to or come from another collection.
         if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
-        if (synchronous.has(name)) return run()
-        return Promise.resolve()
-          .then(run)
-          .catch((error) => Promise.reject(inFieldTerms([gate], error)))
+        return synchronous.has(name) ? run() : inOwnTerms(gate, run)
       } catch (error) {
         // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
         if (!synchronous.has(name)) return Promise.reject(error)
@@ -167,6 +164,14 @@ function wrap(collection: Collection): Gate {
     }
   }
   return gate
+}
+
+async function inOwnTerms(gate: Gate, run: () => unknown): Promise<unknown> {
+  try {
+    return await run()
+  } catch (error) {
+    throw inFieldTerms([gate], error)
+  }
 }
 
 /** Looks over the operations of a bulk write as they are given: an operation that holds a document is copied with what is stored of it. */

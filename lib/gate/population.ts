@@ -15,10 +15,27 @@ import type { BlindIndex } from '../search/declaration'
  * text of what it asked for. Here that is an envelope, or a box of one, which is given the text of the value that its index value is of: nothing
  * is decrypted, and nobody learns what was not asked for.
  */
-export async function populated(layout: Place, query: QueryHere, exec: () => Promise<unknown>): Promise<unknown> {
+export function populated(layout: Place, query: QueryHere, exec: () => Promise<unknown>): Promise<unknown> {
+  const filter = query.getFilter()
+  const names = Object.keys(filter).filter((name) => isPopulating(filter[name]))
+  return names.length === 0 ? exec() : populate(layout, query, names, exec)
+}
+
+/** Whether a condition is one that `populate()` makes. */
+function isPopulating(condition: unknown): boolean {
+  const { $in } = Object(condition) as Plain
+  return Array.isArray($in) && isTrusted(condition)
+}
+
+async function populate(
+  layout: Place,
+  query: QueryHere,
+  names: readonly string[],
+  exec: () => Promise<unknown>,
+): Promise<unknown> {
   const filter = query.getFilter()
   const place = `${query.model.modelName}.find()`
-  const here = Object.keys(filter).flatMap((name) => askedAt(layout, name, filter[name], place))
+  const here = names.flatMap((name) => indexedAt(layout, name, place))
   if (here.length === 0) return exec()
   const texts = await allInOrder(here.map((each) => textsOf(each, filter[each.field.name], place)))
   const added = withProjected(query, here.map(indexPathOf))
@@ -39,9 +56,9 @@ export async function populated(layout: Place, query: QueryHere, exec: () => Pro
 type Texts = ReadonlyMap<string, string>
 
 /** An indexed field that `populate()` asks for values of. */
-function askedAt(layout: Place, name: string, condition: unknown, place: string): FieldHere[] {
+function indexedAt(layout: Place, name: string, place: string): FieldHere[] {
   const [here] = follow(layout, name)?.place.fields ?? []
-  if (!here?.field.index || !isTrusted(condition) || !Array.isArray((condition as Plain).$in)) return []
+  if (!here?.field.index) return []
   if (here.within !== '') throw refusedWithin(place, name)
   return [here]
 }

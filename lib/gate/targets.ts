@@ -52,11 +52,28 @@ export interface Aimed extends Job {
 /** Rings made for records that no document of the user's stands for, by their names: one for each record of an operation. */
 export type RawRings = Map<string, KeyRing>
 
-/** Aims slots at one record. */
-export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, models: ReadonlySet<AnyModel>): Aimed[] {
+/** The document of the user's that each slot's box stands in, where that is this record. */
+export function boundDocuments(
+  slots: readonly Slot[],
+  reached: Reached,
+  models: ReadonlySet<AnyModel>,
+): (Doc | undefined)[] {
   const partsIn = remembered((owner: Doc) => new Set(encryptedPartsOf(owner)))
+  const isReached = remembered(
+    (owner: Doc) => isOf(owner, models) && isStoredAlike(slots[0]!.box.field.host, idOf(owner), reached.id),
+  )
+  return slots.map((slot) => boundDocument(slot, isReached, partsIn))
+}
+
+/** Aims slots at one record. */
+export function aim(
+  slots: readonly Slot[],
+  reached: Reached,
+  raw: RawRings,
+  models: ReadonlySet<AnyModel>,
+  bound = boundDocuments(slots, reached, models),
+): Aimed[] {
   const targetsOf = remembered((doc: Doc) => remembered((use: Use) => currentTarget(doc, use)))
-  const bound = slots.map((slot) => boundDocument(slot, reached, models, partsIn))
   const first = bound.find((doc) => doc !== undefined)
   const owner = first && ownerOf(first)
   return slots.map((slot, index) => {
@@ -72,23 +89,25 @@ export function aim(slots: readonly Slot[], reached: Reached, raw: RawRings, mod
 function remembered<K, V>(make: (key: K) => V): (key: K) => V {
   const made = new Map<K, V>()
   return (key) => {
-    if (!made.has(key)) made.set(key, make(key))
-    return made.get(key) as V
+    const known = made.get(key)
+    if (known !== undefined) return known
+    const value = make(key)
+    made.set(key, value)
+    return value
   }
 }
 
 /** The document of the user's that a slot's box stands in, if that is the record which the write reaches. */
 function boundDocument(
   slot: Slot,
-  { id }: Reached,
-  models: ReadonlySet<AnyModel>,
+  isReached: (owner: Doc) => boolean,
   partsIn: (owner: Doc) => ReadonlySet<Doc>,
 ): Doc | undefined {
   const { box } = slot
   if (!isDocument(box.owner)) return undefined
   let doc = box.owner
   const owner = ownerOf(doc)
-  if (!isOf(owner, models) || !isStoredAlike(box.field.host, idOf(owner), id)) return undefined
+  if (!isReached(owner)) return undefined
   if (doc === owner && slot.names.length > 1) {
     // It was set by a path of the owner, and is of the subdocument that it came to stand in.
     const part = [...partsIn(owner)].find((each) => each !== owner && standsAt(each, slot))

@@ -1,7 +1,8 @@
 import type { ClientSession } from 'mongoose'
+import type { KeyReference } from '../format/datakey'
 import { referenceOf } from '../format/entry'
 import { type Doc, isDocument, ownerOf, type Plain, valuesOf } from '../mongoose/host'
-import { isPlainObject, valueAt } from '../mongoose/plain'
+import { isPlainObject, noValue, valueAt } from '../mongoose/plain'
 import { transactionOf } from '../record/fetching'
 import { idOf } from '../record/identity'
 import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
@@ -41,6 +42,7 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     const { ring } = target
     Object.assign(conditions, each.conditions)
     if (each.isBound && !slot.isWhole && box.clear) Object.assign(clear, clearAt(box, prefix))
+    if (each.isBound && !slot.isWhole && box.isUnset) conditions[slot.path.join('.')] = noValue
     if (slot.isWhole && !box.use.byOwner) continue
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
     const keyPath = `${at}${ring.use.keyPath}`
@@ -53,11 +55,11 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     if (!pending) Object.assign(conditions, hasKey(ring, keyPath, ring.indexOf(reference)))
     else if (ring.replaces) {
       Object.assign(conditions, hasExactly(ring.replaces, keyPath))
-      replaced[keyPath] = [ring.encoded(pending)]
+      replaced[keyPath] = [pending.stored]
     } else if (ring.isNull || isNullAt(each, keyPath)) {
-      conditions[keyPath] = null
-      replaced[keyPath] = [ring.encoded(pending)]
-    } else added[keyPath] = ring.encoded(pending)
+      conditions[keyPath] = noValue
+      replaced[keyPath] = [pending.stored]
+    } else added[keyPath] = pending.stored
   }
   const asRead = Object.entries(clear).flatMap(([path, value]) => isAsRead(path, value))
   if (asRead.length > 0) conditions.$and = asRead
@@ -110,7 +112,7 @@ function addScalars(conditions: Plain, path: string, value: unknown): void {
     for (const [index, item] of Array.from(value).entries()) addScalars(conditions, `${path}.${index}`, item)
   } else if (isPlainObject(value)) {
     for (const [key, item] of Object.entries(value)) addScalars(conditions, `${path}.${key}`, item)
-  } else if (isScalar(value)) conditions[path] = value ?? null
+  } else if (isScalar(value)) conditions[path] = value ?? noValue
 }
 
 /** The `_id` of the subdocument that a value under its owner's key is written to: it is bound to that, not to the position. */
@@ -123,7 +125,7 @@ function isNullAt({ stored }: Sealed, keyPath: string): boolean {
   return valueAt(stored, keyPath) === null
 }
 
-function pendingOf({ pending }: KeyRing, reference: string): OpenKey | undefined {
+function pendingOf({ pending }: KeyRing, reference: KeyReference): OpenKey | undefined {
   return pending && referenceOf(pending.entry.commitment) === reference ? pending : undefined
 }
 

@@ -16,7 +16,8 @@ import type { Gate } from './gate'
 import { partsLackedBy, referencesOf } from './indexing'
 import { type Plan, type PlannedSlot, planReplacement, planUpdate } from './plan'
 import { type Request, type Sending, sessionOnly, withoutUndefined } from './request'
-import { type Aimed, aim, type RawRings, type Reached, slotSchema } from './targets'
+import type { Slot } from './scan'
+import { type Aimed, aim, boundDocuments, type RawRings, type Reached, slotSchema } from './targets'
 import { settle, tie } from './tie'
 
 /** How often a write starts anew when another comes between its reading and its writing. */
@@ -61,8 +62,12 @@ export function aimBound(gate: Gate, { filter, options }: Request, plan: Plan): 
   const id = idOfFilter(filter)
   if (plan.isReplacement || id === undefined || options.upsert) return undefined
   if (!plan.slots.every(({ box }) => isDocument(box.owner))) return undefined
-  const aimed = aim(plan.slots, { id, stored: undefined }, new Map(), gate.models)
-  return aimed.every(({ isBound, slot }) => isBound || (slot.isWhole && !slot.box.use.byOwner)) ? aimed : undefined
+  const reached = { id, stored: undefined }
+  const bound = boundDocuments(plan.slots, reached, gate.models)
+  // What has a key of its own needs nothing of its record, unless its context or key id is asked of that.
+  const needsNothing = ({ isWhole, box: { use } }: Slot) => isWhole && !use.byOwner && !use.isCustom
+  const isKnown = plan.slots.every((slot, index) => bound[index] || needsNothing(slot))
+  return isKnown ? aim(plan.slots, reached, new Map(), gate.models, bound) : undefined
 }
 
 /**

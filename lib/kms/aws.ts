@@ -1,10 +1,16 @@
-import { DecryptCommand, GenerateDataKeyCommand, KMSClient, ReEncryptCommand } from '@aws-sdk/client-kms'
+import type {
+  DecryptCommandOutput,
+  GenerateDataKeyCommandOutput,
+  KMSClient,
+  ReEncryptCommandOutput,
+} from '@aws-sdk/client-kms'
 import { ConfigurationError, KeyProviderError } from '../errors'
 import { dataKeyLength } from '../format/datakey'
 import { currentAudit } from './actor'
 import { defaultTimeoutMs } from './calls'
+import { makeClient, sdk, sendBy } from './client'
 import { failureOf } from './failures'
-import type { KeyProvider, OnRequestId } from './provider'
+import { defaultConcurrency, type KeyProvider, type OnRequestId } from './provider'
 
 /** Options of {@link awsKms}. */
 export interface AwsKmsOptions {
@@ -50,25 +56,21 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     throw new ConfigurationError('OPTION_INVALID', 'awsKms: actorInUserAgent must be true or false')
   if (given && actorInUserAgent) nameActor(given)
   // Made on first use: a schema is often built before the environment is ready, and in tests KMS is never reached.
-  let client = given
+  let connection = given && { client: given, send: sendBy(given) }
   const connect = () => {
-    if (client) return client
-    client = new KMSClient({ requestHandler: limits(timeoutMs ?? defaultTimeoutMs) })
-    if (actorInUserAgent) nameActor(client)
-    return client
+    if (connection) return connection
+    connection = makeClient(timeoutMs ?? defaultTimeoutMs, concurrency ?? defaultConcurrency)
+    if (actorInUserAgent) nameActor(connection.client)
+    return connection
   }
 
   return Object.freeze({
     ...(concurrency === undefined ? {} : { concurrency }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     async generateDataKey({ keyId, context, signal, onRequestId }) {
-      const command = new GenerateDataKeyCommand({
-        KeyId: keyId,
-        KeySpec: 'AES_256',
-        EncryptionContext: { ...context },
-      })
-      const answer = await attempt('GenerateDataKey', keyId, onRequestId, () =>
-        connect().send(command, { abortSignal: signal }),
+      const request = { KeyId: keyId, KeySpec: 'AES_256', EncryptionContext: { ...context } } as const
+      const answer = await attempt('GenerateDataKey', keyId, onRequestId, async () =>
+        connect().send<GenerateDataKeyCommandOutput>(new (sdk().GenerateDataKeyCommand)(request), signal),
       )
       return {
         plaintext: present(answer.Plaintext, 'GenerateDataKey', 'Plaintext'),
@@ -79,8 +81,9 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     async unwrapDataKey({ wrapped, keyId, context, signal, onRequestId }) {
       const request = { CiphertextBlob: wrapped, EncryptionContext: { ...context } }
       const answer = await attempt('Decrypt', keyId, onRequestId, async () => {
-        const command = new DecryptCommand({ ...request, KeyId: await nearest(connect(), keyId) })
-        return connect().send(command, { abortSignal: signal })
+        const { client, send } = connect()
+        const command = new (sdk().DecryptCommand)({ ...request, KeyId: await nearest(client, keyId) })
+        return send<DecryptCommandOutput>(command, signal)
       })
       const plaintext = present(answer.Plaintext, 'Decrypt', 'Plaintext')
       if (plaintext.length !== dataKeyLength) {
@@ -98,29 +101,17 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
         DestinationKeyId: to.keyId,
         DestinationEncryptionContext: { ...to.context },
       }
-      const answer = await attempt('ReEncrypt', to.keyId, onRequestId, async () =>
-        connect().send(new ReEncryptCommand({ ...request, SourceKeyId: await nearest(connect(), keyId) }), {
-          abortSignal: signal,
-        }),
-      )
+      const answer = await attempt('ReEncrypt', to.keyId, onRequestId, async () => {
+        const { client, send } = connect()
+        const command = new (sdk().ReEncryptCommand)({ ...request, SourceKeyId: await nearest(client, keyId) })
+        return send<ReEncryptCommandOutput>(command, signal)
+      })
       return {
         wrapped: present(answer.CiphertextBlob, 'ReEncrypt', 'CiphertextBlob'),
         keyId: present(answer.KeyId, 'ReEncrypt', 'KeyId'),
       }
     },
   } satisfies KeyProvider)
-}
-
-/**
- * What a connection and one try may take, so that the SDK makes another one in time. Without `throwOnRequestTimeout` it would only
- * warn of a try that is not answered.
- */
-function limits(timeoutMs: number) {
-  return {
-    connectionTimeout: Math.ceil(timeoutMs * 0.2),
-    requestTimeout: Math.ceil(timeoutMs * 0.4),
-    throwOnRequestTimeout: true,
-  }
 }
 
 /** Of a Multi-Region key, the replica in the client's own region: what is stored names the region of who wrote it. */

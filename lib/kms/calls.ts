@@ -5,45 +5,77 @@ import type { KeyProvider } from './provider'
 /** How long a call may take where the provider does not say: 10 seconds, all tries together. */
 export const defaultTimeoutMs = 10_000
 
+/** When a call must have ended. The signal that tells a provider of it is made where the provider asks for it. */
+export class Deadline {
+  #controller: AbortController | undefined
+  #isOver = false
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    if (this.#isOver) this.#controller.abort()
+    return this.#controller.signal
+  }
+
+  /** The time is over. */
+  end(): void {
+    this.#isOver = true
+    this.#controller?.abort()
+  }
+}
+
 /**
  * One call to a provider: it ends in time, whatever the provider does, and with an error of this library where it fails. What is
  * answered later is discarded.
  *
- * @param call is given a signal that is aborted when the time is over, for a provider that can end what it waits for
+ * @param call is given a deadline, with a signal for a provider that can end what it waits for
  * @param discard gets an answer that came too late
  * @throws {KeyProviderError} KMS_UNREACHABLE when the time is over, KMS_FAILED for an error of another class
  */
-export async function callProvider<T>(
+export function callProvider<T>(
   provider: KeyProvider,
   operation: string,
-  call: (signal: AbortSignal) => Promise<T>,
+  call: (deadline: Deadline) => Promise<T>,
   discard: (answer: T) => void,
 ): Promise<T> {
-  const { timeoutMs = defaultTimeoutMs } = provider
-  const controller = new AbortController()
-  // Some providers throw at once where a promise should fail.
-  const answer = (async () => call(controller.signal))()
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => {
+  return new Promise((resolve, reject) => {
+    const { timeoutMs = defaultTimeoutMs } = provider
+    const deadline = new Deadline()
+    let isLate = false
+    const timer = setTimeout(() => {
+      isLate = true
       reject(
         new KeyProviderError(
           'KMS_UNREACHABLE',
           `${operation}: the key provider has not answered within ${timeoutMs} ms (timeoutMs). Try again; nothing was changed.`,
         ),
       )
-      answer.then(discard).catch(() => {})
-      controller.abort()
+      deadline.end()
     }, timeoutMs)
+    begin(call, deadline)
+      .then(
+        (answer) => {
+          clearTimeout(timer)
+          if (isLate) discard(answer)
+          else resolve(answer)
+        },
+        (cause) => {
+          clearTimeout(timer)
+          reject(failureFrom(operation, cause))
+        },
+      )
+      // Nobody waits for what could not be discarded.
+      .catch(() => {})
   })
-  try {
-    return await Promise.race([answer, timeout])
-  } catch (cause) {
-    if (isKeyProviderError(cause)) throw new KeyProviderError(cause.code, cause.message, causeOf(cause.cause))
-    throw new KeyProviderError('KMS_FAILED', `${operation}: the key provider failed.${saidBy(cause)}`, causeOf(cause))
-  } finally {
-    clearTimeout(timer)
-  }
+}
+
+/** Some providers throw at once where a promise should fail. */
+async function begin<T>(call: (deadline: Deadline) => Promise<T>, deadline: Deadline): Promise<T> {
+  return call(deadline)
+}
+
+function failureFrom(operation: string, cause: unknown): KeyProviderError {
+  if (isKeyProviderError(cause)) return new KeyProviderError(cause.code, cause.message, causeOf(cause.cause))
+  return new KeyProviderError('KMS_FAILED', `${operation}: the key provider failed.${saidBy(cause)}`, causeOf(cause))
 }
 
 /** By name as well: a provider may be of another copy of this library. */

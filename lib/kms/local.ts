@@ -39,8 +39,13 @@ export function localKms(options: LocalKmsOptions = {}): KeyProvider & { readonl
     keyId,
     async generateDataKey(request: { keyId: string; context: EncryptionContext }) {
       if (request.keyId !== keyId) throw keyNotFound(request.keyId)
-      const plaintext = randomBytes(dataKeyLength)
-      return { plaintext, wrapped: wrapLocally(wrappingKey, plaintext, request.context), keyId }
+      const drawn = randomBytes(dataKeyLength + nonceLength)
+      const plaintext = drawn.subarray(0, dataKeyLength)
+      return {
+        plaintext,
+        wrapped: wrapLocally(wrappingKey, plaintext, request.context, drawn.subarray(dataKeyLength)),
+        keyId,
+      }
     },
     async unwrapDataKey(request: { wrapped: Uint8Array; keyId: string; context: EncryptionContext }) {
       return unwrap(request.wrapped, request.keyId, request.context)
@@ -68,8 +73,12 @@ export function localKms(options: LocalKmsOptions = {}): KeyProvider & { readonl
   })
 }
 
-function wrapLocally(key: KeyObject, plaintext: Uint8Array, context: EncryptionContext): Buffer {
-  const nonce = randomBytes(nonceLength)
+function wrapLocally(
+  key: KeyObject,
+  plaintext: Uint8Array,
+  context: EncryptionContext,
+  nonce: Uint8Array = randomBytes(nonceLength),
+): Buffer {
   const { ciphertext, tag } = encrypt(key, nonce, encodeContext(context), plaintext)
   return Buffer.concat([nonce, ciphertext, tag])
 }

@@ -1,12 +1,12 @@
 import { LRUCache } from 'lru-cache'
 import { DecryptionError, KeyProviderError } from '../errors'
-import { copyBytes } from '../format/bytes'
-import { type EncryptionContext, encodeContext } from '../format/context'
+import { copyBytes, lengthPrefixed } from '../format/bytes'
+import type { EncryptionContext } from '../format/context'
 import { DataKey, dataKeyLength } from '../format/datakey'
 import { currentAudit } from './actor'
-import { callProvider } from './calls'
+import { callProvider, type Deadline } from './calls'
 import { Limiter } from './limiter'
-import type { KeyProvider, OnRequestId } from './provider'
+import { defaultConcurrency, type KeyProvider, type OnRequestId } from './provider'
 import { type KeyEvent, released, trace } from './tracing'
 
 /** Bounds of the opt-in cache of open data keys. */
@@ -27,10 +27,36 @@ interface Wrapped {
   readonly context: EncryptionContext
 }
 
+/** The same, with what tells one opening from another: the context by `encodeContext`. */
+interface Identified extends Wrapped {
+  readonly encoded: Uint8Array
+}
+
+/** An opening that is under way. */
+interface Pending {
+  readonly key: Promise<DataKey>
+  readonly event: KeyEvent
+}
+
 /** How a provider is called, beside what is asked of it. */
 interface How {
   readonly signal: AbortSignal
   readonly onRequestId: OnRequestId
+}
+
+/** Adds it to a request. The signal is made when the provider asks for it. */
+type Ask = <R extends object>(request: R) => R & How
+
+function asking(deadline: Deadline, event: KeyEvent): Ask {
+  return (request) => ({
+    ...request,
+    onRequestId(requestId: string) {
+      event.requestId = requestId
+    },
+    get signal() {
+      return deadline.signal
+    },
+  })
 }
 
 /** What a data key is to be wrapped under. */
@@ -39,7 +65,6 @@ interface Destination {
   readonly context: EncryptionContext
 }
 
-const defaultConcurrency = 32
 const defaultMaxWaiting = 100_000
 const maxWrappedLength = 6144
 const limiters = new WeakMap<KeyProvider, Limiter>()
@@ -48,7 +73,7 @@ const limiters = new WeakMap<KeyProvider, Limiter>()
 export class KeyManager {
   readonly #provider: KeyProvider
   readonly #limiter: Limiter
-  readonly #pending = new Map<string, { key: Promise<DataKey>; event: KeyEvent }>()
+  readonly #pending = new Map<string, Pending>()
   readonly #cache: LRUCache<string, DataKey> | undefined
   /** The full names of configured key ids, as the KMS gave them. */
   readonly #names = new Map<string, string>()
@@ -71,7 +96,7 @@ export class KeyManager {
     const generated = await this.#run(
       event,
       'generateDataKey',
-      (how) => this.#provider.generateDataKey({ ...request, ...how }),
+      (ask) => this.#provider.generateDataKey(ask(request)),
       (late) => wipe(late?.plaintext),
     )
     const { plaintext, wrapped: given, keyId } = generated ?? {}
@@ -91,39 +116,42 @@ export class KeyManager {
    * @param request.commitment what the data key must match
    * @throws {DecryptionError} DATA_KEY_MISMATCH when the KMS returns another key than the one the record was sealed with
    */
-  unwrap(
-    request: { wrapped: Uint8Array; keyId: string; context: EncryptionContext; commitment: Uint8Array },
+  async unwrap(
+    request: Identified & { readonly commitment: Uint8Array },
     requester: Requester,
     place: string,
   ): Promise<DataKey> {
-    const { wrapped, keyId, context, commitment } = request
     const identity = identityOf(request)
     const cached = this.#cache?.get(identity)
-    if (cached) return Promise.resolve(confirm(cached, commitment, place))
+    if (cached) return confirm(cached, request.commitment, place)
     const audit = currentAudit()
-    const pending = this.#pending.get(identity)
+    let pending = this.#pending.get(identity)
     if (pending && pending.event.audit === audit) {
       pending.event.records++
       pending.event.read = [...new Set([...pending.event.read, ...requester.read])]
-      return pending.key.then((key) => confirm(key, commitment, place))
+    } else {
+      const { keyId, context } = request
+      const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1, audit }
+      pending = { key: this.#unwrap(request, identity, event), event }
+      this.#pending.set(identity, pending)
     }
-    const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1, audit }
-    const key = this.#run(
-      event,
-      'unwrapDataKey',
-      (how) => this.#provider.unwrapDataKey({ wrapped, keyId, context, ...how }),
-      wipe,
-    )
-      .then((plaintext) => {
-        const opened = derive(plaintext, keyId)
-        this.#cache?.set(identity, opened)
-        return opened
-      })
-      .finally(() => {
-        if (this.#pending.get(identity)?.event === event) this.#pending.delete(identity)
-      })
-    this.#pending.set(identity, { key, event })
-    return key.then((opened) => confirm(opened, commitment, place))
+    return confirm(await pending.key, request.commitment, place)
+  }
+
+  async #unwrap({ wrapped, keyId, context }: Wrapped, identity: string, event: KeyEvent): Promise<DataKey> {
+    try {
+      const plaintext = await this.#run(
+        event,
+        'unwrapDataKey',
+        (ask) => this.#provider.unwrapDataKey(ask({ wrapped, keyId, context })),
+        wipe,
+      )
+      const opened = derive(plaintext, keyId)
+      this.#cache?.set(identity, opened)
+      return opened
+    } finally {
+      if (this.#pending.get(identity)?.event === event) this.#pending.delete(identity)
+    }
   }
 
   /**
@@ -145,8 +173,8 @@ export class KeyManager {
     const answer = await this.#run(
       event,
       'rewrapDataKey',
-      async (how) => {
-        if (provider.rewrapDataKey) return provider.rewrapDataKey({ wrapped, keyId, context, to, ...how })
+      async (ask) => {
+        if (provider.rewrapDataKey) return provider.rewrapDataKey(ask({ wrapped, keyId, context, to }))
         throw new KeyProviderError(
           'KMS_FAILED',
           'The key provider has no rewrapDataKey, so no data key can be wrapped anew. rotateKmsKey() gives records new ones instead.',
@@ -168,7 +196,7 @@ export class KeyManager {
   }
 
   /** Lets go of a cached data key. */
-  forget(request: Wrapped): void {
+  forget(request: Identified): void {
     this.#cache?.delete(identityOf(request))
   }
 
@@ -187,19 +215,16 @@ export class KeyManager {
   async #run<T>(
     event: KeyEvent,
     operation: string,
-    call: (how: How) => Promise<T>,
+    call: (ask: Ask) => Promise<T>,
     discard: (late: T) => void,
   ): Promise<T> {
-    const onRequestId = (requestId: string) => {
-      event.requestId = requestId
-    }
     try {
       return await this.#limiter.run(() =>
         trace(event, () =>
           callProvider(
             this.#provider,
             `${operation} under ${event.keyId}`,
-            (signal) => call({ signal, onRequestId }),
+            (deadline) => call(asking(deadline, event)),
             discard,
           ),
         ),
@@ -212,8 +237,8 @@ export class KeyManager {
 }
 
 /** Tells one opening from another. */
-function identityOf({ wrapped, keyId, context }: Wrapped): string {
-  return JSON.stringify([keyId, Buffer.from(wrapped).toString('base64'), encodeContext(context).toString('base64')])
+function identityOf({ wrapped, keyId, encoded }: Identified): string {
+  return lengthPrefixed([keyId, wrapped, encoded]).toString('latin1')
 }
 
 /** Takes a data key out of the provider's memory, which may be a view into a shared pool, and zeroes it there. */

@@ -10,6 +10,9 @@ export interface GeneratedDataKey {
   readonly keyId: string
 }
 
+/** How many calls are under way at once where a provider does not say. */
+export const defaultConcurrency = 32
+
 /** Is told what the KMS calls a request, for the trace: by a provider that knows it, of answers and refusals. */
 export type OnRequestId = (requestId: string) => void
 

@@ -4,6 +4,7 @@ import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
 import { type AnyModel, type Doc, type Host, hostOf, modelOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
+import { callsToOpen } from '../record/calls'
 import { filterOf, storedOf } from '../record/fetching'
 import { recordName } from '../record/identity'
 import { indexValuesOf, prefixOf } from '../record/indexes'
@@ -43,6 +44,7 @@ export async function backfillBlindIndexes(model: AnyModel, options?: JobOptions
       condition: { $or: conditions },
       begin: () => openIndexKeys(layout),
       run: (stored) => backfill(model, stored),
+      calls: (stored) => callsToIndex(recordOf(model, stored), stored),
     },
     options,
   )
@@ -87,6 +89,13 @@ async function backfill(model: AnyModel, read: Plain): Promise<boolean> {
     'RECORD_CHANGED',
     `${recordName(recordOf(model, stored))}: other writes changed the record during each of ${maxAttempts} attempts to give it its index ` +
       'values. Try again.',
+  )
+}
+
+function callsToIndex(doc: Doc, stored: Plain): number {
+  const stale = staleOf(doc, stored)
+  return callsToOpen(doc, ({ owner, field }) =>
+    stale.some(({ part, index }) => part === owner && index.fields.includes(field.name)),
   )
 }
 

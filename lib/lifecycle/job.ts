@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { ConfigurationError } from '../errors'
 import { readyFilter } from '../gate/lookup'
 import { gateOf } from '../gate/passes'
@@ -6,11 +7,11 @@ import { castFilter } from '../mongoose/model'
 import { isPlainObject } from '../mongoose/plain'
 import { readAhead } from '../record/cursors'
 import { outcomeOf, valuesOf } from '../record/outcomes'
-import type { JobFailure, JobOptions, JobProgress, JobResult, VerifyFailure } from '../schema/jobs'
+import type { JobFailure, JobOptions, JobProgress, JobResult, Partition, VerifyFailure } from '../schema/jobs'
 import { checkOptions } from './options'
 import { behind, notBehind } from './order'
 import { isThrottled, Pace } from './pace'
-import { type Lease, takePart } from './parts'
+import { type Lease, peekPart, type Share, takePart } from './parts'
 
 /**
  * The room of jobs over a collection. Comes in: which records there is something to do for, and what; goes out: what became of them, and up
@@ -35,6 +36,10 @@ export interface Job {
    * @returns whether it changed anything, or what is wrong with the record, where that may be in several places
    */
   run(stored: Plain, startedAt: Date): Promise<boolean | readonly Fault[]>
+  /** How many calls to the KMS that takes, as far as can be told without one. */
+  calls(stored: Plain, startedAt: Date): number
+  /** What beside the filter tells one run of the job from another: who goes on with it has the same. */
+  readonly scope?: Plain
 }
 
 /** What is wrong with a record, and where in it. */
@@ -59,13 +64,11 @@ const keptFailures = 100
  */
 export async function runJob(job: Job, given: JobOptions | undefined): Promise<JobResult> {
   const options = checkOptions(job, given)
-  const { partition, leaseMs, resume } = options
+  const { partition, leaseMs, resume, filter, dryRun } = options
+  if (dryRun) return tryOut(job, options)
   if (!partition) return run(job, options, stretchFrom(job, resume), resume)
-  const part = await takePart(job, partition, leaseMs, async (startedAt) =>
-    boundsOf(job.model, await conditionsFor(job, options.filter, startedAt), partition.of),
-  )
+  const part = await takePart(await shareOf(job, filter, partition), leaseMs)
   try {
-    const nothing = { ...none, checkpoint: undefined, failures: [], interrupted: false }
     const result = part.isOver ? nothing : await run(job, options, part, undefined)
     part.lease.requireHeld()
     if (!result.interrupted) await part.end()
@@ -77,18 +80,53 @@ export async function runJob(job: Job, given: JobOptions | undefined): Promise<J
 }
 
 const none = { processed: 0, updated: 0, unchanged: 0, failed: 0 }
+const nothing: JobResult = { ...none, checkpoint: undefined, failures: [], interrupted: false }
+
+/** Goes over the same records, and only counts. */
+async function tryOut(job: Job, options: ReturnType<typeof checkOptions>): Promise<JobResult> {
+  const { partition, resume, filter } = options
+  const part = partition && (await peekPart(await shareOf(job, filter, partition)))
+  let kmsCalls = 0
+  const counting: Job = {
+    ...job,
+    begin: async () => {},
+    run: async (stored, startedAt) => {
+      kmsCalls += job.calls(stored, startedAt)
+      return false
+    },
+  }
+  const stretch = part ?? stretchFrom(job, resume)
+  const result = part?.isOver ? nothing : await run(counting, options, stretch, partition ? undefined : resume)
+  return { ...result, kmsCalls }
+}
 
 /** The records that are gone over: of a collection, or of a part of it. */
 interface Stretch {
   readonly startedAt: Date
   readonly after: unknown
   readonly upTo?: unknown
+  /** Whether it goes on where another run was stopped. */
+  readonly isResumed: boolean
   readonly lease?: Lease
+}
+
+/** What workers share of a job: those with another filter have another one. */
+async function shareOf(job: Job, filter: Plain, partition: Partition): Promise<Share> {
+  const { model, name, scope } = job
+  const [asked] = await conditionsFor(job, filter, new Date())
+  const only = { ...(Object.keys(asked as Plain).length > 0 && { filter: asked }), ...scope }
+  const digest = createHash('sha256').update(hostOf(model.schema).serialize(only)).digest('hex').slice(0, 8)
+  return {
+    model,
+    name: Object.keys(only).length > 0 ? `${name} ${digest}` : name,
+    partition,
+    divide: async (startedAt) => boundsOf(model, await conditionsFor(job, filter, startedAt), partition.of),
+  }
 }
 
 async function run(
   job: Job,
-  { filter, concurrency, batchSize, signal, onProgress }: ReturnType<typeof checkOptions>,
+  { filter, concurrency, batchSize, signal, onProgress, onBegin, onFailure }: ReturnType<typeof checkOptions>,
   stretch: Stretch,
   resume: unknown,
 ): Promise<JobResult> {
@@ -112,7 +150,13 @@ async function run(
     if (isThrottled(outcome.reason)) return undefined
     return failed(stored._id, [{ id: stored._id, error: outcome.reason }])
   }
-  const records = recordsOf(job, await conditionsFor(job, filter, startedAt), batchSize, stretch, pace)
+  const conditions = withinStretch(job, await conditionsFor(job, filter, startedAt), stretch)
+  if (onBegin) {
+    const left = leftOf(job, conditions, stretch.after)
+    const total: number = await gateOf(job.model.collection).native.countDocuments({ $and: left })
+    await onBegin({ total, checkpoint: stretch.isResumed ? checkpointOf(job, startedAt, stretch.after) : undefined })
+  }
+  const records = recordsOf(job, conditions, batchSize, stretch.after, pace)
   // Twice what runs at once: while one record is waited for, those after it are not.
   for await (const settled of readAhead(records, 2 * concurrency, work)) {
     const [done] = valuesOf([settled])
@@ -121,6 +165,7 @@ async function run(
     counts.processed++
     counts[done.became]++
     failures.push(...done.failures.slice(0, keptFailures - failures.length))
+    if (onFailure) for (const failure of done.failures) await onFailure(failure)
     last = done.id
     checkpoint = checkpointOf(job, startedAt, last) ?? checkpoint
     if (counts.processed % batchSize === 0) await tell()
@@ -166,9 +211,9 @@ function isCheckpoint(value: unknown): value is Checkpoint {
 
 /** What is left after a checkpoint that the caller has. */
 function stretchFrom({ name, condition }: Job, resume: unknown): Stretch {
-  if (typeof condition !== 'function') return { startedAt: new Date(), after: resume }
-  if (resume === undefined) return { startedAt: new Date(), after: undefined }
-  if (isCheckpoint(resume)) return { startedAt: resume.startedAt, after: resume.id }
+  const isResumed = resume !== undefined
+  if (typeof condition !== 'function' || !isResumed) return { startedAt: new Date(), after: resume, isResumed }
+  if (isCheckpoint(resume)) return { startedAt: resume.startedAt, after: resume.id, isResumed }
   throw new ConfigurationError('OPTION_INVALID', `${name}: resume: expected the checkpoint of an earlier run.`)
 }
 
@@ -205,22 +250,28 @@ function recordsOf(...args: Parameters<typeof readBatches>) {
 }
 
 async function* readBatches(
-  { model, begin }: Job,
+  job: Job,
   conditions: readonly Plain[],
   batchSize: number,
-  { after, upTo }: Stretch,
+  after: unknown,
   pace: Pace,
 ): AsyncGenerator<Plain, void, undefined> {
-  const host = hostOf(model.schema)
-  const within = [...conditions, ...(upTo === undefined ? [] : [notBehind(host, upTo)])]
+  const { native } = gateOf(job.model.collection)
   let last = after
   for (let isFirst = true; ; isFirst = false) {
-    const left = last === undefined ? within : [...within, behind(host, last)]
-    const cursor = await gateOf(model.collection).native.find({ $and: left }, { sort: { _id: 1 }, limit: batchSize })
-    const batch: Plain[] = await cursor.toArray()
-    if (isFirst && batch.length > 0) await pace.run(begin)
+    const $and = leftOf(job, conditions, last)
+    const batch: Plain[] = await (await native.find({ $and }, { sort: { _id: 1 }, limit: batchSize })).toArray()
+    if (isFirst && batch.length > 0) await pace.run(() => job.begin())
     yield* batch
     if (batch.length < batchSize) return
     last = batch.at(-1)?._id
   }
+}
+
+function withinStretch({ model }: Job, conditions: readonly Plain[], { upTo }: Stretch): readonly Plain[] {
+  return upTo === undefined ? conditions : [...conditions, notBehind(hostOf(model.schema), upTo)]
+}
+
+function leftOf({ model }: Job, conditions: readonly Plain[], last: unknown): readonly Plain[] {
+  return last === undefined ? conditions : [...conditions, behind(hostOf(model.schema), last)]
 }

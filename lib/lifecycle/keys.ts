@@ -2,6 +2,7 @@ import { ConfigurationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { castFilter, recordOf } from '../mongoose/model'
 import { isPlainObject, toPlain } from '../mongoose/plain'
+import { callsForKeys } from '../record/calls'
 import { erase } from '../record/erasure'
 import { rewrap } from '../record/rewrapping'
 import type { Send } from '../record/rewriting'
@@ -23,6 +24,7 @@ export function rewrapKmsKey(model: AnyModel, send: Send, options?: JobOptions):
     condition: { $or: holdingKeys(layoutOf([model]), staleKeys) },
     begin: async () => {},
     run: (stored: Plain) => rewrap(recordOf(model, stored), send),
+    calls: (stored: Plain) => callsForKeys(recordOf(model, stored), (ring, entry) => !ring.isCurrent(entry)),
   }
   return runJob(job, options)
 }
@@ -55,6 +57,7 @@ export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptio
     condition: { $or: holdingKeys(layoutOf([model]), anyKey) },
     begin: async () => {},
     run: (stored: Plain) => erase(recordOf(model, stored), send),
+    calls: () => 0,
   }
   return runJob(job, options)
 }

@@ -8,6 +8,7 @@ import { updateOne } from '../gate/update'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, isStoredAlike, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
+import { callsToWrite } from '../record/calls'
 import { fetchStored, filterOf, sessionOf, storedOf } from '../record/fetching'
 import { readForeign, uselessPaths } from '../record/foreign'
 import { idOf, recordName } from '../record/identity'
@@ -51,9 +52,14 @@ export async function migrateToKms(model: AnyModel, options: MigrationOptions = 
     condition: { $or: [...clearIn(layout), ...foreignIn(layout)] },
     begin: () => openIndexKeys(layout),
     run: (stored: Plain) => migrate(model, stored, {}),
+    calls(stored: Plain) {
+      const doc = recordOf(model, stored)
+      readForeign(doc, stored)
+      return callsToWrite(clearOf(doc).map(({ box }) => box))
+    },
   }
   const result = await runJob(job, Object(options) === options ? others : options)
-  return { ...result, ...(await oldIndexes(model, layout, isDropping && isComplete(result))) }
+  return { ...result, ...(await oldIndexes(model, layout, isDropping && !others.dryRun && isComplete(result))) }
 }
 
 /** @throws {ConfigurationError} OPTION_INVALID where no field of a model migrates */

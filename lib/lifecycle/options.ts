@@ -11,6 +11,7 @@ type Checked = JobOptions & {
   readonly concurrency: number
   readonly batchSize: number
   readonly leaseMs: number
+  readonly dryRun: boolean
 }
 
 /** @throws {ConfigurationError} OPTION_INVALID */
@@ -19,10 +20,13 @@ export function checkOptions({ model, name }: { model: AnyModel; name: string },
   if (Object(options) !== options) throw invalid('expected an object of options')
   const {
     filter = {},
-    concurrency = concurrencyOf(model),
+    concurrency = 2 * concurrencyOf(model),
     batchSize = 100,
     signal,
     onProgress,
+    onBegin,
+    onFailure,
+    dryRun = false,
     resume,
     partition = resume === true ? { index: 0, of: 1 } : undefined,
     leaseMs = 60_000,
@@ -34,14 +38,19 @@ export function checkOptions({ model, name }: { model: AnyModel; name: string },
   for (const [option, value] of Object.entries({ concurrency, batchSize, leaseMs }))
     if (!isCount(value)) throw invalid(`${option}: expected a positive integer, at most 2147483647`)
   if (signal !== undefined && typeof signal?.aborted !== 'boolean') throw invalid('signal: expected an AbortSignal')
-  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('onProgress: expected a function')
+  for (const [option, value] of Object.entries({ onProgress, onBegin, onFailure }))
+    if (value !== undefined && typeof value !== 'function') throw invalid(`${option}: expected a function`)
+  if (typeof dryRun !== 'boolean') throw invalid('dryRun: expected true or false')
   if (partition !== undefined && !isPartition(partition))
     throw invalid(
       'partition: expected { index, of }, two integers, such as { index: 0, of: 4 } for the first of four parts',
     )
   if (partition !== undefined && resume !== undefined && resume !== true)
     throw invalid('resume: a part goes on after the checkpoint that is in the database: give true, or nothing')
-  return { filter, concurrency, batchSize, signal, onProgress, resume, partition, leaseMs }
+  return {
+    ...{ filter, concurrency, batchSize, signal, resume, partition, leaseMs, dryRun },
+    ...{ onProgress, onBegin, onFailure },
+  }
 }
 
 function isPartition(value: unknown): value is Partition {

@@ -16,7 +16,14 @@ interface Run {
 }
 
 /** A part of a job that this process does, and no other. */
-export interface Part {
+export interface Part extends Found {
+  readonly lease: Lease
+  /** Notes that all of it is done. */
+  end(): Promise<void>
+}
+
+/** What is found of a part. */
+interface Found {
   readonly startedAt: Date
   /** Behind which `_id` it begins or goes on, if any. */
   readonly after: unknown
@@ -24,61 +31,101 @@ export interface Part {
   readonly upTo: unknown
   /** Whether there is nothing to do: it has ended before, or there are fewer records than parts. */
   readonly isOver: boolean
-  readonly lease: Lease
-  /** Notes that all of it is done. */
-  end(): Promise<void>
+  /** Whether it was stopped before, and goes on. */
+  readonly isResumed: boolean
+}
+
+/** A job that is shared by workers, and which part of it one of them is to do. */
+export interface Share {
+  readonly model: AnyModel
+  /** Names the job, and by that all who share it. */
+  readonly name: string
+  readonly partition: Partition
+  /** Gives the bounds for a run that begins at this time. */
+  divide(startedAt: Date): Promise<unknown[]>
 }
 
 /**
  * Takes a part of a job for this process.
  *
- * @param divide gives the bounds for a run that begins at this time
  * @throws {JobError} JOB_RUNNING while another has it
  */
-export async function takePart(
-  { model, name }: { model: AnyModel; name: string },
-  { index, of }: Partition,
-  leaseMs: number,
-  divide: (startedAt: Date) => Promise<unknown[]>,
-): Promise<Part> {
+export async function takePart(share: Share, leaseMs: number): Promise<Part> {
+  const { model, name, partition } = share
+  const { index, of } = partition
   const jobs = jobsOf(model)
-  const job = `${model.collection.name} ${name}`
-  const lease = new Lease(jobs, `${job} ${index}/${of}`, leaseMs)
+  const lease = new Lease(jobs, partId(share), leaseMs)
   const kept = await lease.take(`${name}: part ${index} of ${of}`)
   try {
-    const run = await currentRun(jobs, `${job} /${of}`, of, divide)
-    const { startedAt, bounds, ended } = run
-    const isKept = kept.startedAt?.getTime() === startedAt.getTime() && 'checkpoint' in kept
-    return {
-      startedAt,
-      after: isKept ? kept.checkpoint : bounds[index - 1],
-      upTo: bounds[index],
-      isOver: ended.includes(index) || index > bounds.length,
-      lease,
-      end: async () =>
-        void (await jobs.updateOne({ _id: `${job} /${of}`, startedAt }, { $addToSet: { ended: index } })),
-    }
+    const found = foundOf(await currentRun(jobs, share), kept, partition)
+    const run = { _id: runId(share), startedAt: found.startedAt }
+    return { ...found, lease, end: async () => void (await jobs.updateOne(run, { $addToSet: { ended: index } })) }
   } catch (error) {
     await lease.release()
     throw error
   }
 }
 
+/** Tells what taking a part would find, and takes nothing. */
+export async function peekPart(share: Share): Promise<Found> {
+  const { model, partition } = share
+  const jobs = jobsOf(model)
+  const known: Run | null = await jobs.findOne({ _id: runId(share) }, primary)
+  const kept: Kept | null = await jobs.findOne({ _id: partId(share) }, primary)
+  const run = known && isUnderWay(known, partition) ? known : await newRun(share, known)
+  return foundOf(run, kept ?? {}, partition)
+}
+
+const primary = { readPreference: 'primary' }
+
+/** What is kept of a part: when its run began, and how far it came. */
+interface Kept {
+  readonly startedAt?: Date
+  readonly checkpoint?: unknown
+}
+
+function foundOf({ startedAt, bounds, ended }: Run, kept: Kept, { index }: Partition): Found {
+  const isResumed = kept.startedAt?.getTime() === startedAt.getTime() && 'checkpoint' in kept
+  return {
+    startedAt,
+    after: isResumed ? kept.checkpoint : bounds[index - 1],
+    upTo: bounds[index],
+    isOver: ended.includes(index) || index > bounds.length,
+    isResumed,
+  }
+}
+
+function jobId({ model, name }: Share): string {
+  return `${model.collection.name} ${name}`
+}
+
+function runId(share: Share): string {
+  return `${jobId(share)} /${share.partition.of}`
+}
+
+function partId(share: Share): string {
+  return `${jobId(share)} ${share.partition.index}/${share.partition.of}`
+}
+
 /** All that take a part of a run have the same one, whoever was the first. */
-async function currentRun(
-  jobs: Jobs,
-  _id: string,
-  of: number,
-  divide: (startedAt: Date) => Promise<unknown[]>,
-): Promise<Run> {
+async function currentRun(jobs: Jobs, share: Share): Promise<Run> {
+  const _id = runId(share)
   while (true) {
-    const known: Run | null = await jobs.findOne({ _id }, { readPreference: 'primary' })
-    if (known && known.ended.length < of) return known
-    const startedAt = new Date(Math.max(Date.now(), known ? known.startedAt.getTime() + 1 : 0))
-    const run = { startedAt, bounds: await divide(startedAt), ended: [] }
+    const known: Run | null = await jobs.findOne({ _id }, primary)
+    if (known && isUnderWay(known, share.partition)) return known
+    const run = await newRun(share, known)
     if (known) await jobs.updateOne({ _id, startedAt: known.startedAt }, { $set: run })
     else await jobs.insertOne({ _id, ...run }).catch(ignoreDuplicate)
   }
+}
+
+function isUnderWay(run: Run, { of }: Partition): boolean {
+  return run.ended.length < of
+}
+
+async function newRun({ divide }: Share, before: Run | null): Promise<Run> {
+  const startedAt = new Date(Math.max(Date.now(), before ? before.startedAt.getTime() + 1 : 0))
+  return { startedAt, bounds: await divide(startedAt), ended: [] }
 }
 
 function ignoreDuplicate(error: unknown): void {
@@ -117,7 +164,7 @@ export class Lease {
    * @returns what was kept of the part
    * @throws {JobError} JOB_RUNNING
    */
-  async take(place: string): Promise<{ readonly startedAt?: Date; readonly checkpoint?: unknown }> {
+  async take(place: string): Promise<Kept> {
     const isFree = { $not: [{ $gt: ['$leaseUntil', '$$NOW'] }] }
     const update = [{ $set: { holder: this.#holder, leaseUntil: this.#until } }]
     try {

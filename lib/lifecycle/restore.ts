@@ -7,6 +7,7 @@ import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { holdsOthers } from '../mongoose/plain'
+import { callsToOpen } from '../record/calls'
 import { fetchStored, filterOf, sessionOf, storedOf } from '../record/fetching'
 import { recordName } from '../record/identity'
 import { boxesOf, openBox } from '../record/opening'
@@ -36,6 +37,7 @@ export function migrateFromKms(model: AnyModel, options?: JobOptions): Promise<J
     condition: { $or: encryptedIn(layout) },
     begin: async () => {},
     run: (stored: Plain) => restore(model, stored, undefined),
+    calls: (stored: Plain) => callsToOpen(recordOf(model, stored), ({ use }) => use.migrating),
   }
   return runJob(job, options)
 }

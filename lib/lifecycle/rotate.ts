@@ -1,13 +1,14 @@
 import { ConfigurationError } from '../errors'
-import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
 import type { AnyModel, Doc } from '../mongoose/host'
-import type { Send } from '../record/rewriting'
+import { recordOf } from '../mongoose/model'
+import { callsForKeys, callsToRotate } from '../record/calls'
 import { rotate, rotateStored } from '../record/rotation'
 import type { JobResult, RotateOptions } from '../schema/jobs'
 import { keyPathsBelow, layoutOf } from '../schema/layout'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
+import { sendingTogether, sendPast } from './sending'
 
 /** Gives a record new data keys; see {@link rotate}. */
 export function rotateDocument(doc: Doc): Promise<void> {
@@ -26,6 +27,7 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
   const { olderThan, ...others } = { ...options }
   if (olderThan !== undefined && !(olderThan instanceof Date && !Number.isNaN(olderThan.getTime())))
     throw new ConfigurationError('OPTION_INVALID', `${name}: olderThan: expected a Date.`)
+  const send = sendingTogether()
   const layout = layoutOf([model])
   const paths = keyPathsBelow(layout)
   const before = (startedAt: Date) => (olderThan && olderThan < startedAt ? olderThan : startedAt)
@@ -37,6 +39,7 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
     {
       model,
       name,
+      scope: { ...(olderThan && { olderThan }) },
       // MongoDB looks below no key of a map without its name.
       condition: (startedAt) =>
         paths.some((path) => path.includes('*'))
@@ -49,19 +52,14 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
           stored,
           () => gateOf(model.collection).native.findOne({ _id: stored._id }),
           (keys) => keys.some((key) => isOld(key, startedAt)),
-          sendPast,
+          send,
         ),
+      calls(stored, startedAt) {
+        const doc = recordOf(model, stored)
+        const isDue = callsForKeys(doc, (_ring, key) => isOld(key, startedAt)) > 0
+        return isDue ? callsToRotate(doc) : 0
+      },
     },
     options && others,
   )
-}
-
-/** Past the gate: here envelopes are conditions. */
-export const sendPast: Send = async (model, filter, update, options): Promise<{ matchedCount: number }> => {
-  const gate = gateOf(model.collection)
-  try {
-    return await gate.native.updateOne(filter, update, options as never)
-  } catch (error) {
-    throw inFieldTerms([gate], error)
-  }
 }

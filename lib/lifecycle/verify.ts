@@ -1,8 +1,10 @@
 import { DecryptionError } from '../errors'
+import type { KeyReference } from '../format/datakey'
 import { isTombstone, parseWrappedKey, referenceOf } from '../format/entry'
 import { envelopeOf, parseReference } from '../format/envelope'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
+import { callsForKeys } from '../record/calls'
 import { fetchStored, storedOf } from '../record/fetching'
 import { recordName } from '../record/identity'
 import { areSameIndexValues, indexValuesOf, prefixOf } from '../record/indexes'
@@ -34,6 +36,7 @@ export async function verifyKms(model: AnyModel, options?: JobOptions): Promise<
       const outcome = await outcomeOf(verifyStored(model, stored))
       return outcome.status === 'fulfilled' ? outcome.value : [{ path: '', error: outcome.reason as unknown }]
     },
+    calls: (stored: Plain) => callsForKeys(recordOf(model, stored)),
   }
   return (await runJob(job, options)) as VerifyResult
 }
@@ -66,7 +69,7 @@ async function verifyParts(parts: readonly Doc[], stored: Plain): Promise<Fault[
 }
 
 /** The references of data keys that cannot be had. */
-type Lost = Map<KeyRing, Set<string | undefined>>
+type Lost = Map<KeyRing, Set<KeyReference | undefined>>
 
 /** What is found out about a record, or about a subdocument of one. */
 class Verification {

@@ -195,6 +195,27 @@ export function revisedDirty(
 }
 
 /**
+ * A method `$__hasOnlyPrimitiveValues` to which some values count as primitives, so that Mongoose copies a document that has only such
+ * otherwise in the quick way, and not as one with objects in it. Of `$__` and `_doc`, Mongoose's own looks at no more. Without it saves would take
+ * longer; `test/faults/shown.test` looks at what is copied.
+ */
+export function countingAsPrimitive(
+  prototype: Record<string, Method>,
+  isWhole: (value: unknown) => boolean,
+): { name: string; method: Method } | undefined {
+  const name = '$__hasOnlyPrimitiveValues'
+  const own = prototype[name]
+  if (!own) return undefined
+  const method = function hasOnlyPrimitiveValues(this: Doc) {
+    const { $__, _doc } = this as unknown as { $__: unknown; _doc: Plain }
+    const others: Plain = {}
+    for (const key of Object.keys(_doc)) if (!isWhole(_doc[key])) others[key] = _doc[key]
+    return own.call({ $__, _doc: others } as unknown as Doc)
+  }
+  return { name, method }
+}
+
+/**
  * Has a document take what stands at a path for what was loaded, and not for a default that is to be saved. `$__.activePaths`;
  * `test/lifecycle/migration.from.test`.
  */

@@ -107,8 +107,12 @@ export function aroundExec(
   run: (exec: () => Promise<unknown>, query: QueryHere) => Promise<unknown>,
 ): void {
   replaceMethod(queriesOf(model), 'exec', (exec) => {
-    return async function execAround(this: any, ...args: unknown[]) {
-      return run(() => exec.apply(this, args) as Promise<unknown>, this)
+    return function execAround(this: any, ...args: unknown[]) {
+      try {
+        return run(() => exec.apply(this, args) as Promise<unknown>, this)
+      } catch (error) {
+        return Promise.reject(error)
+      }
     }
   })
 }

@@ -72,6 +72,12 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
   return prototype === Object.prototype || prototype === null
 }
 
+/**
+ * The condition that there is nothing at a path, or null. Equality with null says it of most paths, but not of one that leads through a position
+ * in an array: there MongoDB looks for a field of that name in the elements, too, and that is missing. By all types but null and undefined.
+ */
+export const noValue = Object.freeze({ $not: { $type: [1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19] } })
+
 /** An object with such keys comes out of the driver in another order than it is stored in, so no condition can hold it. */
 export function hasPositionLikeKey(value: unknown): boolean {
   if (Array.isArray(value)) return value.some(hasPositionLikeKey)

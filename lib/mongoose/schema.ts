@@ -1,5 +1,5 @@
 import type { SchemaType } from 'mongoose'
-import type { AnySchema } from './host'
+import { type AnySchema, type Doc, replaceMethod } from './host'
 
 /**
  * How schemas hold other schemas, and the private members of schemas and schema types that this library uses, each in one function that
@@ -98,17 +98,24 @@ function pathsState({ paths }: AnySchema): string {
   return `${names.length} ${names.at(-1)}`
 }
 
-/** Tells one state of a schema and what it holds from another: by its paths and discriminators, which come also after it was compiled. */
-export function shapeOf(schema: AnySchema, seen: Set<AnySchema> = new Set()): string {
+/**
+ * Tells one state of a schema and what it holds from another: by its paths and discriminators, which come also after it was compiled.
+ * `childSchemas`; `embedded-discriminators.test`.
+ */
+export function shapeOf(schema: AnySchema, seen?: Set<AnySchema>): string {
+  const { paths, discriminators, childSchemas } = schema as AnySchema & { discriminators?: object }
+  const count = String(Object.keys(paths).length)
+  // Every operation asks, several times: most schemas hold no other.
+  return discriminators || childSchemas.length > 0 ? `${count}${shapeBelow(schema, seen ?? new Set())}` : count
+}
+
+function shapeBelow(schema: AnySchema, seen: Set<AnySchema>): string {
   if (seen.has(schema)) return ''
   seen.add(schema)
   const own = discriminatorsOf(schema)
   const children = childSchemasOf(schema)
-  const paths = String(Object.keys(schema.paths).length)
-  // Every operation asks: most schemas hold no other.
-  if (own.length === 0 && children.length === 0) return paths
   const parts = [...own, ...children].map((each) => shapeOf(each, seen))
-  return `${paths}:${own.length}(${parts.join(',')})`
+  return `:${own.length}(${parts.join(',')})`
 }
 
 /** What is used of a wrapped schema type, beside its public members. `getDefault`, `doValidate`, `doValidateSync`; `validation.test`. */
@@ -193,6 +200,17 @@ export function always<F extends (...args: any[]) => unknown>(hook: F): F {
 export function applySettersOf(type: Inner, value: unknown, scope: unknown, prior: unknown, options: unknown): unknown {
   const { _applySetters } = type as Inner & { _applySetters(...args: unknown[]): unknown }
   return _applySetters.call(type, value, scope, false, prior, options)
+}
+
+/** Has something done around the casts of a type. `cast`, `castForQuery`; `test/faults/masked.test`. */
+export function aroundCasts(type: SchemaType, run: (cast: () => unknown) => unknown): void {
+  for (const name of ['cast', 'castForQuery']) {
+    replaceMethod(type, name, (original) => {
+      return function castAround(this: Doc, ...args: unknown[]) {
+        return run(() => original.apply(this, args))
+      }
+    })
+  }
 }
 
 /** What a type makes of null and undefined. `_castNullish`, which Mongoose 8 does not have on every type; `validation.test`. */

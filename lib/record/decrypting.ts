@@ -2,14 +2,16 @@ import { ConfigurationError, RecordError } from '../errors'
 import { envelopeOf, looksLikeEnvelope } from '../format/envelope'
 import { type AnyModel, type Doc, isDocument, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { withValueAt } from '../mongoose/plain'
+import { perSchema, shapeOf } from '../mongoose/schema'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import { envelopeAt } from '../schema/type'
+import type { Use } from '../schema/use'
 import { ownerUseOf, usesOf } from '../schema/uses'
 import { readAhead, sourceOf } from './cursors'
 import { pathWithin, storedOf } from './fetching'
 import { nameOf } from './identity'
-import { openDocument, plainFieldsOf } from './opening'
-import { allInOrder, settleEach, valuesOf } from './outcomes'
+import { openDocument, openOnLoad, plainFieldsOf } from './opening'
+import { allInOrder, keepingBusy, settleEach, valuesOf } from './outcomes'
 import { encryptedPartsOf } from './staging'
 
 /** What `decrypt()` of a document gives: the plain values of its fields. */
@@ -38,9 +40,14 @@ export function decryptRecords(
   const isSettled = checkOptions(model, options)
   const { op = 'find' } = records as { op?: string }
   if (op !== 'find') throw invalid(model, `a query of ${op}() gives no cursor. Await it first`)
-  // Twice what runs at once: while one record is waited for, those after it are not.
-  const outcomes = readAhead(source, 2 * concurrencyOf(model), (record) => decryptRecord(model, record))
+  const outcomes = readAhead(source, keepingBusy(concurrencyOf(model)), (record) => decryptRecord(model, record))
   return isSettled ? outcomes : values(outcomes)
+}
+
+/** Opens what a query gave, where it is to be open before the application has it. */
+export async function openAllOnLoad(docs: readonly Doc[], concurrency: number): Promise<void> {
+  const open = (doc: Doc) => Promise.all(encryptedPartsOf(doc).map(openOnLoad))
+  await settleEach(docs, keepingBusy(concurrency), open, () => false)
 }
 
 async function decryptAll(model: AnyModel, records: unknown, options: DecryptManyOptions): Promise<unknown> {
@@ -48,7 +55,7 @@ async function decryptAll(model: AnyModel, records: unknown, options: DecryptMan
   if (Array.isArray(records)) {
     const outcomes = await settleEach(
       records,
-      concurrencyOf(model),
+      keepingBusy(concurrencyOf(model)),
       (record) => decryptRecord(model, record),
       ({ status }) => status === 'rejected' && !isSettled,
     )
@@ -77,8 +84,17 @@ function invalid(model: AnyModel, fault: string): ConfigurationError {
 
 /** How many data keys of records the providers of a model open at once: more records at a time would only wait. */
 export function concurrencyOf(model: AnyModel): number {
-  const uses = fieldsBelow(layoutOf([model])).flatMap(({ place }) => place.fields.map(({ use }) => use))
-  return Math.max(1, ...uses.map(({ keys }) => keys.concurrency))
+  return mostAtOnce(usesBelow(model.schema))
+}
+
+const usesBelow = perSchema(
+  (schema) => new Set(fieldsBelow(layoutOf([{ schema }])).flatMap(({ place }) => place.fields.map(({ use }) => use))),
+  shapeOf,
+)
+
+/** The same of uses of the plugin. */
+export function mostAtOnce(uses: Iterable<Use>): number {
+  return Math.max(1, ...Array.from(uses, ({ keys }) => keys.concurrency))
 }
 
 async function decryptRecord(model: AnyModel, record: unknown): Promise<unknown> {

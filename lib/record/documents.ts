@@ -1,5 +1,6 @@
 import { RecordError } from '../errors'
 import {
+  countingAsPrimitive,
   type Dirty,
   forgetOwner,
   indexedPathOf,
@@ -23,7 +24,7 @@ import { isPlainObject, valueAt } from '../mongoose/plain'
 import { perSchema, shapeOf } from '../mongoose/schema'
 import { Box } from '../schema/box'
 import { cleanMarks } from '../schema/holder'
-import { keptOf } from '../schema/kept'
+import { keptOf, Stored } from '../schema/kept'
 import { follow, holdsUse, layoutOf } from '../schema/layout'
 import { encryptedFieldOf, refuseOdd } from '../schema/type'
 import { fieldFor, fieldsOf } from '../schema/uses'
@@ -52,6 +53,8 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   add(serialiser, function serialise(this: Doc, options?: Plain, json?: boolean) {
     return serialised(own[serialiser]!, this, options, json)
   })
+  const quick = countingAsPrimitive(own, (value) => value instanceof Box || value instanceof Stored)
+  if (quick) add(quick.name, quick.method)
   add('$inc', function $inc(this: Doc, path: unknown, by: unknown = 1) {
     for (const each of [path].flat()) if (!increase(this, each, by)) own.$inc!.call(this, each, by)
     return this

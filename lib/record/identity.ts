@@ -1,6 +1,6 @@
 import { bytesOf } from '../format/entry'
 import { fullPathOf } from '../mongoose/document'
-import { type AnySchema, type Doc, type Host, modelOf, ownerOf, schemaOf } from '../mongoose/host'
+import { type AnySchema, type Doc, type Host, modelOf, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
 
 /** Which record it is: what key and ciphertext are bound to. */
 export interface Identity {
@@ -36,10 +36,34 @@ function nameFor(model: string, id: unknown, within?: Within): string {
 /** The identity of a document or subdocument, with the `_id` that it had when it was loaded, if that is given. */
 export function identityOf(host: Host, doc: Doc, loadedId: unknown = idOf(doc)): Identity {
   const owner = ownerOf(doc)
+  if (owner === doc) return recordIdentity(host, doc, loadedId)
   const model = modelNameOf(owner)
   const id = idAsRead(host, schemaOf(doc), loadedId)
-  if (owner === doc) return identify(host, model, id)
   return identify(host, model, idAsRead(host, schemaOf(owner), idOf(owner)), { path: fullPathOf(doc), id })
+}
+
+interface Known {
+  readonly id: unknown
+  readonly text: string
+  readonly identity: Identity
+}
+
+const known = new WeakMap<Doc, Known>()
+
+/** That of a whole record is asked for several times in each write. An `_id` of a type that has no text of its own is looked at anew. */
+function recordIdentity(host: Host, doc: Doc, id: unknown): Identity {
+  const text = textOfId(id)
+  const found = known.get(doc)
+  if (found && text !== undefined && found.id === id && found.text === text) return found.identity
+  const identity = identify(host, modelNameOf(doc), idAsRead(host, schemaOf(doc), id))
+  if (text !== undefined) known.set(doc, { id, text, identity })
+  return identity
+}
+
+/** What tells one state of an `_id` from another, where it is one that can hardly be changed in place. */
+function textOfId(id: unknown): string | undefined {
+  if (typeof id !== 'object' || id === null) return String(id)
+  return (id as { _bsontype?: unknown })._bsontype === 'ObjectId' ? String(id) : undefined
 }
 
 /** An `_id` as it will be read again: Mixed takes whatever is given, of which the driver gives some as something else. */
@@ -66,9 +90,9 @@ export function recordName(doc: Doc): string {
   return nameFor(modelNameOf(owner), idOf(owner), within)
 }
 
-/** The `_id` of a document as it is stored. Mongoose 8 has a getter on UUIDs that gives a string, 9 has not. */
+/** The `_id` of a document as it is stored, past the getter on UUIDs that Mongoose 8 has. */
 export function idOf(doc: Doc): unknown {
-  return doc.get('_id', null, { getters: false })
+  return valuesOf(doc)._id
 }
 
 function idText(id: unknown): string {

@@ -1,17 +1,17 @@
 import { inspect } from 'node:util'
-import { RecordError } from '../errors'
+import { type PlaceName, RecordError, textOf } from '../errors'
 
 /**
  * What the getter of a locked field gives: a promise that does nothing until it is awaited. Whoever merely touches
  * it (an inspector, an equality check, a clone) sends nothing to the KMS and causes no unhandled rejection.
  */
 export class LockedValue<T> implements Promise<T> {
-  readonly #place: string
+  readonly #place: PlaceName
   readonly #open: () => Promise<T>
   #opened: Promise<T> | undefined
 
   /** @param place names the field for messages, such as `User/65f0… email` */
-  constructor(place: string, open: () => Promise<T>) {
+  constructor(place: PlaceName, open: () => Promise<T>) {
     this.#place = place
     this.#open = open
     // Assigning to a part of a value that is not there yet must fail, not vanish: `record.address.city = …`.
@@ -43,7 +43,7 @@ export class LockedValue<T> implements Promise<T> {
   [Symbol.toPrimitive](): never {
     throw new RecordError(
       'VALUE_NOT_AWAITED',
-      `${this.#place}: the record is locked, and this is a promise of the value. Await it before you use it.`,
+      `${textOf(this.#place)}: the record is locked, and this is a promise of the value. Await it before you use it.`,
     )
   }
 
@@ -68,6 +68,6 @@ export class LockedValue<T> implements Promise<T> {
   }
 
   [inspect.custom](): string {
-    return `<${this.#place}: locked. Await it, or first await decrypt() of its record>`
+    return `<${textOf(this.#place)}: locked. Await it, or first await decrypt() of its record>`
   }
 }

@@ -1,4 +1,5 @@
-import { DecryptionError, RecordError } from '../errors'
+import { AccessError, DecryptionError, type PlaceName, RecordError } from '../errors'
+import type { KeyReference } from '../format/datakey'
 import { decryptEnvelope, encodeAad, parseReference } from '../format/envelope'
 import { type Doc, isDocument, schemaOf, valuesOf } from '../mongoose/host'
 import { toPlain } from '../mongoose/plain'
@@ -7,22 +8,22 @@ import { instanceOf } from '../schema/fields'
 import { fieldsOf } from '../schema/uses'
 import { recordName } from './identity'
 import { LockedValue } from './locked'
-import { allInOrder } from './outcomes'
-import type { OpenKey } from './ring'
+import type { KeyRing, OpenKey } from './ring'
 import { type Target, targetOf } from './rings'
 
 /** Reads a field as its getter does: the value, or a lazy promise of it where the record is locked. */
 export function readBox(box: Box, scope: unknown): unknown {
   if (box.isOpen) return shown(box, scope)
   const isEager = box.use.decrypt === 'onLoad'
+  const place = () => placeOf(box)
   try {
     if (openNow(box)) return shown(box, scope)
   } catch (error) {
     if (isEager) throw error
-    return new LockedValue(placeOf(box), () => Promise.reject(error))
+    return new LockedValue(place, () => Promise.reject(error))
   }
   if (isEager) throw box.failure ?? locked(box)
-  return new LockedValue(placeOf(box), async () => {
+  return new LockedValue(place, async () => {
     // The box is looked up again when awaited: by then the document may have been loaded anew.
     const current = isDocument(box.owner) ? valuesOf(box.owner)[box.field.name] : box
     if (!(current instanceof Box)) return current
@@ -46,7 +47,7 @@ export async function openBox(box: Box): Promise<void> {
       return
     }
     const { envelope, target } = sealOf(box)
-    const key = await target.ring.open(parseReference(envelope, placeOf(box)), [box.field.name])
+    const key = await target.ring.open(referenceIn(envelope, box), [box.field.name])
     // Another envelope may have been taken over meanwhile.
     if (!box.isOpen && box.lastEnvelope === envelope) decryptBox(box, envelope, target, key)
   }
@@ -61,42 +62,100 @@ export function openNow(box: Box): boolean {
     return true
   }
   const { envelope, target } = sealOf(box)
-  const key = target.ring.opened(parseReference(envelope, placeOf(box)))
+  const key = target.ring.opened(referenceIn(envelope, box))
   if (key) decryptBox(box, envelope, target, key)
   return key !== undefined
 }
 
 /** Opens all fields of a document; the error of the first that fails is thrown, after all were tried. */
 export async function openDocument(doc: Doc): Promise<void> {
-  await allInOrder(boxesOf(doc).map(openBox))
+  const boxes = boxesOf(doc)
+  const failures = await openEach(boxes)
+  for (const box of boxes) if (failures.has(box)) throw failures.get(box)
 }
 
 /** The same where a record that cannot be opened must not break the find: its fields say why when they are read. */
 export async function openOnLoad(doc: Doc): Promise<void> {
-  const boxes = boxesOf(doc).filter((box) => box.use.decrypt === 'onLoad')
-  const outcomes = await Promise.allSettled(boxes.map(openBox))
-  for (const [index, outcome] of outcomes.entries()) {
-    const box = boxes[index] as Box
-    if (outcome.status === 'rejected') box.failure ??= outcome.reason
+  const failures = await openEach(boxesOf(doc).filter((box) => box.use.decrypt === 'onLoad'))
+  for (const [box, failure] of failures) box.failure ??= failure
+}
+
+/** Boxes under one data key; a copy of another document's value stands alone. */
+interface Together {
+  readonly key: { readonly ring: KeyRing; readonly reference: KeyReference } | undefined
+  readonly boxes: Box[]
+}
+
+/** Opens boxes side by side, by one promise for each data key. Gives those that cannot be opened, and why. */
+async function openEach(boxes: readonly Box[]): Promise<ReadonlyMap<Box, unknown>> {
+  const failures = new Map<Box, unknown>()
+  const groups: Together[] = []
+  for (const box of boxes) {
+    try {
+      if (!openNow(box)) group(groups, box)
+    } catch (error) {
+      failures.set(box, error)
+    }
   }
+  if (groups.length > 0) await Promise.all(groups.map((each) => openTogether(each, failures)))
+  return failures
+}
+
+function group(groups: Together[], box: Box): void {
+  const key = box.source ? undefined : keyOf(box)
+  const known = groups.find((each) => key && each.key?.ring === key.ring && each.key.reference === key.reference)
+  if (known) known.boxes.push(box)
+  else groups.push({ key, boxes: [box] })
+}
+
+/** The data key is asked for once, for all of them. What the KMS refuses is not asked for again. */
+async function openTogether({ key, boxes }: Together, failures: Map<Box, unknown>): Promise<void> {
+  let refusal: unknown
+  try {
+    await key?.ring.open(
+      key.reference,
+      boxes.map(({ field }) => field.name),
+    )
+  } catch (error) {
+    if (!namesFields(error)) refusal = error
+  }
+  for (const box of boxes) {
+    try {
+      if (refusal) throw refusal
+      if (!openNow(box)) await openBox(box)
+    } catch (error) {
+      failures.set(box, error)
+    }
+  }
+}
+
+/** Errors that say which field they are of, and that come before the KMS is asked: each is to have its own. */
+function namesFields(error: unknown): boolean {
+  if (error instanceof AccessError) return true
+  return error instanceof DecryptionError && (error.code === 'ERASED' || error.code === 'DATA_KEY_MISSING')
 }
 
 /** The boxes of a document's own fields. */
 export function boxesOf(doc: Doc): Box[] {
   const values = valuesOf(doc)
-  return fieldsOf(schemaOf(doc))
-    .map(({ field }) => values[field.name])
-    .filter((value): value is Box => value instanceof Box)
+  const boxes: Box[] = []
+  for (const { field } of fieldsOf(schemaOf(doc))) {
+    const value = values[field.name]
+    if (value instanceof Box) boxes.push(value)
+  }
+  return boxes
 }
 
 /** The open values of a document, apart from it: what `decrypt()` gives. */
 export function plainFieldsOf(doc: Doc): Record<string, unknown> {
-  return Object.fromEntries(
-    fieldsOf(schemaOf(doc)).map(({ field: { name } }) => {
-      const isThere = valuesOf(doc)[name] !== undefined || doc.$isNew || doc.isSelected(name)
-      return [name, isThere ? toPlain(doc.get(name)) : undefined] as const
-    }),
-  )
+  const plain: Record<string, unknown> = {}
+  for (const {
+    field: { name },
+  } of fieldsOf(schemaOf(doc))) {
+    const isThere = valuesOf(doc)[name] !== undefined || doc.$isNew || doc.isSelected(name)
+    plain[name] = isThere ? toPlain(doc.get(name)) : undefined
+  }
+  return plain
 }
 
 /** Names a box in messages. */
@@ -110,15 +169,25 @@ export function decryptFor(
   field: string,
   envelope: Uint8Array,
   { key, context }: OpenKey,
-  place: string,
+  place: PlaceName,
 ): Buffer {
   return decryptEnvelope(key, encodeAad(target.ring.prefix(context, target.place), field), envelope, place)
 }
 
 function decryptBox(box: Box, envelope: Uint8Array, target: Target, key: OpenKey): void {
   // The plaintext is not zeroed: binary values are views into it.
-  const plaintext = decryptFor(target, box.field.name, envelope, key, placeOf(box))
+  const plaintext = decryptFor(target, box.field.name, envelope, key, () => placeOf(box))
   box.opened(box.field.host.deserialize(plaintext).v, target)
+}
+
+/** The key reference in an envelope of a box. */
+export function referenceIn(envelope: Uint8Array, box: Box): KeyReference {
+  return parseReference(envelope, () => placeOf(box))
+}
+
+function keyOf(box: Box) {
+  const { envelope, target } = sealOf(box)
+  return { ring: target.ring, reference: referenceIn(envelope, box) }
 }
 
 function sealOf(box: Box): { envelope: Uint8Array; target: Target } {

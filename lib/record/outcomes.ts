@@ -27,10 +27,21 @@ export async function settleEach<T, R>(
   return outcomes
 }
 
+/**
+ * How many tasks to have under way for so many calls at a time: half as many again, so that a place that comes free is taken at once, while
+ * others do what comes before and after their call.
+ */
+export function keepingBusy(concurrency: number): number {
+  return Math.ceil(1.5 * concurrency)
+}
+
 /** How a promise ends. */
 export async function outcomeOf<T>(promise: Promise<T>): Promise<PromiseSettledResult<T>> {
-  const [outcome] = await Promise.allSettled([promise])
-  return outcome
+  try {
+    return { status: 'fulfilled', value: await promise }
+  } catch (reason) {
+    return { status: 'rejected', reason }
+  }
 }
 
 /** What all of them gave; or the error of the first that failed is thrown. */

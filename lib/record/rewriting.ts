@@ -2,7 +2,7 @@ import { OperationError, RecordError } from '../errors'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
-import { withValueAt } from '../mongoose/plain'
+import { noValue, withValueAt } from '../mongoose/plain'
 import { usesOf } from '../schema/uses'
 import { fetchStored, filterOf, sessionOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
@@ -101,7 +101,7 @@ export function unchangedKeys({ use, stored, subject }: KeyRing, prefix: string)
   return [
     { [keyPath]: { $size: stored.length } },
     ...stored.map((entry, index) => ({
-      [`${keyPath}.${index}.commitment`]: (entry as Plain | null)?.commitment ?? null,
+      [`${keyPath}.${index}.commitment`]: (entry as Plain | null)?.commitment ?? noValue,
     })),
     ...(id === undefined ? [] : [{ [`${prefix}_id`]: id }]),
   ]

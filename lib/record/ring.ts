@@ -1,7 +1,7 @@
 import { AccessError, DecryptionError, KeyProviderError, RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { type EncryptionContext, encodeContext } from '../format/context'
-import type { DataKey } from '../format/datakey'
+import { type DataKey, type KeyReference, referenceText } from '../format/datakey'
 import {
   bytesOf,
   encodeWrappedKey,
@@ -25,6 +25,8 @@ export interface OpenKey {
   /** The encryption context it was opened under, encoded as it goes into the AAD. */
   readonly context: Uint8Array
   readonly entry: WrappedKey
+  /** The entry as it is or will be stored. */
+  readonly stored: unknown
 }
 
 /**
@@ -43,7 +45,7 @@ export class KeyRing {
   #stored: readonly unknown[]
   #pending: OpenKey | undefined
   #generating: Promise<OpenKey> | undefined
-  readonly #open = new Map<string, OpenKey>()
+  readonly #open = new Map<KeyReference, OpenKey>()
   readonly #contexts = new Map<number, { readonly context: EncryptionContext; readonly encoded: Uint8Array }>()
   readonly #prefixes = new Map<Uint8Array, Uint8Array>()
 
@@ -72,19 +74,19 @@ export class KeyRing {
   }
 
   /** Whether the record has the data key with this reference, or is about to. */
-  has(reference: string): boolean {
+  has(reference: KeyReference): boolean {
     return (
       (this.#pending && referenceOf(this.#pending.entry.commitment) === reference) || this.indexOf(reference) !== -1
     )
   }
 
   /** The position of a stored data key; -1 where it is not stored. */
-  indexOf(reference: string): number {
+  indexOf(reference: KeyReference): number {
     return this.#stored.findIndex((entry) => storedReference(entry) === reference)
   }
 
   /** Whether the data key with this reference was taken away by an erasure, as far as is known here. */
-  isErased(reference: string): boolean {
+  isErased(reference: KeyReference): boolean {
     return !this.has(reference) && this.#stored.some(isTombstone)
   }
 
@@ -136,7 +138,7 @@ export class KeyRing {
   }
 
   /** The data key with this reference, if it is open. */
-  opened(reference: string): OpenKey | undefined {
+  opened(reference: KeyReference): OpenKey | undefined {
     return this.#open.get(reference)
   }
 
@@ -145,20 +147,23 @@ export class KeyRing {
    *
    * @throws {DecryptionError} {KeyProviderError}; {RecordError} KEY_NOT_SELECTED; {AccessError} ACCESS_WRITE_ONLY, ACTOR_REQUIRED
    */
-  async open(reference: string, fields: readonly string[]): Promise<OpenKey> {
+  async open(reference: KeyReference, fields: readonly string[]): Promise<OpenKey> {
     const known = this.#open.get(reference)
     if (known) return known
     this.requireReading(fields)
-    const entry = this.#entry(reference, fields)
+    const stored = this.#entryWith(reference, fields)
+    const entry = parseWrappedKey(stored, this.identity.name)
     this.#requireAllowed(entry)
-    const { context } = this.context(entry.version)
-    const { encoded } = this.context(entry.boundVersion)
-    const key = await this.#answer(
-      this.use.keys.unwrap({ ...entry, context }, this.#requester(fields), this.identity.name),
-    )
-    const opened = { key, context: encoded, entry }
-    this.#open.set(reference, opened)
-    return opened
+    const context = this.context(entry.boundVersion).encoded
+    try {
+      const request = { ...entry, ...this.context(entry.version) }
+      const key = await this.use.keys.unwrap(request, this.#requester(fields), this.identity.name)
+      const opened = { key, context, entry, stored }
+      this.#open.set(reference, opened)
+      return opened
+    } catch (error) {
+      throw this.#named(error)
+    }
   }
 
   /** The data key to encrypt with: the record's newest of the current version, or a new one. */
@@ -171,9 +176,7 @@ export class KeyRing {
       if (this.use.duty !== 'write-only' || this.#open.has(reference)) return this.open(reference, [])
     }
     if (this.#pending) return this.#pending
-    this.#generating ??= this.#generate().finally(() => {
-      this.#generating = undefined
-    })
+    this.#generating ??= this.#generate()
     return this.#generating
   }
 
@@ -189,11 +192,7 @@ export class KeyRing {
 
   /** The entries as they are to be stored with a whole record. */
   toStore(): unknown[] {
-    return this.#pending ? [...this.#stored, this.encoded(this.#pending)] : [...this.#stored]
-  }
-
-  encoded({ entry }: OpenKey): unknown {
-    return encodeWrappedKey(entry, this.use.host.binary)
+    return this.#pending ? [...this.#stored, this.#pending.stored] : [...this.#stored]
   }
 
   /** The data key has been stored with a write: from now on it is one of the record's own. */
@@ -201,7 +200,7 @@ export class KeyRing {
     const reference = referenceOf(key.entry.commitment)
     this.#open.set(reference, key)
     if (this.#pending === key) this.#pending = undefined
-    if (this.indexOf(reference) === -1) this.takeOver([...this.#stored, this.encoded(key)])
+    if (this.indexOf(reference) === -1) this.takeOver([...this.#stored, key.stored])
   }
 
   /** The write that stored a data key has been undone. */
@@ -230,14 +229,16 @@ export class KeyRing {
     if (isTombstone(stored)) return stored
     this.requireWriting()
     this.requireReading([])
-    const { use, identity, subject } = this
-    const entry = parseWrappedKey(stored, identity.name)
-    const keyId = keyIdOf(use, use.generations.get(use.version)!, identity, subject)
-    if (entry.version === use.version && use.keys.isSameKey(entry.keyId, keyId)) return stored
+    if (this.isCurrent(stored)) return stored
+    const { use } = this
+    const entry = parseWrappedKey(stored, this.identity.name)
     this.#requireAllowed(entry)
     const { context, encoded } = this.context(use.version)
-    const request = { ...entry, context: this.context(entry.version).context, to: { keyId, context } }
-    const answer = await this.#answer(use.keys.rewrap(request, this.#requester([])))
+    const to = { keyId: this.#currentKeyId, context }
+    const request = { ...entry, context: this.context(entry.version).context, to }
+    const answer = await use.keys
+      .rewrap(request, this.#requester([]))
+      .catch((error) => Promise.reject(this.#named(error)))
     // What envelopes are bound to is not what the KMS is told, unless it is the same.
     const isBoundAlike = sameBytes(this.context(entry.boundVersion).encoded, encoded)
     const boundVersion = isBoundAlike ? use.version : entry.boundVersion
@@ -246,10 +247,24 @@ export class KeyRing {
     return encodeWrappedKey(renewed, use.host.binary)
   }
 
+  /**
+   * Whether a stored key is under the KMS key and context of the current version, as far as is known.
+   *
+   * @throws {DecryptionError} WRAPPED_KEY_DAMAGED
+   */
+  isCurrent(stored: unknown): boolean {
+    const { version, keyId } = parseWrappedKey(stored, this.identity.name)
+    return version === this.use.version && this.use.keys.isSameKey(keyId, this.#currentKeyId)
+  }
+
+  get #currentKeyId(): string {
+    const { use, identity, subject } = this
+    return keyIdOf(use, use.generations.get(use.version)!, identity, subject)
+  }
+
   /** Lets go of all open keys. */
   forget(): void {
-    for (const { entry } of this.#open.values())
-      this.use.keys.forget({ ...entry, context: this.context(entry.version).context })
+    for (const { entry } of this.#open.values()) this.use.keys.forget({ ...entry, ...this.context(entry.version) })
     this.#open.clear()
     this.#pending = undefined
   }
@@ -262,10 +277,9 @@ export class KeyRing {
   /** Draws a new data key that is in no way part of the record yet. */
   async draw(attempts = 3): Promise<OpenKey> {
     const { use, identity } = this
-    const generation = use.generations.get(use.version)!
     const { context, encoded } = this.context(use.version)
-    const request = { keyId: keyIdOf(use, generation, identity, this.subject), context }
-    const { key, wrapped, keyId } = await this.#answer(use.keys.generate(request, this.#requester([])))
+    const generated = use.keys.generate({ keyId: this.#currentKeyId, context }, this.#requester([]))
+    const { key, wrapped, keyId } = await generated.catch((error) => Promise.reject(this.#named(error)))
     const entry = {
       version: use.version,
       boundVersion: use.version,
@@ -275,7 +289,8 @@ export class KeyRing {
       createdAt: this.#nextDate(),
     }
     this.#requireAllowed(entry)
-    if (!this.has(referenceOf(key.commitment))) return { key, context: encoded, entry }
+    if (!this.has(referenceOf(key.commitment)))
+      return { key, context: encoded, entry, stored: encodeWrappedKey(entry, use.host.binary) }
     // Four bytes tell the keys of a record apart; should chance make two alike, another key is drawn.
     if (attempts > 1) return this.draw(attempts - 1)
     throw new KeyProviderError(
@@ -291,21 +306,26 @@ export class KeyRing {
   }
 
   async #generate(): Promise<OpenKey> {
-    this.#pending = await this.draw()
-    this.#open.set(referenceOf(this.#pending.entry.commitment), this.#pending)
-    return this.#pending
+    try {
+      this.#pending = await this.draw()
+      this.learn(this.#pending)
+      return this.#pending
+    } finally {
+      this.#generating = undefined
+    }
   }
 
-  #entry(reference: string, fields: readonly string[]): WrappedKey {
+  /** The stored entry with a reference, unparsed. */
+  #entryWith(reference: KeyReference, fields: readonly string[]): unknown {
     const { identity, use, subject } = this
     const [stored, another] = this.#stored.filter((each) => storedReference(each) === reference)
     if (another !== undefined) {
       throw new DecryptionError(
         'WRAPPED_KEY_DAMAGED',
-        `${identity.name}: two wrapped keys have the reference ${reference}. Restore ${use.keyPath} of the record from a backup.`,
+        `${identity.name}: two wrapped keys have the reference ${referenceText(reference)}. Restore ${use.keyPath} of the record from a backup.`,
       )
     }
-    if (stored !== undefined) return parseWrappedKey(stored, identity.name)
+    if (stored !== undefined) return stored
     if (
       subject &&
       !subject.$isNew &&
@@ -326,20 +346,16 @@ export class KeyRing {
     }
     throw new DecryptionError(
       'DATA_KEY_MISSING',
-      `${identity.name} ${fields.join(', ')}: the record has no data key with the reference ${reference}. The stored bytes are ` +
+      `${identity.name} ${fields.join(', ')}: the record has no data key with the reference ${referenceText(reference)}. The stored bytes are ` +
         'damaged or come from another record.',
     )
   }
 
-  /** What the KMS answers. Its errors do not know which record they are about. */
-  async #answer<T>(answer: Promise<T>): Promise<T> {
-    try {
-      return await answer
-    } catch (error) {
-      if (!(error instanceof KeyProviderError)) throw error
-      const { code, message, cause } = error
-      throw new KeyProviderError(code, `${this.identity.name}: ${message}`, cause === undefined ? undefined : { cause })
-    }
+  /** Errors of the KMS do not know which record they are about. */
+  #named(error: unknown): unknown {
+    if (!(error instanceof KeyProviderError)) return error
+    const { code, message, cause } = error
+    return new KeyProviderError(code, `${this.identity.name}: ${message}`, cause === undefined ? undefined : { cause })
   }
 
   /** Whoever may write to the database could name a KMS key of his own. */
@@ -400,7 +416,7 @@ export function storedCommitment(stored: unknown): Uint8Array | undefined {
 }
 
 /** The reference of a stored key, likewise. */
-export function storedReference(stored: unknown): string | undefined {
+export function storedReference(stored: unknown): KeyReference | undefined {
   const commitment = storedCommitment(stored)
   return commitment && referenceOf(commitment)
 }

@@ -1,10 +1,11 @@
-import { RecordError } from '../errors'
-import { bytesOf } from '../format/entry'
+import { DecryptionError, RecordError } from '../errors'
+import type { KeyReference } from '../format/datakey'
+import { bytesOf, isTombstone } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
-import { hasPositionLikeKey } from '../mongoose/plain'
+import { hasPositionLikeKey, noValue } from '../mongoose/plain'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import { ownerUseOf, usesOf } from '../schema/uses'
 import { storedOf } from './fetching'
@@ -31,24 +32,26 @@ import { encryptedPartsOf } from './staging'
 /**
  * Gives a record new data keys, its subdocuments included: every stored field is encrypted anew, and the keys before are dropped, in
  * one write that is made only if nothing encrypted has changed since it was read. So no field can be left behind under a key that is
- * gone. Index values that are not those of the stored values are made anew in the same write. Unsaved changes of the document stay as
- * they are. Of a subdocument it rotates the key of that alone.
+ * gone. Index values that are not those of the stored values are made anew in the same write. What was erased stays as it is, and unsaved
+ * changes of the document do. Of a subdocument it rotates the key of that alone.
  *
  * @throws {RecordError} RECORD_CHANGED when other writes came between every time, and for a subdocument that is not stored where it
  *   stands in the document; ID_NOT_SELECTED
  * @throws {DocumentNotFoundError} Mongoose's own, when the record is not stored
- * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored field does not verify
+ * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored field does not verify; a duplicate key error, code 11000, when
+ *   another record has the value of a unique field: then all is done but for its index values
  */
 export async function rotate(doc: Doc, send: Send): Promise<void> {
-  const isDone = await rewrite(doc, async (owner, stored) => {
+  const done = await rewrite(doc, async (owner, stored) => {
     const { fresh, parts } = partsOf(doc, owner, stored)
     const replaced = await replaceKeys(owner, fresh, parts, stored, send)
     if (!replaced) return undefined
     for (const [ring, key] of replaced.drawn) learn(owner, fresh, ring, key)
     refresh(owner, replaced.stored)
-    return true
+    return replaced
   })
-  if (!isDone) throw outrun(doc)
+  if (!done) throw outrun(doc)
+  if (done.duplicate) throw done.duplicate
 }
 
 /**
@@ -71,7 +74,9 @@ export async function rotateStored(
     const fresh = recordOf(model, stored)
     const parts = encryptedPartsOf(fresh)
     if (!isDue(parts.flatMap(ringsWithKeys).flatMap((ring) => ring.stored))) return false
-    if (await replaceKeys(fresh, fresh, parts, stored, send)) return true
+    const replaced = await replaceKeys(fresh, fresh, parts, stored, send)
+    if (replaced?.duplicate) throw replaced.duplicate
+    if (replaced) return true
     stored = await readAgain()
   }
   if (stored) throw outrun(recordOf(model, stored))
@@ -97,6 +102,8 @@ interface Found {
 interface Replaced {
   readonly drawn: ReadonlyMap<KeyRing, OpenKey>
   readonly stored: Plain
+  /** What MongoDB said of index values that another record has already, and which were left out. */
+  readonly duplicate?: unknown
 }
 
 /** @returns nothing where something encrypted has changed since it was read */
@@ -107,20 +114,24 @@ async function replaceKeys(
   stored: Plain,
   send: Send,
 ): Promise<Replaced | undefined> {
-  const found = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
+  const all = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
+  const found = all.filter((each) => !isErased(each))
   const plaintexts = await Promise.all(found.map(open))
   const needed = new Set(found.map(({ target }) => target.ring))
   const rings = new Set([...needed, ...parts.flatMap(ringsWithKeys)])
   const drawn = new Map<KeyRing, OpenKey>()
   await Promise.all(Array.from(needed, async (ring) => void drawn.set(ring, await ring.draw())))
-  const written = await staleIndexValues(parts, stored)
-  const conditions: Plain[] = []
-  for (const [index, { path, field, target, envelope }] of found.entries()) {
+  const indexValues = await staleIndexValues(parts, stored)
+  const written: Plain = {}
+  // What was erased, too: somebody may give it a new value, under a key that is dropped.
+  const conditions: Plain[] = all.map(({ path, envelope, target }) => ({
+    [path]: target.ring.use.host.binary(envelope, envelopeSubtype),
+  }))
+  for (const [index, { path, field, target }] of found.entries()) {
     const plaintext = plaintexts[index] as Buffer
     const { binary } = target.ring.use.host
     written[path] = binary(encryptFor(target, field, plaintext, drawn.get(target.ring) as OpenKey), envelopeSubtype)
     plaintext.fill(0)
-    conditions.push({ [path]: binary(envelope, envelopeSubtype) })
   }
   for (const ring of rings) {
     const key = drawn.get(ring)
@@ -133,14 +144,28 @@ async function replaceKeys(
     const kept = mayMiss ? ring.stored : keysInUse(ring, part, raw)
     if (!key && kept.length === ring.stored.length) continue
     // Where nothing is encrypted, the next value brings a key of its own.
-    written[keyPath] = key ? [...kept, ring.encoded(key)] : kept.length > 0 ? kept : undefined
+    written[keyPath] = key ? [...kept, key.stored] : kept.length > 0 ? kept : undefined
     for (const path of owned) if (!mayMiss) conditions.push({ [path]: isAsRead(raw[path]) })
     conditions.push(...unchangedKeys(ring, prefix))
-    for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: null })
+    for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: noValue })
   }
-  const isWritten =
-    Object.keys(written).length === 0 || (await sendUpdate(owner, updateOf(written), conditions, send, stored._id))
-  return isWritten ? { drawn, stored: withWritten(stored, written) } : undefined
+  const sendAll = async (changes: Plain): Promise<Replaced | undefined> => {
+    const isSent =
+      Object.keys(changes).length === 0 || (await sendUpdate(owner, updateOf(changes), conditions, send, stored._id))
+    return isSent ? { drawn, stored: withWritten(stored, changes) } : undefined
+  }
+  try {
+    return await sendAll({ ...written, ...indexValues })
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 11000 || Object.keys(indexValues).length === 0) throw error
+    // What cannot be unique by now does not keep a record under its old keys.
+    const replaced = await sendAll(written)
+    return replaced && { ...replaced, duplicate: error }
+  }
+}
+
+function isErased({ path, envelope, target: { ring } }: Found): boolean {
+  return ring.isErased(parseReference(envelope, `${ring.identity.name} ${path}`))
 }
 
 /** Index values that are not what they should be, as they should: each belongs to the envelopes that it is made of, and is written with them. */
@@ -148,7 +173,15 @@ async function staleIndexValues(parts: readonly Doc[], stored: Plain): Promise<P
   const changed = parts.map(async (part) => {
     const raw = storedOf(part, stored) ?? {}
     const indexes = usesOf(schemaOf(part)).flatMap((use) => use.indexes.map((index) => ({ use, index })))
-    const values = await allInOrder(indexes.map(({ use, index }) => indexValuesOf(part, use, index, raw)))
+    const values = await allInOrder(
+      indexes.map(({ use, index }) =>
+        indexValuesOf(part, use, index, raw).catch((error) => {
+          // What was erased has no value that it could be found by.
+          if (error instanceof DecryptionError && error.code === 'ERASED') return raw[index.path]
+          throw error
+        }),
+      ),
+    )
     const paths = indexes.map(({ index: { path } }, position) => [path, values[position]] as const)
     return paths
       .filter(
@@ -201,10 +234,10 @@ async function open({ field, path, envelope, target }: Found): Promise<Buffer> {
   return decryptFor(target, field, envelope, key, place)
 }
 
-/** The stored keys that must stay: those of envelopes in fields that this version of the schema does not know. */
+/** The stored keys that must stay: those of envelopes in fields that this version of the schema does not know, and what says that others are gone. */
 function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
   const known = new Set(usesOf(schemaOf(part)).flatMap(({ fields, keyPath }) => [keyPath, ...fields.keys()]))
-  const references = new Set<string>()
+  const references = new Set<KeyReference>()
   for (const [path, value] of Object.entries(raw)) {
     if (known.has(path) || (value as { sub_type?: unknown } | null)?.sub_type !== envelopeSubtype) continue
     try {
@@ -214,7 +247,7 @@ function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
       return ring.stored
     }
   }
-  return ring.stored.filter((entry) => references.has(storedReference(entry) as string))
+  return ring.stored.filter((entry) => isTombstone(entry) || references.has(storedReference(entry) as KeyReference))
 }
 
 function updateOf(written: Plain): Plain {

@@ -1,11 +1,12 @@
 import { RecordError } from '../errors'
-import { encodeAad, encryptEnvelope, parseReference } from '../format/envelope'
+import { Nonces } from '../format/cipher'
+import { encodeAad, encryptEnvelope } from '../format/envelope'
 import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import type { Use } from '../schema/use'
 import type { BlindIndex } from '../search/declaration'
 import type { IndexKeys } from '../search/value'
-import { openBox, placeOf } from './opening'
+import { openBox, placeOf, referenceIn } from './opening'
 import { allInOrder } from './outcomes'
 import type { KeyRing, OpenKey } from './ring'
 import { isSameTarget, loadedTarget, type Target, targetOf } from './rings'
@@ -24,13 +25,14 @@ function isSealedFor({ box, target }: Job): boolean {
     (box.sealedBy as Target | undefined) ?? (isDocument(box.owner) ? loadedTarget(box.owner, box.use) : undefined)
   if (by === undefined || !isSameTarget(by, target)) return false
   if (box.sealedBy === undefined) box.belongsTo(by)
-  return target.ring.has(parseReference(envelope, placeOf(box)))
+  return target.ring.has(referenceIn(envelope, box))
 }
 
 /** What is open to seal with: data keys by the ring, and index keys by the use. */
 interface Writers {
   readonly keys: ReadonlyMap<KeyRing, OpenKey>
   readonly indexKeys: ReadonlyMap<Use, IndexKeys>
+  readonly nonces: Nonces
 }
 
 /**
@@ -42,12 +44,13 @@ interface Writers {
 export async function prepare(jobs: readonly Job[]): Promise<Writers> {
   const keys = new Map<KeyRing, OpenKey>()
   const indexKeys = new Map<Use, IndexKeys>()
-  const canSeal = (job: Job) => isSealedFor(job) || (job.box.isOpen && keys.has(job.target.ring))
-  const canIndex = (job: Job) => !isIndexed(job) || (job.box.isOpen && indexKeys.has(keyUseOf(job)))
+  const canSeal = (job: Job) => isSealedFor(job) || isErased(job) || (job.box.isOpen && keys.has(job.target.ring))
+  // What was erased is not found any more, and is written as it is, with what else there is in its array.
+  const canIndex = (job: Job) => !isIndexed(job) || isErased(job) || (job.box.isOpen && indexKeys.has(keyUseOf(job)))
   while (true) {
     // Whoever has a document may change it while the KMS is asked.
     const lacking = jobs.filter((job) => !canSeal(job) || !canIndex(job))
-    if (lacking.length === 0) return { keys, indexKeys }
+    if (lacking.length === 0) return { keys, indexKeys, nonces: new Nonces(jobs.length) }
     for (const job of lacking) {
       refuseLocked(job.box, job.target)
       if (!isSealedFor(job)) job.target.ring.requireWriting()
@@ -55,11 +58,19 @@ export async function prepare(jobs: readonly Job[]): Promise<Writers> {
     const rings = new Set(lacking.filter((job) => !isSealedFor(job)).map(({ target }) => target.ring))
     const uses = new Set(lacking.filter((job) => !canIndex(job)).map(keyUseOf))
     await allInOrder([
-      ...lacking.map(({ box }) => openBox(box)),
+      ...lacking.filter(({ box }) => !box.isOpen).map(({ box }) => openBox(box)),
       ...Array.from(rings, async (ring) => void keys.set(ring, await ring.writer())),
       ...Array.from(uses, async (use) => void indexKeys.set(use, (await use.indexKey?.open()) as IndexKeys)),
     ])
   }
+}
+
+/** Whether what a box was loaded with was erased, and is to stand where it stood. */
+export function isErased({ box, target }: Job): boolean {
+  const { lastEnvelope, sealedBy } = box
+  if (box.isOpen || box.source || !lastEnvelope || !isDocument(box.owner)) return false
+  const by = (sealedBy as Target | undefined) ?? loadedTarget(box.owner, box.use)
+  return isSameTarget(by, target) && target.ring.isErased(referenceIn(lastEnvelope, box))
 }
 
 /** Whether a blind index is of the field of a box. */
@@ -78,11 +89,12 @@ function keyUseOf({ target }: Job): Use {
  *
  * @param writers by {@link prepare}
  */
-export function seal(job: Job, { keys }: Writers): Uint8Array {
+export function seal(job: Job, { keys, nonces }: Writers): Uint8Array {
   const { box, target } = job
   if (isSealedFor(job)) return box.envelope as Uint8Array
+  if (isErased(job)) return box.lastEnvelope as Uint8Array
   const plaintext = box.encode()
-  const envelope = encryptFor(target, box.field.name, plaintext, keys.get(target.ring) as OpenKey)
+  const envelope = encryptFor(target, box.field.name, plaintext, keys.get(target.ring) as OpenKey, nonces.next())
   // A box that stands in another document, or in an update for many records, is not what is stored here.
   if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target))
     box.sealed(envelope, target, plaintext)
@@ -113,8 +125,9 @@ export function encryptFor(
   field: string,
   plaintext: Uint8Array,
   { key, context }: OpenKey,
+  nonce?: Uint8Array,
 ): Uint8Array {
-  return encryptEnvelope(key, encodeAad(ring.prefix(context, place), field), plaintext)
+  return encryptEnvelope(key, encodeAad(ring.prefix(context, place), field), plaintext, nonce)
 }
 
 /** What was encrypted for the record as it was before somebody made it another one. A copy of another's value is opened there. */

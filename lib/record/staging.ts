@@ -71,7 +71,7 @@ async function jobsOf(part: Doc, use: Use, migrates: boolean): Promise<Job[]> {
     (box) => isWritten(box) && !(part.$isNew && box.isEmpty && !isChanged(part, box.field.name)),
   )
   if (touched.length === 0 && !mayHaveMoved(part, use)) return []
-  await loadKeys(part, use)
+  if (lacksKeys(part, use)) await loadKeys(part, use)
   const target = currentTarget(part, use)
   if (!part.$isNew) rebind(part, use, target, boxes)
   const written = boxes.filter(isWritten)
@@ -121,10 +121,13 @@ function contextChanged(part: Doc): RecordError {
   )
 }
 
+function lacksKeys(part: Doc, { byOwner, keyPath }: Use): boolean {
+  return !(byOwner || part.$isNew || valuesOf(part)[keyPath] instanceof StoredKeys || part.isSelected(keyPath))
+}
+
 /** Fetches the wrapped keys of a record that was loaded without them. */
 async function loadKeys(part: Doc, use: Use): Promise<void> {
   const { keyPath } = use
-  if (use.byOwner || part.$isNew || valuesOf(part)[keyPath] instanceof StoredKeys || part.isSelected(keyPath)) return
   if (part.$isSubdocument) {
     throw new RecordError(
       'KEY_NOT_SELECTED',

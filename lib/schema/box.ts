@@ -6,6 +6,7 @@ import type { Doc } from '../mongoose/host'
 import { isPlainObject, unboxed } from '../mongoose/plain'
 import type { Field } from './fields'
 import { assign, heldValue, hold, type Origin, storedValue } from './holder'
+import { masking } from './masking'
 import type { Use } from './use'
 
 /** What a sealed value was encrypted for: the key ring that did it, and the plaintext where it can change in place. */
@@ -45,6 +46,7 @@ export class Box {
   #snapshot: Uint8Array | undefined
   #clear: Uint8Array | undefined
   #isRevised = false
+  #isUnset = false
 
   private constructor(field: Field, use: Use, owner: unknown, loadedId?: unknown) {
     this.#field = field
@@ -81,6 +83,7 @@ export class Box {
   static unset(field: Field, use: Use, owner: unknown): Box {
     const box = Box.open(field, use, owner, undefined)
     box.unmark()
+    box.#isUnset = true
     return box
   }
 
@@ -197,6 +200,11 @@ export class Box {
     return this.#clear !== undefined && !this.#isRevised && !this.hasChanged
   }
 
+  /** Whether it holds parts of an object of which nothing was known to be stored: all that is would be lost with them. */
+  get isUnset(): boolean {
+    return this.#isUnset
+  }
+
   /** Takes the value as it is now for one that need not be written; what is changed after that is noticed. */
   unmark(): void {
     this.#isUnsaved = false
@@ -293,12 +301,14 @@ export class Box {
     if (this.#holder) assign(this.field, this.#holder, value)
     // All of it is given anew, whatever was there.
     this.#clear = undefined
+    this.#isUnset = false
     this.#isUnsaved ||= this.#holder?.isModified(this.field.name) ?? false
   }
 
   /** The value has been stored with a write. */
   settled(): void {
     this.#isUnsaved = false
+    this.#isUnset = false
     this.#clear = undefined
     this.#stored = this.#seal?.envelope
     if (this.#holder) markSaved(this.#holder)
@@ -306,9 +316,11 @@ export class Box {
 
   #put(value: unknown, origin: Origin): void {
     const field = this.#field
-    this.#isOpen = true
     if (field.complex) this.#holder = hold(field, this.#owner, origin, value)
-    else this.#value = origin === 'stored' ? field.inner!.cast(value, this.#owner, true) : value
+    else if (origin !== 'stored') this.#value = value
+    else this.#value = masking(field, undefined, () => field.inner!.cast(value, this.#owner, true))
+    // By now: what cannot be cast stays closed.
+    this.#isOpen = true
   }
 
   /** Mongoose's comparison takes two objects for different where these are; nothing else about boxes tells them apart. */

@@ -2,7 +2,7 @@
 export interface JobOptions {
   /** Which records it is for, as in `Model.find()`. Default: all of the model. */
   readonly filter?: Readonly<Record<string, unknown>>
-  /** How many records are worked on at once. Default: as many calls as the key provider takes. */
+  /** How many records are worked on at once. Default: twice as many as calls are under way: some wait for the KMS while others are read and written. */
   readonly concurrency?: number
   /** How many records are read at once, and after how many of them `onProgress` is called. Default 100. */
   readonly batchSize?: number
@@ -10,6 +10,10 @@ export interface JobOptions {
   readonly signal?: AbortSignal
   /** Is told how far the job has come. What it returns is awaited, and what it throws ends the job. */
   readonly onProgress?: (progress: JobProgress) => unknown
+  /** Is told, before the first record, how many there are, which takes a count of them. Otherwise as `onProgress`. */
+  readonly onBegin?: (start: JobStart) => unknown
+  /** Is told of each failure, those that `failures` has no room for as well. Otherwise as `onProgress`. */
+  readonly onFailure?: (failure: JobFailure) => unknown
   /**
    * The `checkpoint` of an earlier run, of the same type: the job goes on after it. Or `true`: its checkpoint is kept in the collection
    * `kms_jobs`, after each batch, and it goes on after what is there of a run that has not come to its end. Nobody else does the same
@@ -18,12 +22,25 @@ export interface JobOptions {
   readonly resume?: unknown
   /**
    * Does one part of the job, of those that are split over processes and hosts: ranges of `_id` with about as many records each. The first that
-   * comes tells where they meet; so all are to have the same `filter`. A part goes on after its checkpoint in `kms_jobs`. When all parts have ended,
+   * comes tells where they meet; so all are to have the same `filter`, for each filter is a job of its own. A part goes on after its checkpoint in `kms_jobs`. When all parts have ended,
    * whoever comes next begins a new run.
    */
   readonly partition?: Partition
   /** For how long a part is kept from other workers after the last sign of this one, in milliseconds. Default 60 000. */
   readonly leaseMs?: number
+  /**
+   * Only tells what there is to do: the records are read, and nothing is written, neither to them nor to `kms_jobs`. `processed` of the result
+   * counts the records, and `kmsCalls` what it would ask the KMS, which is not asked; but for the index key, where `filter` names an encrypted field.
+   */
+  readonly dryRun?: boolean
+}
+
+/** What a job has before it. */
+export interface JobStart {
+  /** How many records there are for it now. Others may come and go. */
+  readonly total: number
+  /** Where an earlier run was stopped, and this one goes on. */
+  readonly checkpoint: unknown
 }
 
 /** A part of a job: `{ index: 0, of: 4 }` to `{ index: 3, of: 4 }`. */
@@ -59,6 +76,8 @@ export interface JobResult extends JobProgress {
   readonly failures: readonly JobFailure[]
   /** Whether `signal` stopped it before its end. */
   readonly interrupted: boolean
+  /** Of a `dryRun`: how many calls to the KMS it would take, at most, beside one for each index key. */
+  readonly kmsCalls?: number
 }
 
 /** A record that a job could not do its work for. */

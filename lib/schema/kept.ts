@@ -97,7 +97,7 @@ function defineKeptType(host: Host): TypeClass {
 }
 
 /** What is stored at such a path, unparsed. Prints as nothing, and is left out of JSON. */
-class Stored {
+export class Stored {
   readonly #value: unknown
 
   constructor(value: unknown) {

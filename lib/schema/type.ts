@@ -11,6 +11,7 @@ import { Approximate } from '../search/approximate'
 import { Box } from './box'
 import type { Field } from './fields'
 import { cleanMarks, hold, storedValue, validateInTurn } from './holder'
+import { masked, masking } from './masking'
 import type { Use } from './use'
 
 /** What a schema type stands for, told to whoever finds it in a schema. */
@@ -107,7 +108,11 @@ function defineFieldType(host: Host): TypeClass {
     }
 
     /** Every way of a value into a document or a query: by setters and casts of the inner type, into a box. */
-    applySetters(value: any, scope: any, init?: boolean, prior?: unknown, options?: unknown): unknown {
+    applySetters(value: any, scope: any, ...rest: [init?: boolean, prior?: unknown, options?: unknown]): unknown {
+      return masking(this.encrypted.field, scope, () => this.setAndCast(value, scope, ...rest))
+    }
+
+    setAndCast(value: any, scope: any, init?: boolean, prior?: unknown, options?: unknown): unknown {
       if (value instanceof Box || init) return value == null ? value : this.cast(value, scope, init, prior, options)
       const { field } = this.encrypted
       refuseOdd(field, scope, value)
@@ -116,10 +121,14 @@ function defineFieldType(host: Host): TypeClass {
       const before = prior instanceof Box && prior.isOpen && !field.complex ? prior.value() : undefined
       const set = field.complex ? value : applySettersOf(field.inner!, value, scope, before, options)
       if (set === null || set === undefined) return nullish(field, set, scope, prior, options)
-      return this.cast(set, scope, false, prior, options)
+      return this.castToBox(set, scope, false, prior, options)
     }
 
-    cast(value: any, scope?: any, init?: boolean, prior?: unknown, options?: unknown): unknown {
+    cast(value: any, scope?: any, ...rest: [init?: boolean, prior?: unknown, options?: unknown]): unknown {
+      return masking(this.encrypted.field, scope, () => this.castToBox(value, scope, ...rest))
+    }
+
+    castToBox(value: any, scope?: any, init?: boolean, prior?: unknown, options?: unknown): unknown {
       const { field, use } = this.encrypted
       if (value === null || value === undefined) return value
       if (value instanceof Box) return adopt(value, this.encrypted, scope)
@@ -205,8 +214,12 @@ function defineFieldType(host: Host): TypeClass {
       const { field, use } = this.encrypted
       if (value instanceof Box && !value.isOpen) return
       const holder = holderOf(field, value, scope)
-      if (!holder)
-        return validateInner(field.inner as Inner, value instanceof Box ? value.value() : value, scope, options)
+      if (!holder) {
+        const held = value instanceof Box ? value.value() : value
+        return validateInner(field.inner as Inner, held, scope, options).catch((error) => {
+          throw masked(field, error, field.name)
+        })
+      }
       const paths = use.access.pathsToValidate(scope, field.name)
       try {
         await validateInTurn(holder, paths)
@@ -220,7 +233,10 @@ function defineFieldType(host: Host): TypeClass {
       const { field, use } = this.encrypted
       if (value instanceof Box && !value.isOpen) return null
       const holder = holderOf(field, value, scope)
-      if (!holder) return field.inner!.doValidateSync(value instanceof Box ? value.value() : value, scope, options)
+      if (!holder) {
+        const held = value instanceof Box ? value.value() : value
+        return masked(field, field.inner!.doValidateSync(held, scope, options), field.name)
+      }
       const error = validateNow(holder, use.access.pathsToValidate(scope, field.name))
       return error ? (report(field, error, scope) ?? null) : null
     }
@@ -397,7 +413,8 @@ function report(field: Field, error: unknown, scope: unknown): Error | undefined
     if (error instanceof Error) throw error
     return undefined
   }
-  const { [field.name]: own, ...others } = errors
+  const all = Object.entries(errors).map(([path, each]) => [path, masked(field, each, path)] as const)
+  const { [field.name]: own, ...others } = Object.fromEntries(all)
   if (isDocument(scope)) for (const [path, each] of Object.entries(others)) scope.invalidate(path, each as never)
   else if (!own) return Object.values(others)[0]
   return own

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { ConfigurationError } from '../errors'
 import { lengthPrefixed } from '../format/bytes'
-import type { EncryptionContext } from '../format/context'
+import { type EncryptionContext, encodeContext } from '../format/context'
 import type { DataKey } from '../format/datakey'
 import { awsKms } from '../kms/aws'
 import { KeyManager } from '../kms/manager'
@@ -168,7 +168,8 @@ function makeSource(open: () => Promise<DataKey>): KeySource {
 }
 
 function unwrap(provider: KeyProvider, { name, keyId, wrapped, commitment }: WrappedIndexKey): Promise<DataKey> {
-  const request = { wrapped, keyId, commitment, context: contextFor(name) }
+  const context = contextFor(name)
+  const request = { wrapped, keyId, commitment, context, encoded: encodeContext(context) }
   return new KeyManager(provider).unwrap(request, requesterFor(name), 'indexKey')
 }
 

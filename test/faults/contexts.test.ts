@@ -341,3 +341,43 @@ describe('a change of the context under which subdocuments are encrypted, too', 
     await expectAll({ email: 'countess@example.org' })
   })
 })
+
+describe('a subdocument that is added to a record has the context that its record says', () => {
+  const tenantOf = (doc: any) => ({ Tenant: `tenant/${doc.ownerDocument?.().tenant ?? doc.tenant}` })
+
+  function models(isOwned: boolean) {
+    const own = isOwned ? { dataKey: 'owner' } : { provider, context: tenantOf }
+    const note = new Schema<any>({ label: String }).plugin(plugin, { fields: { text: String }, ...own })
+    const schema = new Schema<any>({ tenant: String, notes: [note] })
+    schema.plugin(plugin, { provider, fields: { email: String }, context: tenantOf })
+    return connection.model<any>(named('Holder'), schema) as any
+  }
+
+  const note = () => ({ label: 'new', text: secret('a note of hers') })
+  const ways: [string, (Holder: any, _id: unknown) => Promise<unknown>][] = [
+    ['updateOne', async (Holder, _id) => Holder.updateOne({ _id }, { $push: { notes: note() } })],
+    [
+      'findOneAndUpdate',
+      async (Holder, _id) => Holder.findOneAndUpdate({ _id }, { $push: { notes: { $each: [note()], $slice: -4 } } }),
+    ],
+    [
+      'bulkWrite',
+      (Holder, _id) => Holder.bulkWrite([{ updateOne: { filter: { _id }, update: { $push: { notes: note() } } } }]),
+    ],
+    ['save', async (Holder, _id) => Object.assign(await Holder.findById(_id), { notes: [note()] }).save()],
+  ]
+
+  test.each(ways.flatMap(([name, way]) => [[name, 'of its own', way] as const, [name, 'of its owner', way] as const]))(
+    'by %s, under a key %s',
+    async (_name, key, way) => {
+      const Holder = models(key === 'of its owner')
+      const { _id } = await Holder.create({ tenant: 'blue', email: secret(email) })
+      await way(Holder, _id)
+      const found = await Holder.findById(_id)
+      expect(await found.notes[0].text).toBe('a note of hers')
+      // Nothing is there to add to.
+      await Holder.deleteOne({ _id })
+      await expect(Holder.updateOne({ _id }, { $push: { notes: note() } })).resolves.toMatchObject({ matchedCount: 0 })
+    },
+  )
+})

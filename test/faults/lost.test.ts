@@ -6,6 +6,7 @@ import {
   named,
   plugin,
   provider,
+  refused,
   secret,
   settles,
   useFaults,
@@ -250,5 +251,59 @@ describe('an _id: Mixed, which the driver gives as something else than was given
     await (await User.findOne()).rotateKmsKey()
     const again = await User.decrypt(await User.findOne().lean())
     expect(again).toMatchObject({ email: 'eve@ids.example', contacts: [{ phone: '+44 20 7946 0959' }] })
+  })
+})
+
+describe('a part of an object is set, of which the document knows nothing', () => {
+  const fields = { address: { city: String, zip: String } }
+  const holder = new Schema<any>({ name: String, contacts: [contactSchema({ fields })] })
+  const User = connection.model<any>(named('User'), holder.plugin(plugin, { provider, fields })) as any
+  const address = () => ({ city: secret('London town'), zip: secret('EC1A 1BB') })
+  const ways: [string, (doc: any) => Promise<unknown>][] = [
+    ['save', (doc) => doc.save()],
+    ['bulkSave', (doc) => User.bulkSave([doc])],
+  ]
+  const places: [string, (doc: any) => any][] = [
+    ['of a record', (doc) => doc],
+    ['of a subdocument', (doc) => doc.contacts[0]],
+  ]
+  const cases = ways.flatMap(([by, save]) => places.map(([of, part]) => [of, by, part, save] as const))
+
+  test.each(cases)('%s: by %s it does not take the place of what another has stored', async (_of, _by, part, save) => {
+    const { _id } = await User.create({ contacts: [{ label: 'home' }] })
+    const doc = await User.findById(_id)
+    await Object.assign(part(await User.findById(_id)), { address: address() })
+      .ownerDocument()
+      .save()
+    part(doc).address.city = secret('Paris town')
+    await refused(() => save(doc), 'RECORD_CHANGED')
+    const found = part(await User.findById(_id))
+    expect(await found.address).toMatchObject({ zip: address().zip })
+    // All of it may.
+    part(doc).address = { city: 'Paris town' }
+    await save(doc)
+    part(doc).address.zip = secret('75001 Paris')
+    await save(doc)
+    expect((await part(await User.findById(_id)).decrypt()).address).toEqual({ city: 'Paris town', zip: '75001 Paris' })
+  })
+
+  test.each(cases)('%s: by %s it may be set in steps', async (_of, _by, part, save) => {
+    const doc = await User.create({ contacts: [{ label: 'home' }] })
+    part(doc).address.city = secret('Paris town')
+    await save(doc)
+    part(doc).set('address.zip', secret('75001 Paris'))
+    await save(doc)
+    expect((await part(await User.findById(doc._id)).decrypt()).address).toEqual({
+      city: 'Paris town',
+      zip: '75001 Paris',
+    })
+  })
+
+  test('nor of what was left out of what it was hydrated with', async () => {
+    const { _id } = await User.create({ name: 'Ada', address: address() })
+    const doc = User.hydrate({ _id, name: 'Ada' })
+    doc.address.city = secret('Paris town')
+    await refused(() => doc.save(), 'RECORD_CHANGED')
+    expect((await (await User.findById(_id)).decrypt()).address).toEqual(address())
   })
 })

@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { Schema } from 'mongoose'
 import { contactSchema, named, plugin, provider, secret, useFaults } from './support'
@@ -192,7 +190,6 @@ describe('fault 44: options of toObject that look like those of Mongoose itself'
 })
 
 describe('fault 14: an error of validation', () => {
-  const readme = readFileSync(join(__dirname, '../../README.md'), 'utf8')
   const Model = model(
     new Schema<any>({ name: String }).plugin(plugin, {
       provider,
@@ -212,14 +209,12 @@ describe('fault 14: an error of validation', () => {
     ['maxlength', { short: 'much too long' }],
     ['a cast to a number', { age: 'nineteen or so' }],
     ['a cast to a date', { born: 'long long ago' }],
-  ])('hides the value, or the README says that it shows it: %s', async (_name, wrong) => {
+  ])('hides the value: %s', async (_name, wrong) => {
     const [value] = Object.values(wrong)
     const error = await new Model(wrong).save().catch((thrown: Error) => thrown)
     expect(error.name).toBe('ValidationError')
     expect(error.message).toContain(Object.keys(wrong)[0])
     const shown = [error.message, JSON.stringify(error), inspect(error, { depth: 5 })].join('\n')
-    if (shown.includes(value!)) {
-      expect(readme.replace(/\s+/g, ' ')).toMatch(/(ValidationError|CastError|validation)[^.]*\b(value|plaintext)/i)
-    }
+    expect(shown).not.toContain(value!)
   })
 })

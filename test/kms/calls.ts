@@ -23,6 +23,7 @@ export interface Call {
   sourceKeyId?: string
   /** Type of the error answered; absent when the operation succeeded. */
   errorCode?: string
+  errorMessage?: string
 }
 
 /** A list of what may be logged, not of what may not: an unforeseen parameter stays out. */

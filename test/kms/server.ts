@@ -99,7 +99,7 @@ export class KmsServer {
         return { status: error.status }
       }
       const { type, message, status } = error instanceof KmsError ? error : ownFault(error)
-      if (call) call.errorCode = type
+      if (call) Object.assign(call, { errorCode: type, errorMessage: message })
       return { status, body: { __type: type, message } }
     }
   }

@@ -1,6 +1,7 @@
 import { Schema } from 'mongoose'
 import { localKms } from '../../lib'
 import { misconfigured, named, plugin, provider, refused, secret, useFaults } from '../faults/support'
+import { watchedKms } from './support'
 
 // Values that are erased by taking away what opens them: reading says so, whoever reads, and nothing finds them.
 const { connection, open, raw, tamper } = useFaults()
@@ -45,7 +46,6 @@ test('whoever reads it is told, in every way of reading', async () => {
     expect(JSON.stringify(doc)).not.toMatch(/erasedAt|email/)
   }
   await refused(async () => User.decrypt(await User.findById(user._id).lean()), 'ERASED')
-  await refused(() => found.rotateKmsKey(), 'ERASED')
   expect(await User.findOne({ email: ada().email })).toBeNull()
   const Eager = connection.model<any>(
     named('Eager'),
@@ -313,4 +313,109 @@ test('a subdocument with a key of its own beside fields under the owner’s leav
   expect(await found.contacts[0].text).toBe(contact.text)
   expect(await Owner.countDocuments({ 'contacts.text': contact.text })).toBe(1)
   await refused(() => found.contacts[0].phone, 'ERASED')
+})
+
+describe('what was erased is left as it is, and the rest', () => {
+  const contact = () =>
+    new Schema<any>({ label: String }).plugin(plugin, {
+      provider,
+      fields: { phone: { type: String, blindIndex: true } },
+    })
+  const phone = () => secret('+44 20 7946 0000')
+  const commitments = (record: any) =>
+    [record, ...record.contacts].flatMap(({ encrypted_kms_key: keys = [] }) =>
+      keys.map((key: any) => key.commitment?.toString('hex')),
+    )
+
+  /** Of the record the email was erased, of the first contact all, and since then the record has a note. */
+  async function halfErased(options: object = {}) {
+    const Holder = userModel(options, { contacts: [contact()] })
+    const doc = await Holder.create({ email: ada().email, contacts: [{ label: 'a', phone: phone() }] })
+    await Holder.eraseKmsKey({ filter: { _id: doc._id } })
+    await Holder.updateOne({ _id: doc._id }, { note: ada().note, $push: { contacts: { label: 'b', phone: phone() } } })
+    return { Holder, _id: doc._id }
+  }
+
+  async function expectHalf(Holder: any, _id: unknown, labels = ['a', 'b']) {
+    const found = await Holder.findById(_id)
+    expect(await found.note).toBe(ada().note)
+    expect(found.contacts.map(({ label }: any) => label)).toEqual(labels)
+    for (const each of found.contacts) {
+      if (each.label === 'b') expect(await each.phone).toBe(phone())
+      else await refused(() => each.phone, 'ERASED')
+    }
+    await refused(() => found.email, 'ERASED')
+    expect(await Holder.verifyKms()).toMatchObject({ failures: [] })
+  }
+
+  test.each<[string, (Holder: any, _id: unknown) => Promise<unknown>]>([
+    ['by the job', async (Holder) => expect(await Holder.rotateKmsKey()).toMatchObject({ updated: 1, failures: [] })],
+    ['of a document', async (Holder, _id) => (await Holder.findById(_id)).rotateKmsKey()],
+  ])('is rotated %s', async (_name, rotate) => {
+    const { Holder, _id } = await halfErased()
+    const [before] = await raw(Holder)
+    await rotate(Holder, _id)
+    const [after] = await raw(Holder)
+    const old = commitments(before)
+    expect(commitments(after).map((each) => each !== undefined && old.includes(each))).toEqual([
+      ...[false, false, false, false],
+    ])
+    expect(commitments(after).filter((each) => each === undefined)).toHaveLength(2)
+    expect([after.email, after.contacts[0].phone]).toEqual([before.email, before.contacts[0].phone])
+    await expectHalf(Holder, _id)
+  })
+
+  test('is not rotated from under a value that takes the place of what was erased meanwhile', async () => {
+    const kms = watchedKms()
+    const { Holder, _id } = await halfErased({ provider: kms.provider })
+    const doc = await Holder.findById(_id)
+    const other = await Holder.findById(_id)
+    await other.note
+    let saved: Promise<unknown> | undefined
+    kms.whileOpening(async () => {
+      saved ??= other.set({ email: bob().email }).save()
+      await saved
+    })
+    await doc.rotateKmsKey()
+    expect(saved).toBeDefined()
+    expect(await (await Holder.findById(_id)).email).toBe(bob().email)
+  })
+
+  test.each<[string, (doc: any) => unknown]>([
+    ['marked', (doc) => doc.markModified('contacts')],
+    ['sorted', (doc) => doc.contacts.sort((one: any, other: any) => (one.label < other.label ? 1 : -1))],
+  ])('is %s', async (name, change) => {
+    const { Holder, _id } = await halfErased()
+    const doc = await Holder.findById(_id)
+    change(doc)
+    await doc.save()
+    await expectHalf(Holder, _id, name === 'marked' ? ['a', 'b'] : ['b', 'a'])
+  })
+})
+
+test('a record whose index value another has by now is rotated, and told of', async () => {
+  const name = named('Twice')
+  const make = (on: any, unique: boolean) =>
+    on.model(
+      name,
+      new Schema<any>({}).plugin(plugin, { provider, fields: { email: { type: String, unique }, note: String } }),
+    )
+  const Before = make(connection, false) as any
+  const After = make(await open(), true) as any
+  await After.init()
+  await Before.create([{ email: ada().email }, { email: ada().email }])
+  const before = await raw(After)
+  const { failures, updated } = await After.rotateKmsKey({ concurrency: 1 })
+  expect([updated, failures]).toEqual([
+    1,
+    [{ id: before[1]._id, error: expect.objectContaining({ code: 11000, keyPattern: { email: 1 } }) }],
+  ])
+  const doc = await After.findById(before[1]._id)
+  await expect(doc.rotateKmsKey()).rejects.toMatchObject({ code: 11000, keyPattern: { email: 1 } })
+  expect(await doc.email).toBe(ada().email)
+  const after = await raw(After)
+  for (const [index, { encrypted_kms_key: keys }] of after.entries()) {
+    expect(keys).toHaveLength(1)
+    expect(keys).not.toEqual(before[index].encrypted_kms_key)
+  }
 })

@@ -152,6 +152,22 @@ test('live writers beside it lose nothing', async () => {
   expect(await Writer.countDocuments({})).toBeLessThan(12)
 })
 
+test('a field of a subdocument that is set meanwhile is not left under a key that is dropped', async () => {
+  const { Person, kms } = await models({}, { phones: [contactSchema({ fields: { phone: String, fax: String } })] })
+  const [phone, fax] = [secret('+44 20 7946 0000'), secret('+44 20 7946 0001')]
+  const { _id } = await Person.create({ email: ada(), phones: [{ phone }] })
+  const doc = await Person.findById(_id)
+  await doc.phones[0].decrypt()
+  doc.phones[0].fax = fax
+  let saved: Promise<unknown> | undefined
+  kms.whileOpening(async () => {
+    saved ??= doc.save()
+    await saved
+  })
+  expect(await Person.rotateKmsKey()).toMatchObject({ ...counts(1), failures: [] })
+  expect(await (await Person.findById(_id)).phones[0].decrypt()).toEqual({ phone, fax })
+})
+
 test('a damaged record is told of and stays as it is, and the rest is done', async () => {
   const { Person } = await models()
   const [one, two, three] = await Person.create([

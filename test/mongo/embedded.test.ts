@@ -134,6 +134,28 @@ describe('the driver', () => {
 })
 
 describe('the server', () => {
+  it('gives documents in the order of _id, whatever came and went since it was asked last', async () => {
+    const raw = connection.db!.collection<{ _id: number }>('ordered')
+    const ids = async (above: number) =>
+      (
+        await raw
+          .find({ _id: { $gt: above } })
+          .sort({ _id: 1 })
+          .limit(3)
+          .toArray()
+      ).map(({ _id }) => _id)
+    await raw.insertMany([{ _id: 4 }, { _id: 2 }])
+    expect(await ids(0)).toEqual([2, 4])
+    await raw.insertOne({ _id: 6 })
+    expect(await ids(2)).toEqual([4, 6])
+    await raw.insertOne({ _id: 3 })
+    expect(await ids(2)).toEqual([3, 4, 6])
+    await raw.deleteOne({ _id: 4 })
+    expect(await ids(2)).toEqual([3, 6])
+    await raw.insertOne({ _id: 4 })
+    expect(await ids(0)).toEqual([2, 3, 4])
+  })
+
   it('takes the port it is given', async () => {
     const first = await startEmbedded()
     await first.stop()

@@ -18,6 +18,7 @@ const maxPackedSize = 350_000
 const npmInstall = ['install', '--prefer-offline', '--ignore-scripts', '--no-audit', '--no-fund', '--silent']
 const library = (tarball: string) => ({ mongoose: '^9.0.0', 'mongoose-kms-encrypted': `file:${tarball}` })
 const typescript = (version: string) => ({ typescript: `~${version}.0`, '@types/node': '^20.19.0' })
+const command = 'mongoose-kms-encrypted'
 const smallProject = join(__dirname, 'project')
 
 const size: Check = async ({ tarball }) => {
@@ -37,33 +38,38 @@ function example(name: string): Check {
 
 /** Without a package that hoisting would put within reach, and without a peer that is not there. */
 const pnpm: Check = async ({ workshop, tarball, step }) => {
-  const cwd = workshop.project('pnpm', smallProject, {
+  const cwd = workshop.project('pnpm/project', smallProject, {
     'package.json': JSON.stringify({ private: true, dependencies: library(tarball) }),
     '.npmrc': 'hoist=false\nstrict-peer-dependencies=true\n',
   })
-  const bin = await step('get pnpm', () => tool(workshop, 'pnpm@^10', 'pnpm/bin/pnpm.cjs'))
+  const bin = await step('get pnpm', () => tool(workshop, 'pnpm/tool', 'pnpm@^10', 'pnpm/bin/pnpm.cjs'))
   await step('install', () => workshop.run('node', [bin, 'install', '--prefer-offline', '--ignore-scripts'], { cwd }))
   for (const program of ['commonjs.cjs', 'module.mjs'])
     await step(program, () => workshop.run('node', [program], { cwd }))
+  await step('command', () => workshop.run('node', [bin, command, '--help'], { cwd }))
 }
 
 /** Without node_modules: whatever a package has not declared is an error. */
 const yarn: Check = async ({ workshop, tarball, step }) => {
-  const cwd = workshop.project('yarn', smallProject, {
+  const cwd = workshop.project('yarn/project', smallProject, {
     'package.json': JSON.stringify({ private: true, dependencies: library(tarball) }),
     'yarn.lock': '',
     '.yarnrc.yml': 'nodeLinker: pnp\nenableTelemetry: false\nenableScripts: false\nenableImmutableInstalls: false\n',
   })
-  const bin = await step('get yarn', () => tool(workshop, '@yarnpkg/cli-dist@^4', '@yarnpkg/cli-dist/bin/yarn.js'))
+  const bin = await step('get yarn', () =>
+    tool(workshop, 'yarn/tool', '@yarnpkg/cli-dist@^4', '@yarnpkg/cli-dist/bin/yarn.js'),
+  )
   await step('install', () => workshop.run('node', [bin, 'install'], { cwd }))
   for (const program of ['commonjs.cjs', 'module.mjs'])
     await step(program, () => workshop.run('node', [bin, 'node', program], { cwd }))
+  await step('command', () => workshop.run('node', [bin, command, '--help'], { cwd }))
 }
 
-async function tool(workshop: Workshop, name: string, path: string): Promise<string> {
-  const cwd = workshop.project(`tool-${path.split('/').at(-1)}`, undefined, { 'package.json': '{}' })
+/** @returns a file of a package that is installed by itself */
+async function tool(workshop: Workshop, project: string, name: string, file: string): Promise<string> {
+  const cwd = workshop.project(project, undefined, { 'package.json': '{}' })
   await workshop.run('npm', [...npmInstall, name], { cwd })
-  return join(cwd, 'node_modules', path)
+  return join(cwd, 'node_modules', file)
 }
 
 const npm: Check = async ({ workshop, tarball, step }) => {
@@ -73,16 +79,17 @@ const npm: Check = async ({ workshop, tarball, step }) => {
   await step('install', () => workshop.run('npm', npmInstall, { cwd }))
   for (const program of ['commonjs.cjs', 'module.mjs'])
     await step(program, () => workshop.run('node', [program], { cwd }))
+  await step('command', () => workshop.run(join('node_modules/.bin', command), ['--help'], { cwd }))
   await step('types', () => compile(workshop, cwd, ['--module', 'nodenext', 'types.ts', 'types.mts']))
 }
 
 /** What is bundled runs without node_modules, and its errors have their names and codes though classes have lost theirs. */
 const bundlers: Check = async ({ workshop, tarball, step }) => {
   const dependencies = { ...library(tarball), ...typescript('7.0'), esbuild: '^0.28.0', webpack: '^5.0.0' }
-  const cwd = workshop.project('bundlers', smallProject, {
+  const cwd = workshop.project('bundlers/project', smallProject, {
     'package.json': JSON.stringify({ private: true, dependencies }),
   })
-  const bundled = workshop.project('bundled')
+  const bundled = workshop.project('bundlers/bundled')
   const bundle = {
     esbuild: [
       'node_modules/esbuild/bin/esbuild',
@@ -130,9 +137,7 @@ function node(major: string): Check {
 async function nodeBinary(workshop: Workshop, major: string): Promise<string> {
   if (process.versions.node.startsWith(`${major}.`)) return process.execPath
   const name = `node-${process.platform}-${process.arch}`
-  const cwd = workshop.project(`node-${major}`, undefined, { 'package.json': '{}' })
-  await workshop.run('npm', [...npmInstall, `${name}@${major}`], { cwd })
-  return join(cwd, 'node_modules', name, 'bin/node')
+  return tool(workshop, `node${major}`, `${name}@${major}`, `${name}/bin/node`)
 }
 
 export const checks: ReadonlyMap<string, Check> = new Map([

@@ -4,6 +4,7 @@
 //     npm run test:packed
 //     npm run test:packed -- --only express,pnpm
 
+import { rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -13,6 +14,8 @@ import { root, Workshop } from './workshop'
 
 /** The Node that this runs on has all of `npm test`. */
 const own = `node${process.versions.node.split('.')[0]}`
+
+const removals: Promise<void>[] = []
 
 const seconds = (from: number) => `${((performance.now() - from) / 1000).toFixed(1)} s`
 
@@ -39,6 +42,7 @@ async function main(): Promise<void> {
     }
     await Promise.all(Array.from({ length: availableParallelism() }, work))
   } finally {
+    await Promise.all(removals)
     await workshop.close()
   }
   const result = failed.length === 0 ? `${names.length} checks passed` : `failed: ${failed.join(', ')}`
@@ -67,6 +71,8 @@ async function check(name: string, workshop: Workshop, tarball: string): Promise
     .catch((reason) => {
       error = reason
     })
+  // Beside the next check: it takes about as long as to install.
+  removals.push(rm(join(workshop.folder, name), { recursive: true, force: true }))
   const details = steps.length > 0 ? ` (${steps.join(', ')})` : ''
   console.log(`${error === undefined ? 'ok    ' : 'failed'} ${name} ${seconds(started)}${details}`)
   if (error !== undefined) console.log(String(error).replaceAll(/^/gm, '  '))

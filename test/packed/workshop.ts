@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { startKmsForPrograms } from '../docs/kms'
@@ -36,7 +37,7 @@ export class Workshop {
   }
 
   async close(): Promise<void> {
-    rmSync(this.folder, { recursive: true, force: true })
+    await rm(this.folder, { recursive: true, force: true })
     await this.#kms?.kms.stop()
     if (this.#mongo?.kind === 'uri') await dropDatabases(this.#mongo.uri, run)
     await this.#mongo?.stop()
@@ -51,11 +52,12 @@ export class Workshop {
   /**
    * A new project.
    *
+   * @param name of the check that it is for, or a path below that
    * @param from a folder that it is a copy of
    */
   project(name: string, from?: string, files: Readonly<Record<string, string>> = {}): string {
     const folder = join(this.folder, name)
-    mkdirSync(folder)
+    mkdirSync(folder, { recursive: true })
     const isOfItself = (path: string) => !/\/(node_modules|dist|package-lock\.json)$/.test(path)
     if (from) cpSync(from, folder, { recursive: true, filter: isOfItself })
     for (const [file, text] of Object.entries(files)) writeFileSync(join(folder, file), text)

@@ -1,3 +1,4 @@
+import { type OwnRecords, ownFields } from './own'
 import {
   anyRecord,
   type FieldName,
@@ -20,6 +21,7 @@ export interface Work {
   readonly Tortured: any
   /** Those who have a login that no other one has. */
   readonly Member: any
+  readonly own: OwnRecords
   readonly random: Random
   /** Makes a new value for a field of a record. */
   value(id: number, field: SignedName): string
@@ -189,9 +191,48 @@ export const operations: Readonly<Record<string, (work: Work) => Promise<void>>>
       work.Tortured.updateOne(filter, { note: work.value(anyRecord, 'note'), $inc: { count: 1 } }),
     )
   },
-  /** There is nothing to make, whatever the others are doing. */
-  async backfill({ Tortured }) {
-    await Tortured.backfillBlindIndexes({ concurrency: 2 })
+  async rewrapKmsKey(work) {
+    const record = await load(work)
+    if (record) await work.insist(() => record.rewrapKmsKey())
+  },
+  /** As an application writes that knows of no encryption. */
+  ownOldUpdate({ own, random }) {
+    return own.change(async (_id, values) => {
+      const field = pick(random, ownFields)
+      const written = { [field]: values[field] }
+      await own.old.updateOne({ _id }, { $set: written })
+      return written
+    })
+  },
+  ownOldReplace({ own }) {
+    return own.change(async (_id, values) => {
+      await own.old.replaceOne({ _id }, values)
+      return values
+    })
+  },
+  ownSave({ own, random, insist }) {
+    return own.change(async (_id, values) => {
+      const record = await own.Own.findById(_id)
+      const field = pick(random, ownFields)
+      record[field] = values[field]
+      await insist(() => record.save())
+      return { [field]: values[field] }
+    })
+  },
+  /** By its value, too, whether that is encrypted by now or not. */
+  ownUpdate({ own, random, insist }) {
+    return own.change(async (_id, { note }, { email }) => {
+      await insist(() => own.Own.updateOne(random() < 0.5 ? { _id } : { email }, { note, $inc: { count: 1 } }).orFail())
+      return { note }
+    })
+  },
+  ownMigrate({ own, insist }) {
+    return own.change(async (_id) => {
+      const record = await own.Own.findById(_id)
+      await insist(() => record.migrateToKms())
+      await insist(() => record.rotateKmsKey())
+      return {}
+    })
   },
   async clear(work) {
     const id = pickId(work.random)
@@ -230,7 +271,12 @@ export const weights: Readonly<Record<keyof typeof operations, number>> = {
   pullNote: 2,
   signUp: 8,
   updateByValue: 6,
-  backfill: 1,
+  rewrapKmsKey: 4,
+  ownOldUpdate: 8,
+  ownOldReplace: 4,
+  ownSave: 8,
+  ownUpdate: 8,
+  ownMigrate: 4,
   clear: 3,
   delete: 2,
   recreate: 6,

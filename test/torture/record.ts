@@ -7,7 +7,7 @@ import { indexesIn, indexProblem, localIndexKeys } from '../indexvalues'
 import { mongooseName } from '../mongooseName'
 
 const load = createRequire(__filename)
-const mongoose: Mongoose = load(mongooseName)
+export const mongoose: Mongoose = load(mongooseName)
 
 /** The fields of the tortured records, all strings, encrypted under one data key for each record. */
 export const fields = ['email', 'phone', 'note'] as const
@@ -138,8 +138,8 @@ function watch(client: mongo.MongoClient): Sent {
   return sent
 }
 
-/** Connects, and gives the model of the tortured records. `failing` is the share of calls to the KMS that fail. */
-export async function connect(shared: Shared, failing: number, random: Random, onFailure: () => void = () => {}) {
+/** Connects, and gives the model of the tortured records, with data keys of this version. */
+export async function connect(shared: Shared, version: number, provider: KeyProvider) {
   const connection = await mongoose
     .createConnection(shared.uri, {
       dbName: shared.database,
@@ -152,9 +152,12 @@ export async function connect(shared: Shared, failing: number, random: Random, o
     })
     .asPromise()
   const sent = watch(connection.getClient() as never)
-  const provider = failingKms(shared.secret, failing, random, onFailure)
-  const note = (options: object, text: object) =>
-    new mongoose.Schema<any>({ label: String }).plugin(kmsEncrypted as any, { fields: { text }, ...options })
+  const note = (options: { provider?: KeyProvider; dataKey?: string }, text: object) =>
+    new mongoose.Schema<any>({ label: String }).plugin(kmsEncrypted as any, {
+      fields: { text },
+      ...options,
+      ...(options.provider && generations(version)),
+    })
   const subdocuments = placeNames.map((place) => {
     const { shape, owned } = places[place]
     const of = note(owned ? { dataKey: 'owner' } : { provider }, textIn(place))
@@ -162,9 +165,14 @@ export async function connect(shared: Shared, failing: number, random: Random, o
   })
   const paths = { _id: Number, name: String, count: Number, ...Object.fromEntries(subdocuments) }
   const schema = new mongoose.Schema<any>(paths as never)
-  schema.plugin(kmsEncrypted as any, { provider, fields: definitions, blindIndexes })
+  schema.plugin(kmsEncrypted as any, {
+    provider,
+    fields: definitions,
+    blindIndexes,
+    ...generations(version, 'Tortured'),
+  })
   const member = new mongoose.Schema<any>({ name: String })
-  member.plugin(kmsEncrypted as any, { provider, fields: logins })
+  member.plugin(kmsEncrypted as any, { provider, fields: logins, ...generations(version) })
   const Tortured = connection.model<any>('Tortured', schema) as any
   return { connection, sent, Tortured, Member: connection.model<any>('Member', member) as any }
 }
@@ -195,10 +203,29 @@ export async function indexProblems({ secret }: Shared, raw: any, record: any): 
   return problems.map((problem) => `record ${raw._id}: ${problem}`)
 }
 
-function failingKms(secret: string, failing: number, random: Random, onFailure: () => void): KeyProvider {
-  const local = localKms({ secret })
+/**
+ * The two versions of data keys: some processes write one, some the other, and all read both.
+ *
+ * @param model of which records the encryption context is another in each
+ */
+export function generations(version: number, model?: string) {
+  const contextOf = (of: number) =>
+    model === undefined
+      ? {}
+      : { context: ({ _id }: { _id: unknown }) => ({ Record: `${model}/${_id}`, keys: `of version ${of}` }) }
+  const other = 3 - version
+  return { version, ...contextOf(version), previousVersions: { [other]: contextOf(other) } }
+}
+
+/** The KMS of a run. */
+export function kmsOf({ secret }: Shared): KeyProvider {
+  return localKms({ secret })
+}
+
+/** The same, far away: others come between; and a share of the calls fails. */
+export function failingKms(shared: Shared, failing: number, random: Random, onFailure: () => void): KeyProvider {
+  const local = kmsOf(shared)
   async function call<T>(operation: () => Promise<T>): Promise<T> {
-    // A KMS is far away: others come between.
     await new Promise((resolve) => setTimeout(resolve, random() * 20))
     if (random() >= failing) return operation()
     onFailure()
@@ -208,6 +235,7 @@ function failingKms(secret: string, failing: number, random: Random, onFailure: 
     keyId: local.keyId,
     generateDataKey: (request) => call(() => local.generateDataKey(request)),
     unwrapDataKey: (request) => call(() => local.unwrapDataKey(request)),
+    rewrapDataKey: (request) => call(() => local.rewrapDataKey!(request)),
     deriveIndexKey: (request) => call(() => local.deriveIndexKey!(request)),
   }
 }

@@ -1,9 +1,11 @@
+import { connectOwn, ownFields, ownIndexProblems } from './own'
 import {
   connect,
   fields,
   holdsMarker,
   indexProblems,
   isSigned,
+  kmsOf,
   type Place,
   placeNames,
   places,
@@ -17,6 +19,8 @@ export interface Verdict {
   readonly fields: number
   /** Those who signed up. */
   readonly members: number
+  /** Those of one writer each. */
+  readonly own: number
   /** Subdocuments with an encrypted field, by where they stand. */
   readonly notes: Readonly<Record<Place, number>>
   /** The most data keys that a record has. */
@@ -27,7 +31,7 @@ export interface Verdict {
 
 /** Looks at every record: raw, and decrypted through a document loaded anew. */
 export async function verify(shared: Shared): Promise<Verdict> {
-  const { connection, Tortured, Member, sent } = await connect(shared, 0, Math.random)
+  const { connection, Tortured, Member, sent } = await connect(shared, 2, kmsOf(shared))
   const problems: string[] = []
   let count = 0
   const notes = Object.fromEntries(placeNames.map((place) => [place, 0])) as Record<Place, number>
@@ -86,7 +90,21 @@ export async function verify(shared: Shared): Promise<Verdict> {
   }
   problems.push(...sent.inTheClear)
   await connection.close()
-  return { records: stored.length, fields: count, members: members.length, notes, mostKeys, problems }
+  const own = await verifyOwn(shared, problems)
+  return { records: stored.length, fields: count, members: members.length, own, notes, mostKeys, problems }
+}
+
+async function verifyOwn(shared: Shared, problems: string[]): Promise<number> {
+  const { connection, Own } = await connectOwn(shared, 2, kmsOf(shared))
+  const stored = await Own.collection.find({}).toArray()
+  for (const raw of stored) {
+    const open = await Own.hydrate(raw).decrypt()
+    for (const field of ownFields)
+      if (!isSigned(shared, raw._id, field, open[field])) problems.push(`own record ${raw._id}: nobody wrote ${field}`)
+    for (const problem of await ownIndexProblems(shared, raw, open)) problems.push(`own record ${raw._id}: ${problem}`)
+  }
+  await connection.close()
+  return stored.length
 }
 
 /** Of what is no binary value, nothing: it is found to be in the clear, or to have no key. */

@@ -1,7 +1,10 @@
 import { operations, type Work, weights } from './operations'
+import { connectOwn, OwnRecords } from './own'
+import { type Program, run, type Start } from './program'
 import {
   anyRecord,
   connect,
+  failingKms,
   fields,
   indexProblems,
   isSigned,
@@ -13,55 +16,34 @@ import {
   subdocumentsAt,
 } from './record'
 
-/** What a writer tells the program that started it: counts since the last message, or what must not have happened. */
-export interface Message {
-  readonly counts: Readonly<Record<string, number>>
-  readonly failure?: string
-}
-
-/** Errors that a user has to expect, by name or code, and how they are counted. */
-const expected: Readonly<Record<string, string>> = {
-  RECORD_CHANGED: 'refused as changed, for good',
-  KMS_THROTTLED: 'failed for the KMS',
-  11000: 'refused as a duplicate',
-  DocumentNotFoundError: 'found the record deleted',
-  VersionError: 'refused as of an older version',
-  MongooseBulkSaveIncompleteError: 'found a record of several deleted',
-  UPDATE_REFUSED: 'refused as undecided',
-  UPDATE_INCOMPLETE: 'stopped after some records',
-}
-
 const maxTries = 8
 /** How many operations of one process are under way at once. */
 const strands = 4
 /** How many logins all sign up for: so many that each is taken by many at about the same time. */
 const logins = 200
+const kinds = Object.keys(weights)
+/** How many operations of a writer are chosen in turn, and not by chance. */
+const firstTurns = 8
 const totalWeight = Object.values(weights).reduce((sum, weight) => sum + weight, 0)
 
-/** One process that writes until it is told to stop, or killed. */
-async function main(shared: Shared, name: string, seed: number): Promise<void> {
+/** One process that writes, every second one with data keys of the older version. */
+async function main(program: Program, { shared, number, seed }: Start): Promise<void> {
   const random = randomOf(seed)
-  let counts: Record<string, number> = {}
-  const count = (what: string) => {
-    counts[what] = (counts[what] ?? 0) + 1
-  }
-  const tell = (failure?: string) => {
-    process.send?.({ counts, ...(failure === undefined ? {} : { failure }) } satisfies Message)
-    counts = {}
-  }
-  let stopping = false
-  process.once('message', () => {
-    stopping = true
-  })
-  const { connection, Tortured, Member, sent } = await connect(shared, 0.1, random, () => count('KMS calls refused'))
+  const kms = failingKms(shared, 0.1, random, () => program.count('KMS calls refused'))
+  const version = 1 + (number % 2)
+  const { connection, Tortured, Member, sent } = await connect(shared, version, kms)
+  const connected = await connectOwn(shared, version, kms)
   let written = 0
+  const value: Work['value'] = (id, field) => sign(shared, id, field, `writer${number}.${++written}`)
+  const own = new OwnRecords(connected, random, value, number)
   const work: Work = {
     Tortured,
     Member,
+    own,
     random,
     login: () => sign(shared, anyRecord, 'login', `login${Math.floor(random() * logins)}`),
     stale: [],
-    value: (id, field) => sign(shared, id, field, `${name}.${++written}`),
+    value,
     async insist(write) {
       for (let attempt = 1; ; attempt++) {
         try {
@@ -69,36 +51,24 @@ async function main(shared: Shared, name: string, seed: number): Promise<void> {
           return
         } catch (error) {
           if ((error as { code?: unknown }).code !== 'RECORD_CHANGED' || attempt === maxTries) throw error
-          count('conflicts')
+          program.count('conflicts')
         }
       }
     },
   }
-  const attempt = async (kind: string, operation: () => Promise<void>) => {
-    try {
-      await operation()
-      count(kind)
-    } catch (error) {
-      const { code, name: errorName } = error as { code?: string; name: string }
-      const outcome = expected[String(code)] ?? expected[errorName]
-      if (outcome) count(outcome)
-      else tell(`${kind}: ${(error as Error).stack}`)
-    }
-  }
-  const write = async () => {
-    while (!stopping) {
-      const kind = choose(random() * totalWeight)
-      await attempt(kind, () => operations[kind]!(work))
-      await attempt('read', () => readOne(shared, Tortured, pickId(random)))
-      counts['commands searched'] = (counts['commands searched'] ?? 0) + sent.count
-      sent.count = 0
-      for (const found of sent.inTheClear.splice(0)) tell(`${kind}, or beside it: ${found}`)
-      tell()
-    }
-  }
-  await Promise.all(Array.from({ length: strands }, write))
-  await connection.close()
-  process.disconnect?.()
+  let turns = 0
+  await program.work(strands, async () => {
+    // Short as a run may be, all kinds are begun with.
+    const first = kinds[(number * firstTurns + turns) % kinds.length] as string
+    const kind = turns++ < firstTurns ? first : choose(random() * totalWeight)
+    await program.attempt(kind, () => operations[kind]!(work))
+    await program.attempt('read', () => readOne(shared, Tortured, pickId(random)))
+    program.count('commands searched', sent.count)
+    sent.count = 0
+    for (const found of sent.inTheClear.splice(0)) program.tell(`${kind}, or beside it: ${found}`)
+  })
+  await program.attempt('own records at the end', () => own.checkAll())
+  await Promise.all([connection.close(), connected.connection.close()])
 }
 
 function choose(point: number): string {
@@ -129,8 +99,4 @@ async function readOne(shared: Shared, Tortured: any, id: number): Promise<void>
   for (const problem of await indexProblems(shared, raw, record)) throw new Error(problem)
 }
 
-const [shared, name, seed] = process.argv.slice(2)
-main(JSON.parse(shared as string), name as string, Number(seed)).catch((error) => {
-  process.send?.({ counts: {}, failure: `writer ${name}: ${error.stack}` } satisfies Message)
-  process.exitCode = 1
-})
+run(main)

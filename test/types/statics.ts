@@ -115,6 +115,15 @@ export async function jobs() {
   await User.backfillBlindIndexes({ resume: progress.checkpoint })
   await User.backfillBlindIndexes({ partition: { index: 0, of: 4 }, leaseMs: 5000 })
   await User.backfillBlindIndexes({ resume: true })
+  const told = await User.verifyKms({
+    dryRun: true,
+    onBegin: ({ total, checkpoint }) => {
+      expectType<number>()(total)
+      expectType<unknown>()(checkpoint)
+    },
+    onFailure: ({ id, error }) => expectType<unknown[]>()([id, error]),
+  })
+  expectType<number | undefined>()(told.kmsCalls)
   await User.backfillBlindIndexes()
   // @ts-expect-error
   User.backfillBlindIndexes({ partition: { index: 0 } })

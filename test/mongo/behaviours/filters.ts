@@ -38,8 +38,19 @@ const nested = [
   { _id: 5, a: [{ b: 1 }] },
 ]
 
+const mixedIds = [{ _id: -1, a: 1 }, { _id: 2 }, { _id: 3 }, { _id: 'a' }, { _id: { a: 1 } }, { _id: true }]
+
 export const filters: Behaviour[] = [
   finds('all documents', [{ _id: 1 }, { _id: 2 }], {}, [1, 2]),
+  finds('ranges of _id stay within its type', mixedIds, { _id: { $gt: 2 } }, [3]),
+  finds('types of _id', mixedIds, { _id: { $type: ['object', 2] } }, ['a', { a: 1 }]),
+  finds(
+    'all behind an _id',
+    mixedIds,
+    { $and: [{ a: { $ne: 1 } }, { $or: [{ _id: { $gt: 2 } }, { _id: { $type: ['string', 8] } }] }] },
+    [3, 'a', true],
+  ),
+  finds('an _id or another condition', mixedIds, { $or: [{ _id: { $gte: 3 } }, { a: 1 }] }, [-1, 3]),
   finds('numbers are equal across their types', numbers, { a: 1 }, [1, 2, 3]),
   finds(
     'a 64-bit integer beyond 2^53 is exact',

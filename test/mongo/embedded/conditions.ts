@@ -81,9 +81,13 @@ export function regexOf(condition: Doc): BSONRegExp {
 }
 
 export function typeTest(operand: unknown): Test {
-  const names = (Array.isArray(operand) ? operand : [operand]).map(typeNamed)
+  const names = typesNamed(operand)
   if (names.length === 0) throw new ServerError(9, '$type must match at least one type')
   return (value) => names.includes(typeOf(value)) || (names.includes('number') && isNumeric(value))
+}
+
+export function typesNamed(operand: unknown): string[] {
+  return (Array.isArray(operand) ? operand : [operand]).map(typeNamed)
 }
 
 function typeNamed(type: unknown): string {

@@ -4,6 +4,7 @@ import type { Context } from './context'
 import { type Doc, notImplemented, ServerError } from './errors'
 import { plan } from './indexes'
 import { compileFilter } from './match'
+import { isIdOrder } from './order'
 import { compilePipeline } from './pipeline'
 import { compileProjection } from './projection'
 import { show } from './show'
@@ -37,21 +38,24 @@ function search(
   const predicate = compileFilter(filter)
   const natural = naturalOrder(sort)
   const sorts = sort !== undefined && Object.keys(sort).length > 0
-  const enough = sorts || limit === 0 ? Number.POSITIVE_INFINITY : skip + limit
+  const inOrder = isIdOrder(sort) ? store.candidatesInOrder(namespace, filter, transaction) : undefined
+  const enough = (sorts && !inOrder) || limit === 0 ? Number.POSITIVE_INFINITY : skip + limit
   const docs: Doc[] = []
   // An index would give the documents in its own order.
-  for (const [, doc] of store.candidates(namespace, natural === undefined ? filter : {}, transaction)) {
+  const candidates = inOrder ?? store.candidates(namespace, natural === undefined ? filter : {}, transaction)
+  for (const [, doc] of candidates) {
     if (!predicate(doc)) continue
     docs.push(doc)
     if (docs.length === enough) break
   }
-  const sorted = !sorts
-    ? docs
-    : natural === undefined
-      ? sortBy(sort, docs, (doc) => doc)
-      : natural < 0
-        ? docs.reverse()
-        : docs
+  const sorted =
+    !sorts || inOrder
+      ? docs
+      : natural === undefined
+        ? sortBy(sort, docs, (doc) => doc)
+        : natural < 0
+          ? docs.reverse()
+          : docs
   return limit === 0 ? sorted.slice(skip) : sorted.slice(skip, skip + limit)
 }
 

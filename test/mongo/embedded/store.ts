@@ -3,6 +3,7 @@ import { type Change, Changes, type Manner, type Origin } from './changes'
 import { keyOf } from './compare'
 import { type Doc, ServerError } from './errors'
 import { duplicateKey, type Index, type IndexKey, plan } from './indexes'
+import { IdOrder } from './order'
 import { Blocked, Transaction } from './transaction'
 import { fromNumber } from './values'
 
@@ -15,7 +16,23 @@ export class Collection {
   readonly uuid = new UUID()
   readonly records = new Map<string, Version>()
   readonly indexes = new Map<string, Index>()
+  #byId: IdOrder | undefined
   constructor(readonly namespace: string) {}
+
+  /** Its documents in the order of `_id`, sorted when it is first asked for. */
+  get byId(): IdOrder {
+    this.#byId ??= new IdOrder(this.#docs())
+    return this.#byId
+  }
+
+  *#docs(): Iterable<[string, Doc]> {
+    for (const [id, { doc }] of this.records) if (doc !== undefined) yield [id, doc]
+  }
+
+  /** Is told of a document that came to be or is gone. */
+  changed(id: string, doc: Doc | undefined): void {
+    if (doc === undefined || !this.#byId?.append(id, doc)) this.#byId = undefined
+  }
 }
 
 /** All data of a server: documents are never changed in place, so that a snapshot is a moment of the clock. */
@@ -98,6 +115,13 @@ export class Store {
     if (ids !== undefined && (index === undefined || transaction === undefined))
       return this.#pick(namespace, ids, transaction)
     return this.#scan(namespace, transaction)
+  }
+
+  /** The same in the order of `_id`; nothing where that would be no faster. */
+  candidatesInOrder(namespace: string, filter: Doc, transaction: Transaction | undefined) {
+    const collection = this.collections.get(namespace)
+    if (!collection || transaction || plan(filter, collection.indexes.values()).ids !== undefined) return undefined
+    return this.#pick(namespace, collection.byId.from(filter), undefined)
   }
 
   *#pick(namespace: string, ids: Iterable<string>, transaction: Transaction | undefined): Iterable<[string, Doc]> {
@@ -221,6 +245,7 @@ export class Store {
       index.remove(index.keysOf(previous?.doc), id)
       index.add(index.keysOf(doc), id)
     }
+    if ((previous?.doc === undefined) !== (doc === undefined)) collection.changed(id, doc)
     if (this.#open.size > 0) {
       collection.records.set(id, { doc, since, older: previous })
       this.#outdated.push([collection, id])

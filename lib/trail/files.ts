@@ -1,0 +1,84 @@
+import { open, readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+import { createGunzip } from 'node:zlib'
+import { type Sink, ValueReader } from './values'
+
+/** Of folders, the files with names that AWS and logs have; a file that is named itself may be called anything. */
+const readable = /\.(?:json|jsonl|ndjson|log)(?:\.gz)?$/i
+const chunkBytes = 256 * 1024
+
+export interface Found {
+  readonly path: string
+  /** In bytes. */
+  readonly size: number
+  /** Why there is no such file or folder. */
+  readonly error?: Error
+}
+
+/** The files that paths stand for, those of a folder and the folders in it by their names. */
+export async function filesOf(paths: readonly string[]): Promise<Found[]> {
+  const found: Found[] = []
+  for (const path of paths) {
+    try {
+      const named = await stat(path)
+      if (!named.isDirectory()) {
+        found.push({ path, size: named.size })
+        continue
+      }
+      const entries = await readdir(path, { recursive: true, withFileTypes: true })
+      const names = entries
+        .filter((entry) => entry.isFile() && readable.test(entry.name))
+        .map(({ parentPath, name }) => join(parentPath, name))
+      for (const each of names.sort()) found.push({ path: each, size: (await stat(each)).size })
+    } catch (error) {
+      found.push({ path, size: 0, error: error as Error })
+    }
+  }
+  return found
+}
+
+/**
+ * Reads the values of a file, gzipped or not, in bounded memory.
+ *
+ * @param onBytes is told how many bytes of the file were read, whenever there are more
+ * @throws what the file system or the decompression says; what was read until then has been handed on
+ */
+export async function readValues(path: string, sink: Sink, onBytes?: (bytes: number) => void): Promise<void> {
+  const file = await open(path)
+  try {
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(2), 0, 2, 0)
+    const isGzipped = bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b
+    const reader = new ValueReader(sink)
+    const source = file.createReadStream({ start: 0, autoClose: false, highWaterMark: chunkBytes })
+    await flow(source, isGzipped ? createGunzip({ chunkSize: chunkBytes }) : undefined, (chunk) => {
+      reader.push(chunk)
+      onBytes?.(source.bytesRead)
+    })
+    reader.end()
+  } finally {
+    await file.close()
+  }
+}
+
+/** Each chunk is handed on as soon as it is there: where a stream ends with an error, what came before it is not lost. */
+function flow(source: Readable, through: (Readable & Writable) | undefined, take: (chunk: Buffer) => void) {
+  const last: Readable = through ? source.pipe(through) : source
+  return new Promise<void>((resolve, reject) => {
+    const fail = (error: unknown) => {
+      source.destroy()
+      through?.destroy()
+      reject(error)
+    }
+    source.once('error', fail)
+    last.once('error', fail)
+    last.once('end', resolve)
+    last.on('data', (chunk: Buffer) => {
+      try {
+        take(chunk)
+      } catch (error) {
+        fail(error)
+      }
+    })
+  })
+}

@@ -1,0 +1,2 @@
+const database = process.env.DATABASE
+throw new TypeError(`There is no ${database}`)

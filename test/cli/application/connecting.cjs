@@ -1,0 +1,3 @@
+const mongoose = require('mongoose')
+
+mongoose.connect(process.env.DATABASE)

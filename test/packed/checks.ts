@@ -13,7 +13,7 @@ export interface Bench {
 export type Check = (bench: Bench) => Promise<void>
 
 /** Bytes. Raise it where what is new is worth that much to everybody who installs the package. */
-const maxPackedSize = 350_000
+const maxPackedSize = 950_000
 
 const npmInstall = ['install', '--prefer-offline', '--ignore-scripts', '--no-audit', '--no-fund', '--silent']
 const library = (tarball: string) => ({ mongoose: '^9.0.0', 'mongoose-kms-encrypted': `file:${tarball}` })

@@ -52,7 +52,7 @@ function text(body: unknown, name: string): string {
   return value
 }
 
-/** Errors of Mongoose quote values, so that neither they nor their messages are sent or logged. */
+/** Errors of Mongoose quote values of fields in the clear, so that neither they nor their messages are sent or logged. */
 app.use((error: unknown, _req: Request, res: Response, _next: NextFunction) => {
   if (error instanceof NoText) res.status(400).json({ invalid: [error.message] })
   else if (error instanceof mongoose.Error.ValidationError) res.status(400).json({ invalid: Object.keys(error.errors) })

@@ -2,7 +2,7 @@ import { type ArgumentsHost, Catch, type ExceptionFilter } from '@nestjs/common'
 import type { Response } from 'express'
 import mongoose from 'mongoose'
 
-/** Mongoose's messages quote the value, and Nest would log them. Which paths were refused is all that is told. */
+/** Mongoose's messages quote values of fields in the clear, and Nest would log them. Which paths were refused is all that is told. */
 @Catch(mongoose.Error.ValidationError)
 export class InvalidFilter implements ExceptionFilter {
   catch({ errors }: mongoose.Error.ValidationError, host: ArgumentsHost): void {

@@ -8,7 +8,7 @@ process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
 const onceAlone = [
   '/test/(trail|kms|mongo)/',
   '/test/(bench|house)\\.test',
-  '/test/docs/(format|links|reading|refusing)\\.test',
+  '/test/docs/(format|frameworks|links|reading|refusing)\\.test',
   '/test/cli/(page|terminal|words)\\.test',
   '/test/lifecycle/killed\\.test',
   '/test/fuzz/mutants\\.test',
@@ -17,7 +17,7 @@ const onceAlone = [
 /** @type {import('jest').Config} */
 module.exports = {
   testEnvironment: 'node',
-  testMatch: ['<rootDir>/test/**/*.test.ts', '<rootDir>/examples/**/*.test.ts'],
+  testMatch: ['<rootDir>/test/**/*.test.ts', '<rootDir>/examples/application/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/', ...(process.env.MONGOOSE ? onceAlone : [])],
   transform: { '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2022', parser: { syntax: 'typescript' } } }] },
   moduleNameMapper: {

@@ -493,7 +493,10 @@ test("Mongoose's own errors hold no value of an encrypted field, and that of any
   const values = { age: 'thirty-six', role: 'queen', count: 'many' }
   const error = await new User(values).validate().catch((reason: unknown) => reason)
   expect(Object.keys(error.errors).sort()).toEqual(['age', 'count', 'role'])
-  expect([error.errors.role.value, error.errors.age.value]).toEqual([undefined, undefined])
+  expect([error.errors.role, error.errors.age].map(({ value }) => String(value))).toEqual([
+    '<encrypted>',
+    '<encrypted>',
+  ])
   expect(error.message).toContain('many')
   expect(error.message).toContain('<encrypted>')
   expect(error.message).not.toMatch(/thirty-six|queen/)

@@ -4,11 +4,21 @@ const mongoose = process.env.MONGOOSE ? `mongoose-${process.env.MONGOOSE}` : 'mo
 // The SDK says in every process that it will end its support of Node 20 some day.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
 
+// What is the same on every version of Mongoose, and what takes long, is run on one.
+const onceAlone = [
+  '/test/(trail|kms|mongo)/',
+  '/test/(bench|house)\\.test',
+  '/test/docs/(format|frameworks|links|reading|refusing)\\.test',
+  '/test/cli/(page|terminal|words)\\.test',
+  '/test/lifecycle/killed\\.test',
+  '/test/fuzz/mutants\\.test',
+]
+
 /** @type {import('jest').Config} */
 module.exports = {
   testEnvironment: 'node',
-  testMatch: ['<rootDir>/test/**/*.test.ts', '<rootDir>/examples/**/*.test.ts'],
-  testPathIgnorePatterns: ['/node_modules/', ...(process.env.MONGOOSE ? ['/fuzz/mutants.test.ts$'] : [])],
+  testMatch: ['<rootDir>/test/**/*.test.ts', '<rootDir>/examples/application/*.test.ts'],
+  testPathIgnorePatterns: ['/node_modules/', ...(process.env.MONGOOSE ? onceAlone : [])],
   transform: { '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2022', parser: { syntax: 'typescript' } } }] },
   moduleNameMapper: {
     '^mongoose$': `<rootDir>/node_modules/${mongoose}`,

@@ -487,11 +487,19 @@ test('a promise that is used as text or number throws', async () => {
   expect(() => user.email > 'a').toThrow(expect.objectContaining({ code: 'VALUE_NOT_AWAITED' }))
 })
 
-test("Mongoose's own errors hold the value that they refuse", async () => {
-  const User = userModel({ fields: { age: Number, role: { type: String, enum: ['guest'] } } })
-  const error = await new User({ age: 'thirty-six', role: 'queen' }).validate().catch((reason: unknown) => reason)
-  expect(error.message).toContain('thirty-six')
-  expect(error.errors.role.value).toBe('queen')
+test("Mongoose's own errors hold no value of an encrypted field, and that of any other", async () => {
+  const schema = new Schema<any>({ count: Number })
+  const User = userModel({ fields: { age: Number, role: { type: String, enum: ['guest'] } } }, 'User', schema)
+  const values = { age: 'thirty-six', role: 'queen', count: 'many' }
+  const error = await new User(values).validate().catch((reason: unknown) => reason)
+  expect(Object.keys(error.errors).sort()).toEqual(['age', 'count', 'role'])
+  expect([error.errors.role, error.errors.age].map(({ value }) => String(value))).toEqual([
+    '<encrypted>',
+    '<encrypted>',
+  ])
+  expect(error.message).toContain('many')
+  expect(error.message).toContain('<encrypted>')
+  expect(error.message).not.toMatch(/thirty-six|queen/)
 })
 
 test('a field that is in an index, or declared again, is an error when the model is made', () => {

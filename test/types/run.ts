@@ -1,9 +1,10 @@
 // Compiles the files of this folder as users would: on every supported TypeScript and Mongoose, as CommonJS and ES modules
 // and for bundlers; without skipLibCheck, with which less would be checked. Run `npm run build` first: it is dist/ that is checked.
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { join, relative, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
+import { declarations, requireFreshBuild } from '../build'
 
 interface Cell {
   readonly typescript: string
@@ -13,7 +14,6 @@ interface Cell {
 
 const root = resolve(__dirname, '../..')
 const cache = join(root, 'node_modules/.cache/mongoose-kms-encrypted-types')
-const declarations = join(root, 'dist/index.d.ts')
 
 const typescripts = ['typescript-5', 'typescript-6', 'typescript']
 const mongooses = ['mongoose-8.17', 'mongoose-8', 'mongoose']
@@ -96,19 +96,6 @@ async function check(cell: Cell): Promise<string[]> {
   if (!errors.some(isForeign)) return errors
   const known = new Set(await compile(cell, [join(__dirname, 'baseline.ts')]))
   return errors.filter((error) => !known.has(error))
-}
-
-function requireFreshBuild(): void {
-  const newest = Math.max(...sources(join(root, 'lib')).map((file) => statSync(file).mtimeMs))
-  if (existsSync(declarations) && statSync(declarations).mtimeMs >= newest) return
-  console.error(`${relative(root, declarations)} is missing or older than lib/. Run: npm run build`)
-  process.exit(1)
-}
-
-function sources(folder: string): string[] {
-  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
-    entry.isDirectory() ? sources(join(folder, entry.name)) : [join(folder, entry.name)],
-  )
 }
 
 async function main(): Promise<void> {

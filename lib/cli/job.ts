@@ -1,6 +1,7 @@
 import type { Audit } from '../kms/actor'
 import type { AnyModel, Plain } from '../mongoose/host'
 import type { JobFailure, JobOptions, JobProgress, JobResult, JobStart } from '../schema/jobs'
+import { clean } from '../trail/outside'
 import type { Session } from './command'
 import { confirm, requireAnswerable } from './confirm'
 import { closeModels, jobOf, openModels } from './models'
@@ -179,7 +180,7 @@ class ModelRun {
     const { output } = this.#session
     for (const { id, path, error } of failures) {
       const { code, message } = describeFailure(error)
-      output.text(`  ${[this.#idText(id), path, code].filter(Boolean).join(' ')}: ${message}`)
+      output.text(`  ${clean([this.#idText(id), path, code].filter(Boolean).join(' '))}: ${message}`)
     }
     if (new Set(failures.map(({ id }) => this.#idText(id))).size < failed)
       output.text(`  … of ${failed}: all of them with --json.`)

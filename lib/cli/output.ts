@@ -1,3 +1,4 @@
+import { clean, cleanLines, printable } from '../trail/outside'
 import { Bar } from './bar'
 import { Misuse } from './outcome'
 import type { Surroundings } from './surroundings'
@@ -33,14 +34,14 @@ export class Output {
 
   /** A step or result, as JSON. */
   line(value: object, stringify: (value: object) => string = JSON.stringify): void {
-    if (this.json) this.#stdout.write(`${stringify(value)}\n`)
+    if (this.json) this.#stdout.write(`${printable(stringify(value))}\n`)
   }
 
   /** A result, for people. */
   text(text: string): void {
     if (this.json) return
     this.stopBar()
-    this.#stdout.write(`${text}\n`)
+    this.#stdout.write(`${cleanLines(text)}\n`)
   }
 
   /** A result that is text itself, such as a key. */
@@ -51,7 +52,7 @@ export class Output {
   /** What is to be known, and is no result. */
   message(text: string): void {
     this.stopBar()
-    this.#stderr.write(`${withoutPasswords(text)}\n`)
+    this.#stderr.write(`${withoutPasswords(cleanLines(text))}\n`)
   }
 
   /** Why nothing came of it. */
@@ -96,5 +97,5 @@ function describe(error: unknown): { code: string | undefined; message: string; 
 /** What is told of the error of a record: messages of others than this library may hold a value. */
 export function describeFailure(error: unknown): { code: string | number | undefined; message: string } {
   const { code, name, message } = (error ?? {}) as { code?: string | number; name?: unknown; message?: unknown }
-  return { code, message: own.has(String(name)) ? String(message) : String(name ?? 'Error') }
+  return { code, message: clean(own.has(String(name)) ? String(message) : String(name ?? 'Error')) }
 }

@@ -1,7 +1,7 @@
 import * as library from '../../lib'
 import { paceOf } from '../../lib/cli/bar'
 import { count, date, partition } from '../../lib/cli/options'
-import { describeFailure, withoutPasswords } from '../../lib/cli/output'
+import { describeFailure, Output, withoutPasswords } from '../../lib/cli/output'
 import { costOf, withPlural } from '../../lib/cli/words'
 
 // How the command line reads and tells numbers.
@@ -63,4 +63,25 @@ test('no password of a connection string is told', () => {
   expect(withoutPasswords('no mongodb://a:p@ss@h1,h2/x, nor mongodb://h:1/y')).toBe(
     'no mongodb://…@h1,h2/x, nor mongodb://h:1/y',
   )
+})
+
+test('what a terminal would obey is written nowhere, and no id makes lines of its own', () => {
+  const hostile = 'a\x1b[2J\x9b1A\u202e\u{e0041}\u2060b'
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  const obeyed = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e\u2060]|\u{e0041}/u
+  const written: string[] = []
+  const stream = (isTTY: boolean) => ({ isTTY, write: (text: string) => written.push(text) }) as never
+  for (const isTTY of [true, false]) {
+    const output = new Output({ stdout: stream(isTTY), stderr: stream(isTTY) })
+    output.text(`one ${hostile}\ntwo`)
+    output.message(`one ${hostile}\ntwo`)
+    output.line({ hostile })
+    output.error(new library.RecordError('RECORD_LOCKED', hostile))
+  }
+  expect(written.join('')).not.toMatch(obeyed)
+  expect(written[0]).toMatch(/^one a.*b\ntwo\n$/)
+  const lines = written.filter((text) => text.startsWith('{"hostile"'))
+  expect(lines.map((line) => JSON.parse(line))).toEqual([{ hostile }])
+  const { message } = describeFailure(new library.RecordError('RECORD_LOCKED', 'User/a\nUser: 5 rotated'))
+  expect(message).toBe('User/a\ufffdUser: 5 rotated')
 })

@@ -27,12 +27,14 @@ const hostile = {
   minus: '-2+3',
   at: '@SUM(A1)',
   tabbed: '\t=1+1',
+  wide: '＝1+1',
+  unseen: 'admin\u2060\u{e0041}',
 }
 
 test('what a terminal would obey is not printed', async () => {
   const report = await reportOn(Object.values(hostile).map((text) => ({ record: `User/${text}`, userAgent: text })))
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  const obeyed = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/
+  const obeyed = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2060-\u2069]|\u{e0041}/u
   expect(formats.table(report)).not.toMatch(obeyed)
   expect(formats.json(report)).not.toMatch(obeyed)
   expect(formats.csv(report).replaceAll('\r\n', '')).not.toMatch(obeyed)
@@ -52,7 +54,7 @@ test('in CSV, nothing is a formula, and each row has its columns', async () => {
   expect(lines.length).toBeGreaterThan(Object.keys(hostile).length)
   for (const line of lines) {
     expect(line).toHaveLength(head!.length)
-    for (const cell of line) expect(cell).not.toMatch(/^\s*[=+\-@]/)
+    for (const cell of line) expect(cell).not.toMatch(/^\s*[=+\-@＝]/)
   }
   const records = lines.filter(([table]) => table === 'records').map((line) => line[head!.indexOf('record')])
   expect(records).toContain(`'${hostile.formula}`)

@@ -4,8 +4,8 @@ import type { Readable, Writable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { type Sink, ValueReader } from './values'
 
-/** Of folders, the files with names that AWS and logs have; a file that is named itself may be called anything. */
-const readable = /\.(?:json|jsonl|ndjson|log)(?:\.gz)?$/i
+/** Of folders, the files with names that AWS and logs have, those put aside as well; a file that is named itself may be called anything. */
+const readable = /\.(?:json|jsonl|ndjson|log)(?:[.-]\d[\d-]*)?(?:\.gz)?$/i
 const chunkBytes = 256 * 1024
 
 export interface Found {
@@ -26,16 +26,34 @@ export async function filesOf(paths: readonly string[]): Promise<Found[]> {
         found.push({ path, size: named.size })
         continue
       }
-      const entries = await readdir(path, { recursive: true, withFileTypes: true })
-      const names = entries
-        .filter((entry) => entry.isFile() && readable.test(entry.name))
-        .map(({ parentPath, name }) => join(parentPath, name))
-      for (const each of names.sort()) found.push({ path: each, size: (await stat(each)).size })
+      found.push(...(await filesIn(path)))
     } catch (error) {
       found.push({ path, size: 0, error: error as Error })
     }
   }
   return found
+}
+
+/** What nobody reads must not pass for what says nothing. */
+async function filesIn(folder: string): Promise<Found[]> {
+  const found: Found[] = []
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  for (const entry of entries) {
+    const path = join(entry.parentPath, entry.name)
+    if (entry.isDirectory() || !(entry.isSymbolicLink() || readable.test(entry.name))) continue
+    const named = await stat(path).catch((error: Error) => error)
+    if (named instanceof Error) found.push({ path, size: 0, error: named })
+    else if (named.isDirectory())
+      found.push(unread(path, 'is a link to a folder, and not followed: name the folder itself'))
+    else if (readable.test(entry.name)) found.push({ path, size: named.size })
+  }
+  if (found.length === 0)
+    return [unread(folder, 'has no file whose name ends in .json, .jsonl, .ndjson or .log, nor in .gz after these')]
+  return found.sort((one, other) => (one.path < other.path ? -1 : 1))
+}
+
+function unread(path: string, message: string): Found {
+  return { path, size: 0, error: new Error(message) }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, statSync } from 'node:fs'
+import { mkdirSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { type AuditOptions, auditTrail, type Progress } from '../../lib/trail/audit'
@@ -75,6 +75,36 @@ test('files in folders of folders are read, and digests are passed over', async 
     '2026/11/digest.json.gz',
   )
   expect((await report()).read).toMatchObject({ files: 2, counted: 1, problems: { count: 0 } })
+})
+
+test('a folder in which nothing is to be read is told of, and so is a link to one; links to files are followed', async () => {
+  mkdirSync(join(files.path, 'empty'))
+  mkdirSync(join(files.path, 'links'))
+  const elsewhere = folder()
+  try {
+    elsewhere.records([made({ record: 'User/1' })], 'a.json.gz')
+    symlinkSync(join(elsewhere.path, 'a.json.gz'), join(files.path, 'links', 'a.json.gz'))
+    symlinkSync(elsewhere.path, join(files.path, 'links', 'more'))
+    symlinkSync(join(elsewhere.path, 'gone'), join(files.path, 'links', 'none'))
+    const { read } = await report({ paths: [join(files.path, 'empty'), join(files.path, 'links')] })
+    expect(read).toMatchObject({ counted: 1, problems: { count: 3 } })
+    const problems = read.problems.rows.map(({ file }) => file.slice(files.path.length))
+    expect(problems).toEqual(['/empty', '/links/more', '/links/none'])
+  } finally {
+    elsewhere.remove()
+  }
+})
+
+test('a log that was put aside is read, by whatever number or date', async () => {
+  files.records([made({ record: 'User/1', requestId: 'one' }), made({ record: 'User/1', requestId: 'two' })])
+  const logs = folder()
+  try {
+    logs.write(JSON.stringify(line('one')), 'audit.log.1')
+    logs.write(gzipSync(JSON.stringify(line('two'))), 'audit.log-20261130.gz')
+    expect((await report({ appLog: [logs.path] })).join).toMatchObject({ lines: 2, unknown: { count: 0 } })
+  } finally {
+    logs.remove()
+  }
 })
 
 test('an event that is delivered twice counts once', async () => {

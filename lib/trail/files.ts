@@ -26,7 +26,11 @@ export async function filesOf(paths: readonly string[]): Promise<Found[]> {
         found.push({ path, size: named.size })
         continue
       }
-      found.push(...(await filesIn(path)))
+      const files = await filesIn(path)
+      // What nobody reads must not pass for what says nothing.
+      found.push(
+        ...(files.length > 0 ? files : [unread(path, 'has no file named as those of CloudTrail or of logs are')]),
+      )
     } catch (error) {
       found.push({ path, size: 0, error: error as Error })
     }
@@ -34,22 +38,24 @@ export async function filesOf(paths: readonly string[]): Promise<Found[]> {
   return found
 }
 
-/** What nobody reads must not pass for what says nothing. */
 async function filesIn(folder: string): Promise<Found[]> {
   const found: Found[] = []
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
-  for (const entry of entries) {
-    const path = join(entry.parentPath, entry.name)
-    if (entry.isDirectory() || !(entry.isSymbolicLink() || readable.test(entry.name))) continue
-    const named = await stat(path).catch((error: Error) => error)
-    if (named instanceof Error) found.push({ path, size: 0, error: named })
-    else if (named.isDirectory())
-      found.push(unread(path, 'is a link to a folder, and not followed: name the folder itself'))
-    else if (readable.test(entry.name)) found.push({ path, size: named.size })
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) found.push(...(await filesIn(path)))
+    else if (entry.isSymbolicLink() || readable.test(entry.name)) found.push(...(await fileAt(path)))
   }
-  if (found.length === 0)
-    return [unread(folder, 'has no file whose name ends in .json, .jsonl, .ndjson or .log, nor in .gz after these')]
   return found.sort((one, other) => (one.path < other.path ? -1 : 1))
+}
+
+async function fileAt(path: string): Promise<Found[]> {
+  try {
+    const named = await stat(path)
+    if (named.isDirectory()) return [unread(path, 'is a link to a folder, and not followed: name the folder itself')]
+    return readable.test(path) ? [{ path, size: named.size }] : []
+  } catch (error) {
+    return [{ path, size: 0, error: error as Error }]
+  }
 }
 
 function unread(path: string, message: string): Found {

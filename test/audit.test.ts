@@ -288,6 +288,35 @@ describe('auditLog()', () => {
     ])
   })
 
+  test('a record whose _id is a bigint is named in a line as any other', async () => {
+    const Big = modelOf(connection, new Schema<any>({ _id: BigInt }), { fields: { email: String } })
+    const texts: string[] = []
+    const stream = new Writable({ write: (chunk, _encoding, done) => done(void texts.push(String(chunk))) as never })
+    log = auditLog({ write: stream })
+    await Big.create({ _id: 7n, ...ada() })
+    await log.close()
+    expect(texts.map((text) => JSON.parse(text))).toMatchObject([{ id: '7', record: `${Big.modelName}/7` }])
+  })
+
+  test('details that BSON cannot have lose their own line alone', async () => {
+    const Line = connection.model('OddLine', new Schema({}))
+    const lost: AuditLine[] = []
+    log = auditLog({ model: Line, onError: (_, lines) => lost.push(...lines) })
+    const circle: Record<string, unknown> = {}
+    circle.self = circle
+    const big = 'x'.repeat(17 * 1024 * 1024)
+    const ids = await Promise.all(
+      [{}, { circle }, {}, { big }, {}].map((details) =>
+        withAudit({ actor: 'grace', ...details }, async () => (await plain.create(ada()))._id),
+      ),
+    )
+    await log.close()
+    expect(lost.map(({ id }) => id)).toEqual([ids[1], ids[3]])
+    expect((await raw(Line.collection.name)).map(({ id }) => String(id)).sort()).toEqual(
+      [ids[0], ids[2], ids[4]].map(String).sort(),
+    )
+  })
+
   test('gives to onError what was not written, each line once, and writes the next', async () => {
     const lost: [string, AuditLine[]][] = []
     let isBroken = true
@@ -343,7 +372,9 @@ describe('auditLog()', () => {
     const lost: AuditLine[] = []
     log = auditLog({ write: stream, onError: (_, lines) => lost.push(...lines) })
     const first = stream.chunk()
-    const [one] = [await withAudit({ actor: 'grace', count: 7n }, () => plain.create(ada())), await plain.create(ada())]
+    const circle: Record<string, unknown> = {}
+    circle.self = circle
+    const [one] = [await withAudit({ actor: 'grace', circle }, () => plain.create(ada())), await plain.create(ada())]
     await first
     stream.take()
     await log.close()

@@ -2,7 +2,7 @@ import type { Writable } from 'node:stream'
 import { AuditError, ConfigurationError } from '../errors'
 import type { EncryptionContext } from '../format/context'
 import { channels, holdUntil, type KeyEvent } from '../kms/tracing'
-import type { AnyModel, Plain } from '../mongoose/host'
+import { type AnyModel, hostOf, type Plain } from '../mongoose/host'
 import { isCount } from '../schema/use'
 
 /**
@@ -240,7 +240,7 @@ function sinkOf(write: AuditLogOptions['write']): Sink {
   write.on('error', () => {})
   const sink: Sink<string> = {
     batchSize,
-    ready: (line) => `${JSON.stringify(line)}\n`,
+    ready: (line) => `${JSON.stringify(line, withText)}\n`,
     write: (texts) =>
       new Promise<void>((resolve, reject) => {
         write.write(texts.join(''), (error) => (error ? reject(error) : resolve()))
@@ -249,12 +249,26 @@ function sinkOf(write: AuditLogOptions['write']): Sink {
   return sink as Sink
 }
 
+/** JSON has no numbers as long as the `_id` of a record may be. */
+function withText(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? String(value) : value
+}
+
+/** What MongoDB takes of a document, with room for the `_id`. */
+const maxBytes = 16 * 1024 * 1024 - 64
+
 function collectionOf(model: unknown): Sink {
-  const { collection } = Object(model) as Partial<AnyModel>
-  if (typeof collection?.insertMany !== 'function') throw invalid('model: expected a Mongoose model')
+  const { collection, schema } = Object(model) as Partial<AnyModel>
+  if (typeof collection?.insertMany !== 'function' || !schema) throw invalid('model: expected a Mongoose model')
+  const { serialize } = hostOf(schema)
   return {
     batchSize,
-    ready: (line): Plain => ({ ...line }),
+    ready(line): Plain {
+      // Of those that are sent together, one that cannot be would keep back all.
+      const { length } = serialize({ ...line })
+      if (length > maxBytes) throw new RangeError(`a line of ${length} bytes is more than a document of MongoDB holds`)
+      return { ...line }
+    },
     write: (lines) => collection.insertMany(lines as never, { ordered: false }),
   }
 }

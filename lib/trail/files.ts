@@ -26,11 +26,10 @@ export async function filesOf(paths: readonly string[]): Promise<Found[]> {
         found.push({ path, size: named.size })
         continue
       }
-      const files = await filesIn(path)
+      const before = found.length
+      await addFilesIn(path, found)
       // What nobody reads must not pass for what says nothing.
-      found.push(
-        ...(files.length > 0 ? files : [unread(path, 'has no file named as those of CloudTrail or of logs are')]),
-      )
+      if (found.length === before) found.push(unread(path, 'has no file named as those of CloudTrail or of logs are'))
     } catch (error) {
       found.push({ path, size: 0, error: error as Error })
     }
@@ -38,14 +37,13 @@ export async function filesOf(paths: readonly string[]): Promise<Found[]> {
   return found
 }
 
-async function filesIn(folder: string): Promise<Found[]> {
-  const found: Found[] = []
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
+async function addFilesIn(folder: string, found: Found[]): Promise<void> {
+  const entries = await readdir(folder, { withFileTypes: true })
+  for (const entry of entries.sort((one, other) => (one.name < other.name ? -1 : 1))) {
     const path = join(folder, entry.name)
-    if (entry.isDirectory()) found.push(...(await filesIn(path)))
+    if (entry.isDirectory()) await addFilesIn(path, found)
     else if (entry.isSymbolicLink() || readable.test(entry.name)) found.push(...(await fileAt(path)))
   }
-  return found.sort((one, other) => (one.path < other.path ? -1 : 1))
 }
 
 async function fileAt(path: string): Promise<Found[]> {

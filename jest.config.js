@@ -9,7 +9,7 @@ const onceAlone = [
   '/test/(trail|kms|mongo)/',
   '/test/(bench|house)\\.test',
   '/test/docs/(format|frameworks|links|reading|refusing)\\.test',
-  '/test/cli/(page|terminal|words)\\.test',
+  '/test/cli/(audit|page|pipe|stopping|terminal|words)\\.test',
   '/test/lifecycle/killed\\.test',
   '/test/fuzz/mutants\\.test',
 ]

@@ -1,11 +1,11 @@
 import { RecordError } from '../errors'
 import { encodeTombstone, isTombstone } from '../format/entry'
-import { type Doc, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
-import { Box } from '../schema/box'
-import { fieldsOf, usesOf } from '../schema/uses'
+import { type Doc, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { usesOf } from '../schema/uses'
 import { fetchStored, storedOf } from './fetching'
 import { idOf, recordName } from './identity'
 import { prefixOf } from './indexes'
+import { boxesOf, openOnLoad, referenceIn } from './opening'
 import { refresh } from './refreshing'
 import { maxAttempts, notFound, partsOf, type Send, sendUpdate } from './rewriting'
 import { loadedTarget, requireId } from './rings'
@@ -30,7 +30,7 @@ export async function erase(doc: Doc, send: Send): Promise<boolean> {
     const { $set, $unset, conditions } = erasureOf(doc, owner, stored, erasedAt)
     if (Object.keys($set).length === 0) {
       // What was found in the database now is what the document knows, too.
-      forget(owner, stored)
+      await forget(owner, stored)
       return attempt > 0
     }
     await sendUpdate(owner, { $set, ...(Object.keys($unset).length > 0 && { $unset }) }, conditions, send)
@@ -71,16 +71,19 @@ function ownerPath(owner: Doc, name: string | undefined): string {
   return String(usesOf(schemaOf(owner)).find((use) => !use.byOwner && use.name === name)?.keyPath)
 }
 
-/** The document of the user's cannot read them either. */
-function forget(owner: Doc, stored: Plain): void {
+/** The document of the user's cannot read them either; what it has under other keys stays open. */
+async function forget(owner: Doc, stored: Plain): Promise<void> {
   refresh(owner, stored)
   for (const part of encryptedPartsOf(owner)) {
-    for (const { field, use } of fieldsOf(schemaOf(part))) {
-      const box = valuesOf(part)[field.name]
-      if (!(box instanceof Box) || box.isUnsaved || !box.lastEnvelope) continue
-      const target = loadedTarget(part, use)
+    const saved = boxesOf(part).filter(({ isUnsaved, lastEnvelope }) => !isUnsaved && lastEnvelope)
+    for (const box of saved) {
+      const envelope = box.lastEnvelope as Uint8Array
+      const target = loadedTarget(part, box.use)
+      if (!target.ring.isErased(referenceIn(envelope, box))) continue
       target.ring.forget()
-      box.relock(box.lastEnvelope, target)
+      box.relock(envelope, target)
     }
+    // Those whose values are there without being awaited say why they are not, as they do when they are loaded.
+    await openOnLoad(part)
   }
 }

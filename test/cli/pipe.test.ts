@@ -281,7 +281,7 @@ describe('exit codes', () => {
     const { code, stdout } = await cli.run(['--help'])
     expect(code).toBe(0)
     const names = [...stdout.matchAll(/^ {2}([\w-]+) \[options\]/gm)].map(([, name]) => name as string)
-    expect(names).toEqual(['status', 'migrate', 'rotate', 'rewrap', 'verify', 'erase', 'index-key'])
+    expect(names).toEqual(['status', 'migrate', 'rotate', 'rewrap', 'verify', 'erase', 'index-key', 'audit'])
     for (const name of names) {
       const help = await cli.run([name, '--help'])
       expect([help.code, help.stdout]).toEqual([

@@ -34,6 +34,17 @@ test('what opens a record is gone, and a tombstone says since when', async () =>
   expect(keys).toHaveLength(1)
 })
 
+test('a document that was opened when it was loaded says so, too, and not that it is locked', async () => {
+  const Eager = userModel({ decrypt: 'onLoad' })
+  await Eager.create(ada())
+  const [found, other] = [await Eager.findOne(), await Eager.findOne()]
+  expect([found.email, found.note]).toEqual([ada().email, ada().note])
+  await found.eraseKmsKey()
+  for (const name of ['email', 'note']) await refused(() => found[name], 'ERASED', /was erased on 20/)
+  // What another document has open, it has.
+  expect(other.email).toBe(ada().email)
+})
+
 test('whoever reads it is told, in every way of reading', async () => {
   const user = await User.create(ada())
   const open = await User.findById(user._id)

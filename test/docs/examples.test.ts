@@ -72,7 +72,6 @@ test('every example has a name to run it by', () => {
     .map((file) => file.replace('.ts', ''))
     .filter((name) => readPage(`examples/${name}.ts`).includes('npm run '))
   expect([...names, 'run'].sort()).toEqual(programs.sort())
-  for (const name of names) expect(readPage('.ci/run')).toContain(name)
 })
 
 test.each(names.filter((name) => name !== 'quickstart'))(

@@ -5,13 +5,13 @@ import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
 import { sessionOnly } from '../gate/request'
 import { updateOne } from '../gate/update'
-import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, isStoredAlike, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { callsToWrite } from '../record/calls'
-import { fetchStored, filterOf, sessionOf, storedOf } from '../record/fetching'
+import { fetchStored, filterOf, pathWithin, sessionOf, storedOf } from '../record/fetching'
 import { readForeign, uselessPaths } from '../record/foreign'
 import { idOf, recordName } from '../record/identity'
+import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
@@ -187,12 +187,7 @@ function clearOf(doc: Doc): Clear[] {
   const boxes = encryptedPartsOf(doc)
     .flatMap(boxesOf)
     .filter((box) => box.clear !== undefined)
-  return boxes.map((box) => ({ path: [prefixOf(box), box.field.name].filter(Boolean).join('.'), box }))
-}
-
-/** The path of the subdocument that a box stands in. */
-function prefixOf({ owner }: Box): string {
-  return (owner as Doc).$isSubdocument ? indexedPathOf(owner as Doc) : ''
+  return boxes.map((box) => ({ path: `${prefixOf(box.owner as Doc)}${box.field.name}`, box }))
 }
 
 function isSpoilt(box: Box): boolean {
@@ -213,7 +208,7 @@ async function write(
   const conditions = isBound
     ? []
     : clear
-        .flatMap(({ box }) => Object.entries(clearAt(box, prefixOf(box))))
+        .flatMap(({ box }) => Object.entries(clearAt(box, pathWithin(box.owner as Doc).join('.'))))
         .flatMap(([path, value]) => isAsRead(path, value))
   const request = {
     method: 'updateOne',

@@ -3,13 +3,13 @@ import { bytesOf } from '../format/entry'
 import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
 import { isAsRead } from '../gate/conditions'
 import { gateOf } from '../gate/passes'
-import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { holdsOthers } from '../mongoose/plain'
 import { callsToOpen } from '../record/calls'
 import { fetchStored, filterOf, sessionOf, storedOf } from '../record/fetching'
 import { recordName } from '../record/identity'
+import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
@@ -105,7 +105,7 @@ async function restorationOf(doc: Doc, stored: Plain) {
   const conditions: Plain[] = []
   for (const part of parts) {
     const raw = storedOf(part, stored) as Plain
-    const prefix = part.$isSubdocument ? `${indexedPathOf(part)}.` : ''
+    const prefix = prefixOf(part)
     if (prefix !== '' && raw._id !== undefined) conditions.push({ [`${prefix}_id`]: raw._id })
     for (const box of boxes.filter(({ owner }) => owner === part)) $set[`${prefix}${box.field.name}`] = box.stored()
     for (const use of usesOf(schemaOf(part))) {

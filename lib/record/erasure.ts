@@ -1,6 +1,7 @@
 import { RecordError } from '../errors'
 import { encodeTombstone, isTombstone } from '../format/entry'
 import { type Doc, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import type { Box } from '../schema/box'
 import { usesOf } from '../schema/uses'
 import { fetchStored, storedOf } from './fetching'
 import { idOf, recordName } from './identity'
@@ -75,15 +76,18 @@ function ownerPath(owner: Doc, name: string | undefined): string {
 async function forget(owner: Doc, stored: Plain): Promise<void> {
   refresh(owner, stored)
   for (const part of encryptedPartsOf(owner)) {
-    const saved = boxesOf(part).filter(({ isUnsaved, lastEnvelope }) => !isUnsaved && lastEnvelope)
-    for (const box of saved) {
-      const envelope = box.lastEnvelope as Uint8Array
+    const erased = boxesOf(part).filter((box) => !box.isUnsaved && isErased(part, box))
+    for (const box of erased) {
       const target = loadedTarget(part, box.use)
-      if (!target.ring.isErased(referenceIn(envelope, box))) continue
       target.ring.forget()
-      box.relock(envelope, target)
+      box.relock(box.lastEnvelope as Uint8Array, target)
     }
     // Those whose values are there without being awaited say why they are not, as they do when they are loaded.
-    await openOnLoad(part)
+    if (erased.length > 0) await openOnLoad(part)
   }
+}
+
+function isErased(part: Doc, box: Box): boolean {
+  const { lastEnvelope, use } = box
+  return lastEnvelope !== undefined && loadedTarget(part, use).ring.isErased(referenceIn(lastEnvelope, box))
 }

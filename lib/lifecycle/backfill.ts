@@ -1,4 +1,4 @@
-import { ConfigurationError, RecordError } from '../errors'
+import { ConfigurationError } from '../errors'
 import { envelopeSubtype } from '../format/envelope'
 import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
@@ -6,11 +6,10 @@ import { type AnyModel, type Doc, type Host, hostOf, modelOf, type Plain, schema
 import { recordOf } from '../mongoose/model'
 import { callsToOpen } from '../record/calls'
 import { filterOf, storedOf } from '../record/fetching'
-import { recordName } from '../record/identity'
 import { indexValuesOf, prefixOf } from '../record/indexes'
 import { placeOf, plaintextFound } from '../record/opening'
 import { allInOrder, valuesOf as allOf } from '../record/outcomes'
-import { maxAttempts, requireWriting } from '../record/rewriting'
+import { maxAttempts, outrun, requireWriting } from '../record/rewriting'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -86,11 +85,7 @@ async function backfill(model: AnyModel, read: Plain): Promise<boolean> {
     stored = await gateOf(model.collection).native.findOne({ _id: stored._id })
   }
   if (!stored) return false
-  throw new RecordError(
-    'RECORD_CHANGED',
-    `${recordName(recordOf(model, stored))}: other writes changed the record during each of ${maxAttempts} attempts to give it its index ` +
-      'values. Try again.',
-  )
+  throw outrun(recordOf(model, stored), 'give it its index values')
 }
 
 function callsToIndex(doc: Doc, stored: Plain): number {

@@ -15,7 +15,7 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { maxAttempts, notFound } from '../record/rewriting'
+import { maxAttempts, notFound, outrun } from '../record/rewriting'
 import { requireId } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
@@ -153,10 +153,7 @@ async function migrate(model: AnyModel, read: Plain, options: Plain): Promise<bo
     stored = await gateOf(model.collection).native.findOne({ _id: stored._id }, options)
   }
   if (!stored) return false
-  throw new RecordError(
-    'RECORD_CHANGED',
-    `${recordName(recordOf(model, stored))}: other writes changed the record during each of ${maxAttempts} attempts to encrypt it. Try again.`,
-  )
+  throw outrun(recordOf(model, stored), 'encrypt it')
 }
 
 /** Takes away what another library has stored, which by now is encrypted, or was replaced. */

@@ -1,4 +1,3 @@
-import { RecordError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { envelopeSubtype, looksLikeEnvelope } from '../format/envelope'
 import { isAsRead } from '../gate/conditions'
@@ -13,7 +12,7 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { maxAttempts, notFound, requireWriting, withWritten } from '../record/rewriting'
+import { maxAttempts, notFound, outrun, requireWriting, withWritten } from '../record/rewriting'
 import { requireId } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -87,10 +86,7 @@ async function restore(model: AnyModel, read: Plain, session: unknown): Promise<
     stored = await native.findOne({ _id: stored._id }, options)
   }
   if (!stored) return false
-  throw new RecordError(
-    'RECORD_CHANGED',
-    `${recordName(recordOf(model, stored))}: other writes changed the record during each of ${maxAttempts} attempts to decrypt it. Try again.`,
-  )
+  throw outrun(recordOf(model, stored), 'decrypt it')
 }
 
 async function restorationOf(doc: Doc, stored: Plain) {

@@ -41,6 +41,14 @@ export async function rewrite<T>(
   return undefined
 }
 
+/** The error where other writes came between every time. */
+export function outrun(doc: Doc, deed: string): RecordError {
+  return new RecordError(
+    'RECORD_CHANGED',
+    `${recordName(doc)}: other writes changed the record during each of ${maxAttempts} attempts to ${deed}. Try again.`,
+  )
+}
+
 /** Sends an update to the collection of a model, past the gate: here envelopes are conditions. */
 export type Send = (model: AnyModel, filter: Plain, update: Plain, options: Plain) => Promise<{ matchedCount: number }>
 

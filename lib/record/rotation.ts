@@ -1,4 +1,4 @@
-import { DecryptionError, RecordError } from '../errors'
+import { DecryptionError } from '../errors'
 import type { KeyReference } from '../format/datakey'
 import { bytesOf, isTombstone } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
@@ -16,6 +16,7 @@ import { allInOrder } from './outcomes'
 import { refresh } from './refreshing'
 import {
   maxAttempts,
+  outrun,
   partsOf,
   requireWriting,
   rewrite,
@@ -51,7 +52,7 @@ export async function rotate(doc: Doc, send: Send): Promise<void> {
     refresh(owner, replaced.stored)
     return replaced
   })
-  if (!done) throw outrun(doc)
+  if (!done) throw outrun(doc, 'rotate its data key')
   if (done.duplicate) throw done.duplicate
 }
 
@@ -81,15 +82,8 @@ export async function rotateStored(
     if (replaced) return true
     stored = await readAgain()
   }
-  if (stored) throw outrun(recordOf(model, stored))
+  if (stored) throw outrun(recordOf(model, stored), 'rotate its data key')
   return false
-}
-
-function outrun(doc: Doc): RecordError {
-  return new RecordError(
-    'RECORD_CHANGED',
-    `${recordName(doc)}: other writes changed the record during each of ${maxAttempts} attempts to rotate its data key. Try again.`,
-  )
 }
 
 /** One envelope as it is stored, with what it takes to encrypt it anew. */

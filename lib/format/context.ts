@@ -37,9 +37,9 @@ export function checkContext(value: unknown, place: string): EncryptionContext {
 
 /** The bytes of a context for use in AAD: its keys in the order of their UTF-8 bytes, each followed by its value. */
 export function encodeContext(context: EncryptionContext): Buffer {
-  const pairs = Object.entries(context)
-  if (pairs.length > 1) pairs.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-  return lengthPrefixed(pairs.flat())
+  const keys = Object.keys(context)
+  if (keys.length > 1) keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+  return lengthPrefixed(keys.flatMap((key) => [key, context[key] as string]))
 }
 
 function invalid(place: string, got: string): ConfigurationError {

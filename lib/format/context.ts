@@ -39,7 +39,9 @@ export function checkContext(value: unknown, place: string): EncryptionContext {
 export function encodeContext(context: EncryptionContext): Buffer {
   const keys = Object.keys(context)
   if (keys.length > 1) keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-  return lengthPrefixed(keys.flatMap((key) => [key, context[key] as string]))
+  const parts: string[] = []
+  for (const key of keys) parts.push(key, context[key] as string)
+  return lengthPrefixed(parts)
 }
 
 function invalid(place: string, got: string): ConfigurationError {

@@ -97,8 +97,11 @@ function isInt32(value: unknown): value is number {
 function checksum(entry: WrappedKey): number {
   const isBoundElsewhere = entry.boundVersion !== entry.version
   const numbers = Buffer.allocUnsafe(isBoundElsewhere ? 16 : 12)
+  const time = entry.createdAt.getTime()
   numbers.writeInt32BE(entry.version)
-  numbers.writeBigInt64BE(BigInt(entry.createdAt.getTime()), 4)
+  // As a signed 64-bit integer, but for the detour by BigInt.
+  numbers.writeInt32BE(Math.floor(time / 2 ** 32), 4)
+  numbers.writeUInt32BE(time >>> 0, 8)
   if (isBoundElsewhere) numbers.writeInt32BE(entry.boundVersion, 12)
   return crc32(lengthPrefixed([numbers, entry.keyId, entry.wrapped, entry.commitment])) | 0
 }

@@ -4,9 +4,10 @@ import { copyBytes, latin1 } from '../format/bytes'
 import type { EncryptionContext } from '../format/context'
 import { DataKey, dataKeyLength } from '../format/datakey'
 import { currentAudit } from './actor'
-import { callProvider, type Deadline } from './calls'
+import { type Asked, withHow } from './asked'
+import { callProvider } from './calls'
 import { Limiter } from './limiter'
-import { defaultConcurrency, type KeyProvider, type OnRequestId } from './provider'
+import { defaultConcurrency, type KeyProvider } from './provider'
 import { type KeyEvent, released, trace } from './tracing'
 
 /** Bounds of the opt-in cache of open data keys. */
@@ -36,21 +37,6 @@ interface Identified extends Wrapped {
 interface Pending {
   readonly key: Promise<DataKey>
   readonly event: KeyEvent
-}
-
-/** How a provider is called, beside what is asked of it. */
-interface How {
-  readonly signal: AbortSignal
-  readonly onRequestId: OnRequestId
-}
-
-/** Adds it to a request. The signal is made when the provider asks for it. */
-function withHow<R extends object>(request: R, deadline: Deadline, event: KeyEvent): R & How {
-  const how = request as R & { onRequestId: OnRequestId }
-  how.onRequestId = (requestId) => {
-    event.requestId = requestId
-  }
-  return Object.defineProperty(how, 'signal', { enumerable: true, get: () => deadline.signal }) as R & How
 }
 
 /** What is known of an operation as it begins. All events have the same shape, whatever is asked. */
@@ -214,7 +200,7 @@ export class KeyManager {
     event: KeyEvent,
     operation: string,
     request: R,
-    call: (asked: R & How) => Promise<T>,
+    call: (asked: Asked<R>) => Promise<T>,
     discard: (late: T) => void,
   ): Promise<T> {
     const turn = this.#limiter.enter()

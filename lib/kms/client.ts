@@ -2,12 +2,16 @@ import type { KMSClient } from '@aws-sdk/client-kms'
 
 type Sdk = typeof import('@aws-sdk/client-kms')
 
+let loaded: Sdk | undefined
+
 /**
  * The AWS SDK takes longer to load than all else here, and tests and scripts may never reach a KMS: it is loaded by the first call. By
- * `require`, for the Jest of a CommonJS application cannot load by `import()`.
+ * `require`, for the Jest of a CommonJS application cannot load by `import()`; and once, for what Jest and others put in the place of `require`
+ * looks for the file each time.
  */
 export function sdk(): Sdk {
-  return require('@aws-sdk/client-kms')
+  loaded ??= require('@aws-sdk/client-kms') as Sdk
+  return loaded
 }
 
 /** What a client does with a command. */
@@ -46,7 +50,8 @@ export function makeClient(
     return next(args as never)
   }
   client.middlewareStack.add(passOn as never, { step: 'deserialize', name: 'passOnSignal' })
-  const { requestHandler } = client.config
+  const { requestHandler, signer } = client.config
+  client.config.signer = signerOf(signer)
   client.config.requestHandler = Object.create(requestHandler, {
     handle: {
       value: (request: object, options?: object) =>
@@ -58,6 +63,18 @@ export function makeClient(
     return client.send(command as never) as Promise<never>
   }
   return { client, send }
+}
+
+type MakeSigner = KMSClient['config']['signer']
+
+/** The SDK makes a signer for each call, though it asks for the credentials anew each time it signs, and the region of a client is one. */
+function signerOf(make: MakeSigner): MakeSigner {
+  let made: Awaited<ReturnType<MakeSigner>> | undefined
+  return async (scheme) => {
+    if (scheme) return make(scheme)
+    made ??= await make()
+    return made
+  }
 }
 
 /**

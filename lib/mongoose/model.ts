@@ -165,7 +165,7 @@ export function isTrusted(condition: unknown): boolean {
 
 /**
  * Whether a query is one of a `populate()` whose `match` is a function: of what it finds, Mongoose keeps what fits each record, by comparing in
- * memory. The option `_deferPopulate`, which 8 has not; `test/search/filters` would have nothing populated.
+ * memory. The option `_deferPopulate`, which 8 has not; `test/search/filters.test` would have nothing populated.
  */
 export function isComparedInMemory(query: QueryHere): boolean {
   return query.getOptions()._deferPopulate === true

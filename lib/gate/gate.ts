@@ -3,7 +3,6 @@ import { ConfigurationError } from '../errors'
 import { methodsOf } from '../mongoose/collection'
 import { type AnyModel, type Host, hostOf } from '../mongoose/host'
 import { shapeOf } from '../mongoose/schema'
-import { hasIndexes } from '../queries/translation'
 import { learnDependencies } from '../record/context'
 import { nameOf } from '../record/identity'
 import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
@@ -78,8 +77,8 @@ export class Gate {
 
 /** Index values are made for a model by its name: a query could ask for those of one alone. */
 function checkNames(root: Place, models: ReadonlySet<AnyModel>): void {
-  if (!hasIndexes(root)) return
-  const names = new Set([...models].filter((model) => hasIndexes(layoutOf([model]))).map(nameOf))
+  if (!root.hasIndexes) return
+  const names = new Set([...models].filter((model) => layoutOf([model]).hasIndexes).map(nameOf))
   if (names.size < 2) return
   throw new ConfigurationError(
     'OPTION_INVALID',

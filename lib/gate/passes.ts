@@ -119,7 +119,9 @@ function withProjection(gate: Gate, method: string, options: Plain | undefined):
   if (!options) return options
   const place = gate.place(method)
   // Bounds of an index name paths as an order does.
-  for (const order of [options.sort, options.min, options.max]) checkSort(gate.root, order, place)
+  checkSort(gate.root, options.sort, place)
+  checkSort(gate.root, options.min, place)
+  checkSort(gate.root, options.max, place)
   const key = options.projection ? 'projection' : options.fields ? 'fields' : undefined
   const projection = key && translateProjection(gate.root, options[key], place)
   return projection ? { ...options, [key as string]: projection } : options

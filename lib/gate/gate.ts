@@ -21,6 +21,7 @@ export class Gate {
   readonly native: Native
   #root: Place = layoutOf([])
   #uses: ReadonlySet<Use> = new Set()
+  #isCustom = false
   readonly #shapes = new Map<AnyModel, string>()
 
   constructor(collection: Collection) {
@@ -44,6 +45,7 @@ export class Gate {
     for (const model of this.models) this.#shapes.set(model, shapeOf(model.schema))
     this.#root = root
     this.#uses = new Set(fieldsBelow(root).flatMap(({ place }) => place.fields.map(({ use }) => use)))
+    this.#isCustom = [...this.#uses].some(({ isCustom }) => isCustom)
     return root
   }
 
@@ -60,6 +62,11 @@ export class Gate {
   /** The uses of the plugin whose fields are stored here, as of then. */
   get uses(): ReadonlySet<Use> {
     return this.#uses
+  }
+
+  /** Whether records must be read whole to encrypt for them: the options may read anything. As of then. */
+  get isCustom(): boolean {
+    return this.#isCustom
   }
 
   /** Names an operation in messages. */

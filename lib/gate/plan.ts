@@ -60,8 +60,9 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
       checkIndexed(indexes, copy[operator], prefix, place, clear)
   }
   keepAbsent(root, copy)
-  const unset = Array.from(cleared, (path) => [path, 1])
-  if (unset.length > 0) copy.$unset = { ...copy.$unset, ...Object.fromEntries(unset) }
+  if (cleared.size > 0) {
+    copy.$unset = { ...copy.$unset, ...Object.fromEntries(Array.from(cleared, (path) => [path, 1])) }
+  }
   return { update: copy, slots, touched, isReplacement: false }
 }
 
@@ -186,9 +187,8 @@ function checkTarget(root: Place, operator: string, path: string, place: string)
 
 /** Ciphertexts of a subdocument are bound to its `_id`. */
 function refuseIdentity(root: Place, path: string, place: string): void {
-  const segments = path.split('.')
-  if (segments.length < 2 || segments.at(-1) !== '_id') return
-  const beside = follow(root, segments.slice(0, -1))?.place.children.values() ?? []
+  if (!path.endsWith('._id')) return
+  const beside = follow(root, path.slice(0, -'._id'.length))?.place.children.values() ?? []
   if ([...beside].some(({ fields }) => fields.length > 0))
     throw refused(place, '$set', path, 'the fields beside it are bound to it. Replace the subdocument as a whole.')
 }

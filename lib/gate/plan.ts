@@ -91,19 +91,23 @@ export function refuseUnknown(root: Place, update: unknown, schema: AnySchema, p
   // Mongoose takes the discriminator that the update names.
   const { discriminatorKey } = schema.options as { discriminatorKey?: string }
   if (discriminatorKey && (discriminatorKey in update || discriminatorKey in ((update as Plain).$set ?? {}))) return
-  const operands = Object.entries(update).flatMap(([key, operand]) =>
-    key.startsWith('$') && isPlainObject(operand) ? Object.keys(operand) : [key],
-  )
-  for (const path of operands) {
-    const location = follow(root, path)
-    if (!location || location.place.fields.length === 0 || schema.path(location.segments.join('.'))) continue
-    if (!location.place.fields.every(({ schema: own }) => discriminatorOf(own)?.isRoot === false)) continue
-    const names = [...new Set(location.place.fields.map(({ schema: own }) => schemaName(own)))].join(', ')
-    throw new OperationError(
-      'UPDATE_REFUSED',
-      `${place}: ${path} is an encrypted field of ${names}. Write it by that model.`,
-    )
+  for (const [key, operand] of Object.entries(update)) {
+    const paths = key.startsWith('$') && isPlainObject(operand) ? Object.keys(operand) : [key]
+    for (const path of paths) refuseUnknownAt(root, path, schema, place)
   }
+}
+
+function refuseUnknownAt(root: Place, path: string, schema: AnySchema, place: string): void {
+  const location = follow(root, path)
+  const fields = location?.place.fields ?? []
+  if (!location || fields.length === 0) return
+  if (!fields.every(({ schema: own }) => discriminatorOf(own)?.isRoot === false)) return
+  if (schema.path(location.segments.join('.'))) return
+  const names = [...new Set(fields.map(({ schema: own }) => schemaName(own)))].join(', ')
+  throw new OperationError(
+    'UPDATE_REFUSED',
+    `${place}: ${path} is an encrypted field of ${names}. Write it by that model.`,
+  )
 }
 
 function schemaName(schema: AnySchema): string {

@@ -55,6 +55,8 @@ function* indexesOf<S extends { readonly slot: Slot }>(
 
 /** The paths of stored fields that the index values of a write are made of, besides those that it writes. */
 export function partsLackedBy(slots: readonly Slot[]): string[] {
+  // Of most records, nothing is indexed.
+  if (slots.every(({ box }) => box.use.indexes.length === 0)) return []
   return [...indexesOf(slots.map((slot) => ({ slot })))].flatMap(({ index, given, beside: { slot } }) =>
     slot.isWhole
       ? []

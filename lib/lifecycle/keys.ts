@@ -16,13 +16,13 @@ import { runJob } from './job'
  *
  * @throws {ConfigurationError} OPTION_INVALID
  */
-export function rewrapKmsKey(model: AnyModel, send: Send, options?: JobOptions): Promise<JobResult> {
+export function rewrapKmsKey(model: AnyModel, options?: JobOptions): Promise<JobResult> {
   const job = {
     model,
     name: `${model.modelName}.rewrapKmsKey()`,
     condition: { $or: holdingKeys(layoutOf([model]), staleKeys) },
     begin: async () => {},
-    run: (stored: Plain) => rewrap(recordOf(model, stored), send),
+    run: (stored: Plain, _startedAt: Date, send: Send) => rewrap(recordOf(model, stored), send),
     calls: (stored: Plain) => callsForKeys(recordOf(model, stored), (ring, entry) => !ring.isCurrent(entry)),
   }
   return runJob(job, options)
@@ -33,7 +33,7 @@ export function rewrapKmsKey(model: AnyModel, send: Send, options?: JobOptions):
  *
  * @throws {ConfigurationError} OPTION_INVALID, also where the filter says nothing
  */
-export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptions = {}): Promise<JobResult> {
+export async function eraseKmsKey(model: AnyModel, options: JobOptions = {}): Promise<JobResult> {
   const name = `${model.modelName}.eraseKmsKey()`
   const { filter } = options
   if (!saysAnything(filter)) {
@@ -47,7 +47,7 @@ export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptio
     name,
     condition: { $or: holdingKeys(layoutOf([model]), anyKey) },
     begin: async () => {},
-    run: (stored: Plain) => erase(recordOf(model, stored), send),
+    run: (stored: Plain, _startedAt: Date, send: Send) => erase(recordOf(model, stored), send),
     calls: () => 0,
   }
   return runJob(job, options)

@@ -8,7 +8,7 @@ import type { JobResult, RotateOptions } from '../schema/jobs'
 import { keyPathsBelow, layoutOf } from '../schema/layout'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
-import { sendingTogether, sendPast } from './sending'
+import { sendPast } from './sending'
 
 /** Gives a record new data keys; see {@link rotate}. */
 export function rotateDocument(doc: Doc): Promise<void> {
@@ -27,7 +27,6 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
   const { olderThan, ...others } = { ...options }
   if (olderThan !== undefined && !(olderThan instanceof Date && !Number.isNaN(olderThan.getTime())))
     throw new ConfigurationError('OPTION_INVALID', `${name}: olderThan: expected a Date.`)
-  const send = sendingTogether()
   const layout = layoutOf([model])
   const paths = keyPathsBelow(layout)
   const before = (startedAt: Date) => (olderThan && olderThan < startedAt ? olderThan : startedAt)
@@ -46,7 +45,7 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
           ? {}
           : { $or: paths.map((path) => ({ [`${path}.createdAt`]: { $lte: before(startedAt) } })) },
       begin: () => openIndexKeys(layout),
-      run: (stored, startedAt) =>
+      run: (stored, startedAt, send) =>
         rotateStored(
           model,
           stored,

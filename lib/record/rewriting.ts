@@ -137,7 +137,9 @@ export async function sendUpdate(
   _id: unknown = idOf(owner),
 ): Promise<boolean> {
   const session = sessionOf(owner)
-  const filter = { ...filterOf(owner), _id, ...(conditions.length > 0 && { $and: conditions }) }
+  const filter = filterOf(owner)
+  filter._id = _id
+  if (conditions.length > 0) filter.$and = conditions
   const result = await send(modelOf(owner), filter, update, session ? { session } : {})
   return result.matchedCount === 1
 }

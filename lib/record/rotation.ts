@@ -11,6 +11,7 @@ import { perSchema, shapeOf } from '../mongoose/schema'
 import { fieldsBelow, layoutOf } from '../schema/layout'
 import type { Use } from '../schema/use'
 import { ownerUseOf, usesOf } from '../schema/uses'
+import type { BlindIndex } from '../search/declaration'
 import { storedOf } from './fetching'
 import { idOf, recordName } from './identity'
 import { areSameIndexValues, indexValuesOf, prefixOf } from './indexes'
@@ -76,7 +77,7 @@ export async function rotateStored(
     const fresh = recordOf(model, record)
     const parts = encryptedPartsOf(fresh).map((part) => partAsStored(part, record))
     if (!isDue(parts.flatMap(({ rings }) => rings.flatMap((ring) => ring.stored)))) return false
-    for (const { targets } of parts) for (const { ring } of targets.values()) ring.requireWriting()
+    for (const { targets } of parts) for (const { target } of targets) target.ring.requireWriting()
     const replaced = await replaceKeys(fresh, parts, record, send)
     if (replaced?.duplicate) throw replaced.duplicate
     if (replaced) return true
@@ -92,15 +93,15 @@ interface Part {
   readonly raw: Plain
   /** Its path in the record, with a dot after it. */
   readonly prefix: string
-  readonly targets: ReadonlyMap<Use, Target>
+  readonly targets: readonly { readonly use: Use; readonly target: Target }[]
   /** Its own data keys: not those of its owner. */
   readonly rings: readonly KeyRing[]
 }
 
 function partAsStored(doc: Doc, stored: Plain, isMeant: (use: Use) => boolean = () => true): Part {
   const uses = usesOf(schemaOf(doc)).filter(isMeant)
-  const targets = new Map(uses.map((use) => [use, currentTarget(doc, use)]))
-  const rings = uses.filter(({ byOwner }) => !byOwner).map((use) => (targets.get(use) as Target).ring)
+  const targets = uses.map((use) => ({ use, target: currentTarget(doc, use) }))
+  const rings = targets.filter(({ use }) => !use.byOwner).map(({ target }) => target.ring)
   return { doc, raw: storedOf(doc, stored) ?? {}, prefix: prefixOf(doc), targets, rings }
 }
 
@@ -179,8 +180,8 @@ async function replaceKeys(
 
 function envelopesOf({ doc, raw, prefix, targets }: Part): Found[] {
   const found: Found[] = []
-  for (const [{ fields }, target] of targets) {
-    for (const field of fields.keys()) {
+  for (const { use, target } of targets) {
+    for (const field of use.fields.keys()) {
       if ((raw[field] ?? null) === null) continue
       const envelope = envelopeOf(raw[field])
       if (!envelope) throw plaintextFound(`${recordName(doc)} ${field}`)
@@ -202,17 +203,17 @@ function placeOf({ ring }: Target, path: string): string {
  * asked for both at once.
  */
 async function drawKeys(found: readonly Found[]): Promise<ReadonlyMap<KeyRing, OpenKey>> {
-  const fields = new Map<KeyRing, Map<KeyReference, string[]>>()
+  const keys: { readonly ring: KeyRing; readonly reference: KeyReference; readonly fields: string[] }[] = []
   for (const { field, reference, target } of found) {
-    const byReference = fields.get(target.ring) ?? new Map<KeyReference, string[]>()
-    fields.set(target.ring, byReference.set(reference, [...(byReference.get(reference) ?? []), field]))
+    target.ring.requireReading([field])
+    const known = keys.find((key) => key.ring === target.ring && key.reference === reference)
+    if (known) known.fields.push(field)
+    else keys.push({ ring: target.ring, reference, fields: [field] })
   }
-  const asked: Promise<unknown>[] = []
   const drawn = new Map<KeyRing, OpenKey>()
-  for (const { target, field } of found) target.ring.requireReading([field])
-  for (const [ring, byReference] of fields)
-    for (const [reference, names] of byReference) asked.push(ring.open(reference, names))
-  for (const ring of fields.keys()) asked.push(ring.draw().then((key) => drawn.set(ring, key)))
+  const asked = keys.map(({ ring, reference, fields }): Promise<unknown> => ring.open(reference, fields))
+  for (const ring of new Set(keys.map((key) => key.ring)))
+    asked.push(ring.draw().then((key) => void drawn.set(ring, key)))
   await allInOrder(asked)
   return drawn
 }
@@ -226,22 +227,23 @@ function decrypted({ path, field, envelope, reference, target }: Found): Buffer 
 /** Index values that are not what they should be, as they should: each belongs to the envelopes that it is made of, and is written with them. */
 async function staleIndexValues(parts: readonly Part[]): Promise<Plain> {
   const stale: Plain = {}
-  const making = parts.flatMap(({ doc, raw, prefix, targets }) =>
-    [...targets.keys()].flatMap((use) =>
-      use.indexes.map(async (index) => {
-        const value = await indexValuesOf(doc, use, index, raw).catch((error) => {
-          // What was erased has no value that it could be found by.
-          if (error instanceof DecryptionError && error.code === 'ERASED') return raw[index.path]
-          throw error
-        })
-        const isCurrent =
-          value === undefined ? raw[index.path] === undefined : areSameIndexValues(value, raw[index.path])
-        if (!isCurrent) stale[`${prefix}${index.path}`] = value
-      }),
-    ),
-  )
-  await allInOrder(making)
+  const making: Promise<void>[] = []
+  for (const part of parts)
+    for (const { use } of part.targets)
+      for (const index of use.indexes) making.push(noteIfStale(part, use, index, stale))
+  if (making.length > 0) await allInOrder(making)
   return stale
+}
+
+async function noteIfStale({ doc, raw, prefix }: Part, use: Use, index: BlindIndex, stale: Plain): Promise<void> {
+  const stored: unknown = raw[index.path]
+  const value = await indexValuesOf(doc, use, index, raw).catch((error) => {
+    // What was erased has no value that it could be found by.
+    if (error instanceof DecryptionError && error.code === 'ERASED') return stored
+    throw error
+  })
+  const isCurrent = value === undefined ? stored === undefined : areSameIndexValues(value, stored)
+  if (!isCurrent) stale[`${prefix}${index.path}`] = value
 }
 
 /** The top-level paths of a record below which subdocuments have fields under its key, by the use: one may come to be there meanwhile. */

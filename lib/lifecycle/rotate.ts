@@ -1,11 +1,11 @@
 import { ConfigurationError } from '../errors'
-import { gateOf } from '../gate/passes'
 import type { AnyModel, Doc } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { callsForKeys, callsToRotate } from '../record/calls'
-import { rotate, rotateStored } from '../record/rotation'
+import { deed, rotate, rotateStored } from '../record/rotation'
 import type { JobResult, RotateOptions } from '../schema/jobs'
 import { keyPathsBelow, layoutOf } from '../schema/layout'
+import { rewriteRead } from './attempts'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
 import { sendPast } from './sending'
@@ -46,12 +46,8 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
           : { $or: paths.map((path) => ({ [`${path}.createdAt`]: { $lte: before(startedAt) } })) },
       begin: () => openIndexKeys(layout),
       run: (stored, startedAt, send) =>
-        rotateStored(
-          model,
-          stored,
-          () => gateOf(model.collection).native.findOne({ _id: stored._id }),
-          (keys) => keys.some((key) => isOld(key, startedAt)),
-          send,
+        rewriteRead(model, stored, deed, (fresh, now) =>
+          rotateStored(fresh, now, (keys) => keys.some((key) => isOld(key, startedAt)), send),
         ),
       calls(stored, startedAt) {
         const doc = recordOf(model, stored)

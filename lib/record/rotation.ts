@@ -4,8 +4,7 @@ import type { KeyReference } from '../format/datakey'
 import { bytesOf, isTombstone } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
-import { type AnyModel, type Doc, type Plain, schemaOf } from '../mongoose/host'
-import { recordOf } from '../mongoose/model'
+import { type Doc, type Plain, schemaOf } from '../mongoose/host'
 import { hasPositionLikeKey, noValue } from '../mongoose/plain'
 import { perSchema, shapeOf } from '../mongoose/schema'
 import { fieldsBelow, layoutOf } from '../schema/layout'
@@ -18,7 +17,7 @@ import { areSameIndexValues, indexValuesOf, prefixOf } from './indexes'
 import { decryptFor, plaintextFound } from './opening'
 import { allInOrder } from './outcomes'
 import { refresh } from './refreshing'
-import { maxAttempts, outrun, partsOf, rewrite, type Send, sendUpdate, unchangedKeys, withWritten } from './rewriting'
+import { partsFor, rewrite, type Send, sendUpdate, unchangedKeys, withWritten } from './rewriting'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 import { currentTarget, loadedTarget, type Target } from './rings'
 import { encryptFor } from './sealing'
@@ -37,54 +36,41 @@ import { encryptedPartsOf } from './staging'
  *   another record has the value of a unique field: then all is done but for its index values
  */
 export async function rotate(doc: Doc, send: Send): Promise<void> {
-  const done = await rewrite(doc, async (owner, stored) => {
-    const { fresh, parts } = partsOf(doc, owner, stored)
+  const done = await rewrite(doc, deed, async (owner, fresh, stored) => {
     // What stands in a subdocument under the key of its owner is rotated with all else that is under it.
     const isMeant = (use: Use) => doc === owner || !use.byOwner
-    const replaced = await replaceKeys(
-      owner,
-      parts.map((part) => partAsStored(part, stored, isMeant)),
-      stored,
-      send,
-    )
+    const parts = partsFor(doc, fresh).map((part) => partAsStored(part, stored, isMeant))
+    const replaced = await replaceKeys(owner, parts, stored, send)
     if (!replaced) return undefined
     for (const [ring, key] of replaced.drawn) learn(owner, fresh, ring, key)
     refresh(owner, withWritten(stored, replaced.written))
     return replaced
   })
-  if (!done) throw outrun(doc, 'rotate its data key')
   if (done.duplicate) throw done.duplicate
 }
 
+/** What is done, for messages. */
+export const deed = 'rotate its data key'
+
 /**
- * The same for a record that was read, of which there is no document: nothing of the application's is called.
+ * The same for a record of which there is no document of the user's.
  *
- * @param read all of the record
- * @param readAgain reads it as it is stored by then
+ * @param fresh a document of what is stored
  * @param isDue whether it is to be done for a record with these wrapped keys
- * @returns whether it was done
+ * @returns whether it was done; nothing where another write came between
  */
 export async function rotateStored(
-  model: AnyModel,
-  read: Plain,
-  readAgain: () => Promise<Plain | null>,
+  fresh: Doc,
+  stored: Plain,
   isDue: (wrappedKeys: readonly unknown[]) => boolean,
   send: Send,
-): Promise<boolean> {
-  let stored: Plain | null = read
-  for (let attempt = 1; stored && attempt <= maxAttempts; attempt++) {
-    const record: Plain = stored
-    const fresh = recordOf(model, record)
-    const parts = encryptedPartsOf(fresh).map((part) => partAsStored(part, record))
-    if (!isDue(parts.flatMap(({ rings }) => rings.flatMap((ring) => ring.stored)))) return false
-    for (const { targets } of parts) for (const { target } of targets) target.ring.requireWriting()
-    const replaced = await replaceKeys(fresh, parts, record, send)
-    if (replaced?.duplicate) throw replaced.duplicate
-    if (replaced) return true
-    stored = await readAgain()
-  }
-  if (stored) throw outrun(recordOf(model, stored), 'rotate its data key')
-  return false
+): Promise<boolean | undefined> {
+  const parts = encryptedPartsOf(fresh).map((part) => partAsStored(part, stored))
+  if (!isDue(parts.flatMap(({ rings }) => rings.flatMap((ring) => ring.stored)))) return false
+  for (const { targets } of parts) for (const { target } of targets) target.ring.requireWriting()
+  const replaced = await replaceKeys(fresh, parts, stored, send)
+  if (replaced?.duplicate) throw replaced.duplicate
+  return replaced && true
 }
 
 /** A record or a subdocument of it, as it is stored. */

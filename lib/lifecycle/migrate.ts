@@ -15,7 +15,7 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { notFound } from '../record/rewriting'
+import { noteStored, notFound } from '../record/rewriting'
 import { requireId } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
@@ -126,6 +126,7 @@ export async function migrateDocumentToKms(doc: Doc): Promise<void> {
   const options = sessionOnly({ session: sessionOf(owner) })
   const stored = await fetchStored(owner, [])
   if (!stored) throw notFound(owner)
+  noteStored(owner, stored)
   if (!(await migrate(model, stored, options))) return
   for (const part of encryptedPartsOf(owner)) for (const box of boxesOf(part)) forgetClear(box, storedOf(part, stored))
   refresh(owner, (await fetchStored(owner, [])) ?? stored)

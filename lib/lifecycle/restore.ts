@@ -12,7 +12,7 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { notFound, requireWriting, withWritten } from '../record/rewriting'
+import { noteStored, notFound, requireWriting, withWritten } from '../record/rewriting'
 import { requireId } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -66,6 +66,7 @@ export async function migrateDocumentFromKms(doc: Doc): Promise<void> {
   migratingLayout(modelOf(owner), `${recordName(owner)}.migrateFromKms()`)
   const stored = await fetchStored(owner, [])
   if (!stored) throw notFound(owner)
+  noteStored(owner, stored)
   const session = sessionOf(owner)
   if (await restore(modelOf(owner), stored, session)) refresh(owner, (await fetchStored(owner, [])) ?? stored)
 }

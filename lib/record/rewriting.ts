@@ -7,10 +7,12 @@ import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import { fetchStored, filterOf, sessionOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
+import { boxesOf } from './opening'
 import { refresh } from './refreshing'
 import type { KeyRing } from './ring'
 import { currentTarget, requireId } from './rings'
 import { encryptedPartsOf } from './staging'
+import { noteRewriting } from './transactions'
 
 /** What writes of the wrapped keys of a record have in common: they are made past the gate, and only while the keys are what was read. */
 
@@ -62,6 +64,7 @@ export async function rewrite<T>(
   const owner = ownerOf(doc)
   const read = () => fetchStored(owner, [])
   const first = await read()
+  if (first) noteStored(owner, first)
   const done =
     first &&
     (await rewriteStored(modelOf(owner), first, read, deed, (fresh, stored, isAgain) => {
@@ -70,6 +73,14 @@ export async function rewrite<T>(
     }))
   if (done === null || done === undefined) throw notFound(owner)
   return done
+}
+
+/** Remembers what is stored before a job writes it: should that be in a transaction that is aborted, the document is to know that again. */
+export function noteStored(owner: Doc, stored: Plain): void {
+  noteRewriting(owner, () => {
+    refresh(owner, stored)
+    for (const box of encryptedPartsOf(owner).flatMap(boxesOf)) box.failure = undefined
+  })
 }
 
 /** Sends an update to the collection of a model, past the gate: here envelopes are conditions. */

@@ -1,19 +1,29 @@
 import { randomFillSync } from 'node:crypto'
 import { copyBytes } from './bytes'
 
-/** What is drawn at once: a draw of as much takes no longer than one of twelve bytes. Its own memory, not a view into Node's. */
-const pool = Buffer.allocUnsafeSlow(4096)
-let used = pool.length
+/** Random bytes that were drawn and not given yet: to draw as many at once takes no longer than to draw twelve. */
+class RandomPool {
+  /** Its own memory, not a view into Node's. */
+  readonly #bytes = Buffer.allocUnsafeSlow(4096)
+  #used = this.#bytes.length
 
-/** Random bytes, by `node:crypto`. None is given twice: what is given is taken out of the pool. */
-export function randomBytes(length: number): Buffer {
-  if (length > pool.length - used) {
-    randomFillSync(pool)
-    used = 0
+  /** None is given twice: what is given is taken out. */
+  take(length: number): Buffer {
+    if (length > this.#bytes.length - this.#used) {
+      randomFillSync(this.#bytes)
+      this.#used = 0
+    }
+    const start = this.#used
+    this.#used += length
+    const bytes = copyBytes(this.#bytes.subarray(start, this.#used))
+    this.#bytes.fill(0, start, this.#used)
+    return bytes
   }
-  const start = used
-  used += length
-  const bytes = copyBytes(pool.subarray(start, used))
-  pool.fill(0, start, used)
-  return bytes
+}
+
+const pool = new RandomPool()
+
+/** Random bytes, by `node:crypto`; at most 4096. */
+export function randomBytes(length: number): Buffer {
+  return pool.take(length)
 }

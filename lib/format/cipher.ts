@@ -1,33 +1,10 @@
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, type KeyObject } from 'node:crypto'
 
 /** Length of the nonce in bytes: the 96 bits that NIST SP 800-38D, section 8.2.2 recommends for random nonces. */
 export const nonceLength = 12
 
 /** Length of the authentication tag in bytes. Always stated: Node would otherwise accept a tag cut down to four. */
 export const tagLength = 16
-
-/**
- * Random nonces of one write, each given once. They come from one draw, which takes as long as encrypting with one of them does; nothing
- * that is drawn outlives the write.
- */
-export class Nonces {
-  readonly #count: number
-  #drawn: Buffer | undefined
-  #given = 0
-
-  /** @param count how many may be needed at most */
-  constructor(count: number) {
-    this.#count = count
-  }
-
-  /** 12 random bytes. */
-  next(): Uint8Array {
-    if (this.#given === this.#count) throw new RangeError('more nonces were asked for than values are to be encrypted')
-    this.#drawn ??= randomBytes(nonceLength * this.#count)
-    const start = nonceLength * this.#given++
-    return this.#drawn.subarray(start, start + nonceLength)
-  }
-}
 
 /**
  * AES-256-GCM (NIST SP 800-38D).

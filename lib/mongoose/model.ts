@@ -88,6 +88,7 @@ export function afterDefaults(base: object, fill: (model: AnyModel, object: unkn
 export interface QueryHere {
   readonly model: AnyModel
   getFilter(): Plain
+  getOptions(): Plain
   projection(fields?: Plain): Plain | null
   selectedInclusively(): boolean
 }
@@ -162,6 +163,14 @@ export function isTrusted(condition: unknown): boolean {
   return Object.getOwnPropertySymbols(Object(condition)).some(isMark)
 }
 
+/**
+ * Whether a query is one of a `populate()` whose `match` is a function: of what it finds, Mongoose keeps what fits each record, by comparing in
+ * memory. The option `_deferPopulate`, which 8 has not; `test/search/filters.test` would have nothing populated.
+ */
+export function isComparedInMemory(query: QueryHere): boolean {
+  return query.getOptions()._deferPopulate === true
+}
+
 /** What the queries of a model have their methods of. */
 function queriesOf(model: AnyModel): object {
   return (model as unknown as { Query: { prototype: object } }).Query.prototype
@@ -175,8 +184,12 @@ export function asStored(value: unknown): unknown {
     return items.some((item, index) => item !== value[index]) ? items : value
   }
   if (!isPlainObject(value)) return value
-  const entries = Object.entries(value).map(([key, item]) => [key, asStored(item)] as const)
-  return entries.some(([key, item]) => item !== value[key]) ? Object.fromEntries(entries) : value
+  let changed: Plain | undefined
+  for (const key of Object.keys(value)) {
+    const stored = asStored(value[key])
+    if (stored !== value[key]) changed = { ...(changed ?? value), [key]: stored }
+  }
+  return changed ?? value
 }
 
 /**

@@ -168,10 +168,18 @@ export class KeyRing {
     }
   }
 
+  /** The data key to encrypt with, where that is open already. */
+  openWriter(): OpenKey | undefined {
+    const current = this.#current
+    if (current === undefined) return this.#pending
+    const open = this.#open.get(storedReference(current) as KeyReference)
+    return open?.stored === current ? open : undefined
+  }
+
   /** The data key to encrypt with: the record's newest of the current version, or a new one. */
   async writer(): Promise<OpenKey> {
     this.requireWriting()
-    const current = newestOf(this.#stored.filter((entry) => versionOf(entry) === this.use.version))
+    const current = this.#current
     if (current !== undefined) {
       const reference = referenceOf(parseWrappedKey(current, this.identity.name).commitment)
       // Whoever may not open a key writes under one that was made here.
@@ -180,6 +188,12 @@ export class KeyRing {
     if (this.#pending) return this.#pending
     this.#generating ??= this.#generate()
     return this.#generating
+  }
+
+  /** The stored key that is written under: the newest of the current version. */
+  get #current(): unknown {
+    if (this.#stored.length === 0) return undefined
+    return newestOf(this.#stored.filter((entry) => versionOf(entry) === this.use.version))
   }
 
   /** What encryption binds to beside the field, for one place under one key's context. */

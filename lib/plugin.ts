@@ -23,8 +23,9 @@ import {
   type Plain,
   schemaOf,
 } from './mongoose/host'
-import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
+import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch, onCursor } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
+import { type DriverCursor, openAhead } from './record/ahead'
 import {
   concurrencyOf,
   type DecryptManyOptions,
@@ -345,6 +346,14 @@ function openAfterLoading(base: AnyModel): void {
   afterExec(base, openLoaded)
 }
 
+const readAhead = new WeakSet<AnyModel>()
+
+function openCursorsAhead(model: AnyModel): void {
+  if (readAhead.has(model)) return
+  readAhead.add(model)
+  onCursor(model, (cursor) => openAhead(cursor as DriverCursor, model))
+}
+
 async function openLoaded(result: unknown): Promise<void> {
   const docs = documentsOf(result)
   const [doc] = docs
@@ -408,6 +417,7 @@ function coverModel(model: AnyModel): void {
   if (isEncrypted(model.schema)) maskContainers(hostOf(model.schema), model.schema)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
   if (base && holdsUse(model.schema, opensOnLoad)) openAfterLoading(base)
+  if (holdsUse(model.schema, opensOnLoad)) openCursorsAhead(model)
   if (base) addStatics(base)
   if (isEncrypted(model.schema)) coverInspection(model)
   if (usesOf(model.schema).length > 0) coverValidation(model)

@@ -1,4 +1,5 @@
 import mongoose, { Schema } from 'mongoose'
+import { KeyProviderError } from '../lib'
 import { type CountingKms, countingKms } from './counting'
 import { useProxy } from './proxied'
 import { modelOf, secret, sweep } from './support'
@@ -170,20 +171,62 @@ describe('many records at once', () => {
     expect(kms.most).toBeLessThanOrEqual(bound)
   })
 
-  test.each(['find()', 'a cursor'])('%s under onLoad keeps to it', async (way) => {
-    const Eager = modelOf(connection, new Schema({ name: String }), {
-      provider: kms,
-      fields: { email: String },
-      decrypt: 'onLoad',
+  describe('under onLoad', () => {
+    beforeEach(async () => {
+      User = modelOf(connection, new Schema({ name: String }), {
+        provider: kms,
+        fields: { email: String },
+        decrypt: 'onLoad',
+      })
+      await User.insertMany(emails(100).map((email) => ({ email })))
     })
-    User = Eager
-    await Eager.insertMany(emails(100).map((email) => ({ email })))
-    const { calls } = await costOf(async () => {
-      if (way === 'find()') for (const record of await Eager.find()) expect(record.email).toMatch(/^number/)
-      else for await (const record of Eager.find().cursor()) expect(record.email).toMatch(/^number/)
+
+    test.each<[string, () => AsyncIterable<any>]>([
+      ['a cursor', () => User.find().sort('_id').cursor()],
+      ['a cursor with small batches', () => User.find().sort('_id').cursor({ batchSize: 7 })],
+      ['a query that is iterated over', () => User.find().sort('_id')],
+    ])('%s opens ahead of its reader and keeps to it', async (_way, read) => {
+      const seen: string[] = []
+      const { calls } = await costOf(async () => {
+        for await (const record of read()) seen.push(record.email)
+      })
+      expect(seen).toEqual(emails(100))
+      expect(calls).toHaveLength(100)
+      expect(kms.most).toBe(bound)
     })
-    expect(calls).toHaveLength(100)
-    expect(kms.most).toBeLessThanOrEqual(bound)
+
+    test('find() keeps to it', async () => {
+      const { calls } = await costOf(async () => {
+        for (const record of await User.find()) expect(record.email).toMatch(/^number/)
+      })
+      expect(calls).toHaveLength(100)
+      expect(kms.most).toBe(bound)
+    })
+
+    test('a cursor that gives lean objects opens nothing, and one that is left early no more than it reads ahead', async () => {
+      const lean = await costOf(async () => {
+        for await (const record of User.find().lean().cursor()) expect(typeof record.email).toBe('object')
+      })
+      expect(lean.calls).toEqual([])
+      const { calls } = await costOf(async () => {
+        for await (const record of User.find().cursor()) {
+          expect(record.email).toMatch(/^number/)
+          break
+        }
+      })
+      expect(calls.length).toBeGreaterThan(1)
+      expect(calls.length).toBeLessThanOrEqual(2 * bound)
+    })
+
+    test('what the KMS refuses ahead is told by the record that it is of, and asked for again by no one', async () => {
+      kms.failWith(new KeyProviderError('KMS_ACCESS_DENIED', 'no'))
+      const { calls } = await costOf(async () => {
+        for await (const record of User.find().cursor())
+          expect(() => record.email).toThrow(expect.objectContaining({ code: 'KMS_ACCESS_DENIED' }))
+      })
+      kms.failWith(undefined)
+      expect(calls).toHaveLength(100)
+    })
   })
 
   test('Model.decrypt() of 500 keeps to it', async () => {

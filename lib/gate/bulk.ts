@@ -16,21 +16,11 @@ import type { Gate } from './gate'
 import { beginInsertion, insertedIn } from './insert'
 import { readyFilter } from './lookup'
 import type { Plan } from './plan'
+import { BulkReader } from './reading'
 import { type Request, sessionOnly } from './request'
 import { type Aimed, type RawRings, ringName } from './targets'
 import { settle } from './tie'
-import {
-  aimBound,
-  aimFor,
-  aimInserted,
-  empty,
-  fillInserted,
-  findReached,
-  planOf,
-  wholeOf,
-  withKeys,
-  withParts,
-} from './update'
+import { aimBound, aimFor, aimInserted, empty, fillInserted, planOf, wholeOf, withKeys, withParts } from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
 export interface Prepared {
@@ -54,6 +44,12 @@ export interface Bulk {
   readonly raw: RawRings
   /** What those before the one at hand store: a later one may be to find it. */
   readonly made: Made[]
+  readonly reader: BulkReader
+}
+
+/** @param operations those for the collection of the gate */
+export function newBulk(gate: Gate, operations: readonly Plain[], options: Plain): Bulk {
+  return { gate, options, raw: new Map(), made: [], reader: new BulkReader(gate, operations, options) }
 }
 
 /** What one operation stores, and whether it is all of a record. */
@@ -64,7 +60,7 @@ interface Made {
 
 /** Writes many operations, those with values for encrypted fields each tied to its record. */
 export async function bulkWrite(gate: Gate, operations: readonly Plain[], options: Plain = {}): Promise<any> {
-  const bulk: Bulk = { gate, options, raw: new Map(), made: [] }
+  const bulk = newBulk(gate, operations, options)
   const begun: Begun[] = []
   for (const [index, operation] of operations.entries()) begun.push(await begin(bulk, operation, index))
   const prepared = await allInOrder(begun.map((encrypt) => encrypt()))
@@ -107,7 +103,7 @@ export async function begin(bulk: Bulk, given: Plain, index: number): Promise<Be
 }
 
 async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string): Promise<Begun> {
-  const { gate, options, raw } = bulk
+  const { gate, options, raw, reader } = bulk
   const content = name === 'replaceOne' ? 'replacement' : 'update'
   const request: Request = {
     method: name,
@@ -129,7 +125,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
     const whole = await withParts(gate, request, plan, bound)
     return async () => finishTied(given, await fill(whole), idOfFilter(body.filter))
   }
-  const found = await findReached(gate, request, plan)
+  const found = await reader.find(request, plan)
   if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
   if (!found && !body.upsert) {
     const nothing = { ...body, filter: matchingNothing(body.filter), [content]: empty(gate, plan) }

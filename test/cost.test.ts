@@ -158,6 +158,19 @@ describe('many records at once', () => {
     expect(kms.most).toBe(bound)
   })
 
+  test('updateMany() by a list of _ids sends the list once', async () => {
+    await insert(50)
+    const ids = await User.find().distinct('_id')
+    await User.init()
+    server.clearCommands()
+    await User.updateMany({ _id: { $in: ids }, name: 'many' }, { phone: 'all@cost.example' })
+    const sent = server.commands.flatMap(({ name, command }) =>
+      name === 'update' ? (command.updates as unknown[]) : [],
+    )
+    expect(sent).toHaveLength(50)
+    for (const update of sent) expect(JSON.stringify(update)).not.toContain('$in')
+  })
+
   test('bulkWrite() of 250 records by their _ids keeps to it, with one read for a hundred', async () => {
     await insert(250)
     const ids = await User.find().distinct('_id')

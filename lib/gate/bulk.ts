@@ -9,7 +9,7 @@ import { checkArrayFilters } from '../queries/arrayfilters'
 import { IndexValue } from '../queries/indexvalue'
 import { allInOrder } from '../record/outcomes'
 import { refreshFrom } from '../record/refreshing'
-import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
+import { askedOfFound, equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
 import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
@@ -123,7 +123,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   const bound = aimBound(gate, request, plan)
   if (bound) {
     const whole = await withParts(gate, request, plan, bound)
-    return async () => finishTied(given, await fill(whole), idOfFilter(body.filter))
+    return async () => finishTied(given, await fill(whole), body.filter, idOfFilter(body.filter))
   }
   const found = await reader.find(request, plan)
   if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
@@ -140,7 +140,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   await guardDependencies(gate, request, plan, found)
   const aimed = aimFor(gate, plan, { id: found._id, stored: found }, rings)
   shareRings(raw, plan, aimed)
-  return async () => finishTied(given, await fill(aimed, wholeOf(plan)), found._id)
+  return async () => finishTied(given, await fill(aimed, wholeOf(plan)), askedOfFound(body.filter), found._id)
 }
 
 /** A replacement has keys of its own, and what comes after it in the bulk finds those. */
@@ -158,9 +158,14 @@ interface Given {
 }
 
 /** An operation that is tied to the record that it was encrypted for. */
-function finishTied({ gate, name, body, content, plan }: Given, sealed: readonly Sealed[], id: unknown): Prepared {
+function finishTied(
+  { gate, name, body, content, plan }: Given,
+  sealed: readonly Sealed[],
+  asked: Plain,
+  id: unknown,
+): Prepared {
   const { conditions, update } = withKeys(plan, sealed)
-  const filter = tiedFilter(body.filter, id, conditions)
+  const filter = tiedFilter(asked, id, conditions)
   const operation = { [name]: { ...body, filter, [content]: update, ...(body.upsert ? { upsert: false } : {}) } }
   return { gate, operation, sealed, tied: { id, filter: body.filter, isUpsert: body.upsert === true }, matches: 1 }
 }

@@ -9,7 +9,7 @@ import { storedReference } from '../record/ring'
 import { encodeClear } from '../schema/type'
 import { ownerUseOf } from '../schema/uses'
 import { withAsked } from './asked'
-import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
+import { askedOfFound, equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
 import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
@@ -185,7 +185,8 @@ async function attemptUpdate(
   const { conditions, update } = withKeys(plan, sealed)
   await guardDependencies(gate, request, plan, found)
   // Were the record deleted meanwhile, an upsert would insert what belongs to it.
-  const result = await request.send(tiedFilter(filter, found._id, conditions), update, { ...options, upsert: false })
+  const tied = tiedFilter(askedOfFound(filter), found._id, conditions)
+  const result = await request.send(tied, update, { ...options, upsert: false })
   if (!isHit(result)) return undefined
   settle(sealed, options.session)
   return { result }

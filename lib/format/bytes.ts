@@ -6,15 +6,13 @@ export function lengthPrefixed(parts: readonly (Uint8Array | string)[]): Buffer 
   let total = 0
   for (const part of parts) total += 4 + (typeof part === 'string' ? Buffer.byteLength(part) : part.length)
   const joined = Buffer.allocUnsafe(total)
-  let end = 0
+  let offset = 0
   for (const part of parts) {
-    const start = end + 4
-    if (typeof part === 'string') end = start + joined.write(part, start)
-    else {
-      joined.set(part, start)
-      end = start + part.length
-    }
-    joined.writeUInt32BE(end - start, start - 4)
+    let { length } = part
+    if (typeof part === 'string') length = joined.write(part, offset + 4)
+    else joined.set(part, offset + 4)
+    joined.writeUInt32BE(length, offset)
+    offset += 4 + length
   }
   return joined
 }

@@ -193,7 +193,7 @@ async function attemptUpdate(
 }
 
 /** Encrypts the values of an update for a record that was read. What only an insert would store is left out. */
-export async function encryptFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings): Promise<Sealed[]> {
+export function encryptFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings): ReturnType<typeof fill> {
   return fill(aimFor(gate, plan, reached, raw), wholeOf(plan))
 }
 
@@ -309,7 +309,7 @@ function refuseComputed(gate: Gate, { update, isReplacement: isWhole }: Plan): v
 }
 
 /** Reads the record that a write would reach, in its session and order, as far as it must be known to encrypt for it. */
-export async function findReached(gate: Gate, { filter, options }: Request, plan: Plan): Promise<Plain | null> {
+export function findReached(gate: Gate, { filter, options }: Request, plan: Plan): Promise<Plain | null> {
   const { sort, collation, hint, session } = options
   const projection = plan.isReplacement ? { _id: 1 } : gate.isCustom ? undefined : projectionFor(plan)
   return gate.native.findOne(filter, withoutUndefined({ projection, sort, collation, hint, session }))

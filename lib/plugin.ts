@@ -164,10 +164,10 @@ const jobs = {
     return kmsStatus(this, options)
   }),
   rewrapKmsKey: job('rewrapKmsKey', function rewrapKeys(this: AnyModel, options?: JobOptions) {
-    return rewrapKmsKey(this, sendPast, options)
+    return rewrapKmsKey(this, options)
   }),
   eraseKmsKey: job('eraseKmsKey', function eraseKeys(this: AnyModel, options?: JobOptions) {
-    return eraseKmsKey(this, sendPast, options)
+    return eraseKmsKey(this, options)
   }),
   migrateToKms: job(
     'migrateToKms',

@@ -47,6 +47,30 @@ test('a rotation drops the key before, unless a map has keys that may be positio
   expect(await allOpen(position._id)).toEqual(['a', 'd'])
 })
 
+test('a rotation of a subdocument with a key of its own leaves alone what is under the key of its owner', async () => {
+  const both = new Schema<any>({})
+  both.plugin(kmsEncrypted, { dataKey: 'owner', fields: { text: String } })
+  both.plugin(kmsEncrypted, { provider: localKms(), name: 'own', fields: { phone: String } })
+  const Holder = modelOf(connection, new Schema({ contacts: [both] }), { fields: { email: String } })
+  const given = {
+    email: secret('ada@example.org'),
+    contacts: [1, 2].map((n) => ({ text: `text ${n}`, phone: `${n}` })),
+  }
+  const holder = await Holder.create(given)
+  const [before] = (await raw(Holder.collection.name)) as any[]
+  await holder.contacts[0].rotateKmsKey()
+  const [after] = (await raw(Holder.collection.name)) as any[]
+  expect(after.encrypted_kms_key).toEqual(before.encrypted_kms_key)
+  expect(after.contacts[0]).toEqual({
+    ...before.contacts[0],
+    phone: expect.not.objectContaining({ buffer: before.contacts[0].phone.buffer }),
+    encrypted_kms_key_own: expect.not.arrayContaining(before.contacts[0].encrypted_kms_key_own),
+  })
+  const found = await Holder.findById(holder._id)
+  expect(await found.email).toBe(given.email)
+  expect(await Promise.all(found.contacts.map((each: any) => each.decrypt()))).toEqual(given.contacts)
+})
+
 test('a copy of a record that holds subdocuments in a map has one key for all of it', async () => {
   const first = await Ward.create({
     allergies: ['x'],

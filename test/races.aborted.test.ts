@@ -1,6 +1,6 @@
 import mongoose, { Schema } from 'mongoose'
 import { kmsEncrypted, localKms } from '../lib'
-import { modelOf, useDatabase } from './support'
+import { modelOf, rawCollection, useDatabase } from './support'
 
 /** A transaction that comes to nothing must leave documents, and the subdocuments in them, that can be saved. */
 
@@ -107,4 +107,106 @@ describe.each(kinds)('subdocuments under %s', (_, options) => {
     await ward.save()
     expect(await opened(Ward, _id)).toEqual(['x', 'a', 'b', 'c'])
   })
+})
+
+describe.each<[string, (doc: any) => Promise<unknown>, RegExp | string]>([
+  ['eraseKmsKey', (doc) => doc.eraseKmsKey(), /ERASED/],
+  ['rotateKmsKey', (doc) => doc.rotateKmsKey(), 'kept'],
+  ['rewrapKmsKey', (doc) => doc.rewrapKmsKey(), 'kept'],
+])('%s() of a document', (_, act, after) => {
+  const User = modelOf(connection, new Schema({ name: String }), { fields: { email: String, note: String } })
+  const actIn = async (doc: any, session: any) => {
+    doc.$session(session)
+    await act(doc)
+  }
+  const created = async () => {
+    const { _id } = await User.create({ name: 'Ada', email: 'ada@example.org', note: 'kept' })
+    return User.findById(_id)
+  }
+
+  test('in a transaction that was aborted leaves it as it was: its values, and saves', async () => {
+    const user = await created()
+    await abort((session) => actIn(user, session))
+    user.$session(null)
+    expect(await user.email).toBe('ada@example.org')
+    user.note = 'new'
+    await user.save()
+    expect(await (await User.findById(user._id)).decrypt()).toEqual({ email: 'ada@example.org', note: 'new' })
+  })
+
+  test('leaves it so where the first thing afterwards is a save, or all values are asked for', async () => {
+    const [saved, opened] = [await created(), await created()]
+    for (const user of [saved, opened]) {
+      await abort((session) => actIn(user, session))
+      user.$session(null)
+    }
+    saved.email = 'new@example.org'
+    await saved.save()
+    expect(await (await User.findById(saved._id)).decrypt()).toEqual({ email: 'new@example.org', note: 'kept' })
+    expect(await opened.decrypt()).toEqual({ email: 'ada@example.org', note: 'kept' })
+  })
+
+  test('in one that was tried again, or committed, is done', async () => {
+    const user = await created()
+    let attempts = 0
+    await connection.transaction(async (session) => {
+      await actIn(user, session)
+      if (++attempts === 1)
+        throw new mongoose.mongo.MongoServerError({ message: 'again', errorLabels: ['TransientTransactionError'] })
+    })
+    user.$session(null)
+    const found = await User.findById(user._id)
+    for (const each of [user, found])
+      expect(await Promise.resolve(each.note).catch(({ code }: any) => code)).toMatch(after)
+    // Nothing of the transaction is left that could be taken back later.
+    await user.rotateKmsKey()
+    user.name = 'Grace'
+    user.email = 'new@example.org'
+    await user.save()
+    expect(await (await User.findById(user._id)).email).toBe('new@example.org')
+  })
+})
+
+test('a record that was erased in a transaction that was aborted, and gives plain values, can be opened again', async () => {
+  const User = modelOf(connection, new Schema({}), { decrypt: 'onLoad', fields: { email: String } })
+  const { _id } = await User.create({ email: 'ada@example.org' })
+  const user = await User.findById(_id)
+  await abort(async (session) => {
+    user.$session(session)
+    await user.eraseKmsKey()
+  })
+  user.$session(null)
+  await user.decrypt()
+  expect(user.email).toBe('ada@example.org')
+})
+
+test('what was saved and rotated in one transaction that was aborted is written by the next save', async () => {
+  const User = modelOf(connection, new Schema({ name: String }), { fields: { email: String, note: String } })
+  const { _id } = await User.create({ email: 'ada@example.org', note: 'kept' })
+  const user = await User.findById(_id)
+  user.email = 'new@example.org'
+  await abort(async (session) => {
+    await user.save({ session })
+    await user.rotateKmsKey()
+  })
+  user.$session(null)
+  await user.save()
+  expect(await (await User.findById(_id)).decrypt()).toEqual({ email: 'new@example.org', note: 'kept' })
+})
+
+test('a record of which the migration was aborted is migrated by the next save', async () => {
+  const User = modelOf(connection, new Schema({ name: String }), { migrating: true, fields: { email: String } })
+  const { insertedId: _id } = await rawCollection(User).insertOne({ name: 'Ada', email: 'ada@example.org' } as any)
+  const user = await User.findById(_id)
+  await abort(async (session) => {
+    user.$session(session)
+    await user.migrateToKms()
+  })
+  user.$session(null)
+  user.name = 'Grace'
+  await user.save()
+  expect(await user.email).toBe('ada@example.org')
+  const found = await User.findById(_id)
+  expect([await found.email, found.name]).toEqual(['ada@example.org', 'Grace'])
+  expect((await rawCollection(User).findOne({ _id }))!.email).not.toBe('ada@example.org')
 })

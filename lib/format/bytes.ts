@@ -28,3 +28,8 @@ export function copyBytes(bytes: Uint8Array): Buffer {
   copy.set(bytes)
   return copy
 }
+
+/** Bytes as a text of as many characters, for what compares texts. */
+export function latin1({ buffer, byteOffset, length }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, length).toString('latin1')
+}

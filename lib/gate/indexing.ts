@@ -5,7 +5,7 @@ import type { Plain } from '../mongoose/host'
 import { noValue, valueAt } from '../mongoose/plain'
 import { decryptFor } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
-import { indexValuesFor, isErased, type prepare } from '../record/sealing'
+import { indexValuesFor, isErased, type Writers } from '../record/sealing'
 import type { BlindIndex } from '../search/declaration'
 import { encodeIndexValues } from '../search/value'
 import type { Slot } from './scan'
@@ -102,7 +102,7 @@ export function beginIndexing(aimed: readonly Aimed[]): Promise<Indexing[]> {
 }
 
 /** Puts the index values in. Takes no turn of the event loop, as sealing does not. */
-export function putIndexValues(indexings: readonly Indexing[], writers: Awaited<ReturnType<typeof prepare>>): void {
+export function putIndexValues(indexings: readonly Indexing[], writers: Writers): void {
   for (const { beside, index, parts } of indexings) {
     if (!parts.every((part) => part !== undefined)) continue
     const { slot, box } = beside

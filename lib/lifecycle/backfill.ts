@@ -9,7 +9,7 @@ import { filterOf, storedOf } from '../record/fetching'
 import { indexValuesOf, prefixOf } from '../record/indexes'
 import { placeOf, plaintextFound } from '../record/opening'
 import { allInOrder, valuesOf as allOf } from '../record/outcomes'
-import { maxAttempts, outrun, requireWriting } from '../record/rewriting'
+import { requireWriting } from '../record/rewriting'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -18,6 +18,7 @@ import type { Use } from '../schema/use'
 import { indexKeyUseOf, usesOf } from '../schema/uses'
 import type { BlindIndex } from '../search/declaration'
 import { isStale, staleFilter, staleValues } from '../search/stale'
+import { rewriteRead } from './attempts'
 import { runJob } from './job'
 
 /**
@@ -42,7 +43,7 @@ export async function backfillBlindIndexes(model: AnyModel, options?: JobOptions
       name,
       condition: { $or: conditions },
       begin: () => openIndexKeys(layout),
-      run: (stored) => backfill(model, stored),
+      run: (stored) => rewriteRead(model, stored, 'give it its index values', backfill),
       calls: (stored) => callsToIndex(recordOf(model, stored), stored),
     },
     options,
@@ -65,27 +66,20 @@ export function openIndexKeys(layout: Place): Promise<unknown> {
   return allInOrder(uses.map(async ({ use, record }) => indexKeyUseOf(use, record).indexKey?.open()))
 }
 
-/** @returns whether index values were written */
-async function backfill(model: AnyModel, read: Plain): Promise<boolean> {
-  let stored: Plain | null = read
-  for (let attempt = 1; stored && attempt <= maxAttempts; attempt++) {
-    const doc = recordOf(model, stored)
-    const stale = staleOf(doc, stored)
-    if (stale.length === 0) return false
-    for (const { part, use } of stale) requireWriting([part], (each) => each === use)
-    const settled = await Promise.allSettled(stale.map(makeValues))
-    // What was erased has no value that it could be found by.
-    const outcomes = settled.filter((each) => each.status === 'fulfilled' || each.reason?.code !== 'ERASED')
-    if (outcomes.length === 0) return false
-    const made = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
-    const isWritten = made.length === 0 || (await write(doc, stored._id, made))
-    // A field that is damaged does not keep the others from being found.
-    allOf(outcomes)
-    if (isWritten) return true
-    stored = await gateOf(model.collection).native.findOne({ _id: stored._id })
-  }
-  if (!stored) return false
-  throw outrun(recordOf(model, stored), 'give it its index values')
+/** @returns whether index values were written; nothing where another write came between */
+async function backfill(doc: Doc, stored: Plain): Promise<boolean | undefined> {
+  const stale = staleOf(doc, stored)
+  if (stale.length === 0) return false
+  for (const { part, use } of stale) requireWriting([part], (each) => each === use)
+  const settled = await Promise.allSettled(stale.map(makeValues))
+  // What was erased has no value that it could be found by.
+  const outcomes = settled.filter((each) => each.status === 'fulfilled' || each.reason?.code !== 'ERASED')
+  if (outcomes.length === 0) return false
+  const made = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+  const isWritten = made.length === 0 || (await write(doc, stored._id, made))
+  // A field that is damaged does not keep the others from being found.
+  allOf(outcomes)
+  return isWritten || undefined
 }
 
 function callsToIndex(doc: Doc, stored: Plain): number {

@@ -6,12 +6,13 @@ import { type AnyModel, hostOf, type Plain } from '../mongoose/host'
 import { castFilter } from '../mongoose/model'
 import { isPlainObject } from '../mongoose/plain'
 import { readAhead } from '../record/cursors'
-import { outcomeOf, valuesOf } from '../record/outcomes'
+import type { Send } from '../record/rewriting'
 import type { JobFailure, JobOptions, JobProgress, JobResult, Partition, VerifyFailure } from '../schema/jobs'
 import { checkOptions } from './options'
 import { behind, notBehind } from './order'
 import { isThrottled, Pace } from './pace'
 import { type Lease, peekPart, type Share, takePart } from './parts'
+import { sendingTogether } from './sending'
 
 /**
  * The room of jobs over a collection. Comes in: which records there is something to do for, and what; goes out: what became of them, and up
@@ -33,9 +34,10 @@ export interface Job {
    *
    * @param stored all of the record, as it was when it was read
    * @param startedAt when the job began; for one that goes on, when it did first
+   * @param send sends an update of it, together with those of others
    * @returns whether it changed anything, or what is wrong with the record, where that may be in several places
    */
-  run(stored: Plain, startedAt: Date): Promise<boolean | readonly Fault[]>
+  run(stored: Plain, startedAt: Date, send: Send): Promise<boolean | readonly Fault[]>
   /** How many calls to the KMS that takes, as far as can be told without one. */
   calls(stored: Plain, startedAt: Date): number
   /** What beside the filter tells one run of the job from another: who goes on with it has the same. */
@@ -143,13 +145,9 @@ async function run(
   }
   const pace = new Pace(concurrency, signal)
   const isStopped = () => signal?.aborted || lease?.isLost
-  /** Nothing, where it was not done: then whoever goes on begins with it. */
-  const work = async (stored: Plain) => {
-    const outcome = await outcomeOf(pace.run(async () => (isStopped() ? undefined : runFor(job, stored, startedAt))))
-    if (outcome.status === 'fulfilled') return outcome.value
-    if (isThrottled(outcome.reason)) return undefined
-    return failed(stored._id, [{ id: stored._id, error: outcome.reason }])
-  }
+  /** Gives nothing, or fails, where it was not done: then whoever goes on begins with it. */
+  const send = sendingTogether(concurrency)
+  const work = (stored: Plain) => pace.run(async () => (isStopped() ? undefined : runFor(job, stored, startedAt, send)))
   const conditions = withinStretch(job, await conditionsFor(job, filter, startedAt), stretch)
   if (onBegin) {
     const left = leftOf(job, conditions, stretch.after)
@@ -159,7 +157,7 @@ async function run(
   const records = recordsOf(job, conditions, batchSize, stretch.after, pace)
   // Twice what runs at once: while one record is waited for, those after it are not.
   for await (const settled of readAhead(records, 2 * concurrency, work)) {
-    const [done] = valuesOf([settled])
+    const done = settled.status === 'fulfilled' ? settled.value : undefined
     interrupted = done === undefined
     if (!done) break
     counts.processed++
@@ -230,17 +228,20 @@ interface Done {
   readonly failures: readonly JobFailure[]
 }
 
-async function runFor(job: Job, stored: Plain, startedAt: Date): Promise<Done> {
+/** @throws {KeyProviderError} KMS_THROTTLED alone: then it was not done, and what else a record fails with is told of */
+async function runFor(job: Job, stored: Plain, startedAt: Date, send: Send): Promise<Done> {
   const id: unknown = stored._id
-  const result = await job.run(stored, startedAt)
-  if (typeof result === 'boolean') return { id, became: result ? 'updated' : 'unchanged', failures: [] }
-  const throttled = result.find(({ error }) => isThrottled(error))
+  let failures: readonly JobFailure[]
+  try {
+    const result = await job.run(stored, startedAt, send)
+    if (typeof result === 'boolean') return { id, became: result ? 'updated' : 'unchanged', failures: [] }
+    failures = failuresOf(id, result)
+  } catch (error) {
+    failures = [{ id, error }]
+  }
+  const throttled = failures.find(({ error }) => isThrottled(error))
   if (throttled) throw throttled.error
-  return result.length > 0 ? failed(id, failuresOf(id, result)) : { id, became: 'unchanged', failures: [] }
-}
-
-function failed(id: unknown, failures: readonly JobFailure[]): Done {
-  return { id, became: 'failed', failures }
+  return { id, became: failures.length > 0 ? 'failed' : 'unchanged', failures }
 }
 
 /** The records in batches, each of a query of its own: however long one batch takes, no cursor of the server's expires. */

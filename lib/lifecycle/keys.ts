@@ -2,12 +2,13 @@ import { ConfigurationError } from '../errors'
 import type { AnyModel, Plain } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { callsForKeys } from '../record/calls'
-import { erase } from '../record/erasure'
-import { rewrap } from '../record/rewrapping'
+import { eraseStored, deed as erasing } from '../record/erasure'
+import { deed as rewrapping, rewrapStored } from '../record/rewrapping'
 import type { Send } from '../record/rewriting'
 import type { JobOptions, JobResult } from '../schema/jobs'
 import { layoutOf, type Place } from '../schema/layout'
 import type { Use } from '../schema/use'
+import { rewriteRead } from './attempts'
 import { runJob } from './job'
 
 /**
@@ -16,13 +17,14 @@ import { runJob } from './job'
  *
  * @throws {ConfigurationError} OPTION_INVALID
  */
-export function rewrapKmsKey(model: AnyModel, send: Send, options?: JobOptions): Promise<JobResult> {
+export function rewrapKmsKey(model: AnyModel, options?: JobOptions): Promise<JobResult> {
   const job = {
     model,
     name: `${model.modelName}.rewrapKmsKey()`,
     condition: { $or: holdingKeys(layoutOf([model]), staleKeys) },
     begin: async () => {},
-    run: (stored: Plain) => rewrap(recordOf(model, stored), send),
+    run: (stored: Plain, _startedAt: Date, send: Send) =>
+      rewriteRead(model, stored, rewrapping, (fresh) => rewrapStored(fresh, send)),
     calls: (stored: Plain) => callsForKeys(recordOf(model, stored), (ring, entry) => !ring.isCurrent(entry)),
   }
   return runJob(job, options)
@@ -33,7 +35,7 @@ export function rewrapKmsKey(model: AnyModel, send: Send, options?: JobOptions):
  *
  * @throws {ConfigurationError} OPTION_INVALID, also where the filter says nothing
  */
-export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptions = {}): Promise<JobResult> {
+export async function eraseKmsKey(model: AnyModel, options: JobOptions = {}): Promise<JobResult> {
   const name = `${model.modelName}.eraseKmsKey()`
   const { filter } = options
   if (!saysAnything(filter)) {
@@ -47,7 +49,8 @@ export async function eraseKmsKey(model: AnyModel, send: Send, options: JobOptio
     name,
     condition: { $or: holdingKeys(layoutOf([model]), anyKey) },
     begin: async () => {},
-    run: (stored: Plain) => erase(recordOf(model, stored), send),
+    run: (stored: Plain, _startedAt: Date, send: Send) =>
+      rewriteRead(model, stored, erasing, (fresh, now, isAgain) => eraseStored(fresh, now, isAgain, send)),
     calls: () => 0,
   }
   return runJob(job, options)

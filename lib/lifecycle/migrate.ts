@@ -15,7 +15,7 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { maxAttempts, notFound, outrun } from '../record/rewriting'
+import { noteStored, notFound } from '../record/rewriting'
 import { requireId } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
@@ -23,6 +23,7 @@ import type { JobResult, MigrationOptions, MigrationResult } from '../schema/job
 import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
 import { binaryTypes, encodeClear } from '../schema/type'
 import { usesOf } from '../schema/uses'
+import { rewriteRead } from './attempts'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
 import { dropIndexes, indexesOn } from './oldindexes'
@@ -125,6 +126,7 @@ export async function migrateDocumentToKms(doc: Doc): Promise<void> {
   const options = sessionOnly({ session: sessionOf(owner) })
   const stored = await fetchStored(owner, [])
   if (!stored) throw notFound(owner)
+  noteStored(owner, stored)
   if (!(await migrate(model, stored, options))) return
   for (const part of encryptedPartsOf(owner)) for (const box of boxesOf(part)) forgetClear(box, storedOf(part, stored))
   refresh(owner, (await fetchStored(owner, [])) ?? stored)
@@ -136,24 +138,20 @@ function forgetClear(box: Box, stored: Plain | undefined): void {
 }
 
 /** @returns whether anything was encrypted */
-async function migrate(model: AnyModel, read: Plain, options: Plain): Promise<boolean> {
-  let stored: Plain | null = read
-  for (let attempt = 0; stored && attempt < maxAttempts; attempt++) {
-    const doc = recordOf(model, stored)
-    readForeign(doc, stored)
-    const clear = clearOf(doc)
-    const useless = uselessPaths(doc)
-    if (clear.length > 0) await write(doc, stored._id, clear, options, useless)
-    const isRemoved = clear.length > 0 || useless.length === 0 || (await remove(doc, stored, useless, options))
-    if (isRemoved && clear.every(({ box }) => box.clear === undefined)) {
-      // What cannot be cast does not keep the other fields from being encrypted.
-      await allInOrder(encryptedPartsOf(doc).flatMap(boxesOf).filter(isSpoilt).map(openBox))
-      return clear.length > 0 || useless.length > 0 || attempt > 0
-    }
-    stored = await gateOf(model.collection).native.findOne({ _id: stored._id }, options)
-  }
-  if (!stored) return false
-  throw outrun(recordOf(model, stored), 'encrypt it')
+function migrate(model: AnyModel, read: Plain, options: Plain): Promise<boolean> {
+  return rewriteRead(model, read, 'encrypt it', (...given) => tryMigrating(...given, options), options)
+}
+
+async function tryMigrating(doc: Doc, stored: Plain, isAgain: boolean, options: Plain): Promise<boolean | undefined> {
+  readForeign(doc, stored)
+  const clear = clearOf(doc)
+  const useless = uselessPaths(doc)
+  if (clear.length > 0) await write(doc, stored._id, clear, options, useless)
+  const isRemoved = clear.length > 0 || useless.length === 0 || (await remove(doc, stored, useless, options))
+  if (!isRemoved || clear.some(({ box }) => box.clear !== undefined)) return undefined
+  // What cannot be cast does not keep the other fields from being encrypted.
+  await allInOrder(encryptedPartsOf(doc).flatMap(boxesOf).filter(isSpoilt).map(openBox))
+  return clear.length > 0 || useless.length > 0 || isAgain
 }
 
 /** Takes away what another library has stored, which by now is encrypted, or was replaced. */

@@ -12,12 +12,13 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { maxAttempts, notFound, outrun, requireWriting, withWritten } from '../record/rewriting'
+import { noteStored, notFound, requireWriting, withWritten } from '../record/rewriting'
 import { requireId } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
 import type { JobOptions, JobResult } from '../schema/jobs'
 import type { Place } from '../schema/layout'
 import { usesOf } from '../schema/uses'
+import { rewriteRead } from './attempts'
 import { runJob } from './job'
 import { isMigrating, migratingLayout } from './migrate'
 
@@ -65,28 +66,25 @@ export async function migrateDocumentFromKms(doc: Doc): Promise<void> {
   migratingLayout(modelOf(owner), `${recordName(owner)}.migrateFromKms()`)
   const stored = await fetchStored(owner, [])
   if (!stored) throw notFound(owner)
+  noteStored(owner, stored)
   const session = sessionOf(owner)
   if (await restore(modelOf(owner), stored, session)) refresh(owner, (await fetchStored(owner, [])) ?? stored)
 }
 
 /** @returns whether anything was decrypted or taken away */
-async function restore(model: AnyModel, read: Plain, session: unknown): Promise<boolean> {
+function restore(model: AnyModel, read: Plain, session: unknown): Promise<boolean> {
   const options = session ? { session } : {}
-  const { native } = gateOf(model.collection)
-  let stored: Plain | null = read
-  for (let attempt = 0; stored && attempt < maxAttempts; attempt++) {
-    const doc = recordOf(model, stored)
-    const { $set, $unset, conditions } = await restorationOf(doc, stored)
-    const update = { ...(Object.keys($set).length > 0 && { $set }), ...(Object.keys($unset).length > 0 && { $unset }) }
-    if (Object.keys(update).length === 0) return false
-    const filter = { ...filterOf(doc), _id: stored._id, $and: conditions }
-    // Past the gate, which would encrypt it.
-    const { matchedCount } = await native.updateOne(filter, update, options)
-    if (matchedCount === 1) return true
-    stored = await native.findOne({ _id: stored._id }, options)
-  }
-  if (!stored) return false
-  throw outrun(recordOf(model, stored), 'decrypt it')
+  return rewriteRead(model, read, 'decrypt it', (doc, stored) => tryRestoring(doc, stored, options), options)
+}
+
+async function tryRestoring(doc: Doc, stored: Plain, options: Plain): Promise<boolean | undefined> {
+  const { $set, $unset, conditions } = await restorationOf(doc, stored)
+  const update = { ...(Object.keys($set).length > 0 && { $set }), ...(Object.keys($unset).length > 0 && { $unset }) }
+  if (Object.keys(update).length === 0) return false
+  const filter = { ...filterOf(doc), _id: stored._id, $and: conditions }
+  // Past the gate, which would encrypt it.
+  const { matchedCount } = await gateOf(modelOf(doc).collection).native.updateOne(filter, update, options)
+  return matchedCount === 1 || undefined
 }
 
 async function restorationOf(doc: Doc, stored: Plain) {

@@ -1,14 +1,14 @@
 import { ConfigurationError } from '../errors'
-import { gateOf } from '../gate/passes'
 import type { AnyModel, Doc } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { callsForKeys, callsToRotate } from '../record/calls'
-import { rotate, rotateStored } from '../record/rotation'
+import { deed, rotate, rotateStored } from '../record/rotation'
 import type { JobResult, RotateOptions } from '../schema/jobs'
 import { keyPathsBelow, layoutOf } from '../schema/layout'
+import { rewriteRead } from './attempts'
 import { openIndexKeys } from './backfill'
 import { runJob } from './job'
-import { sendingTogether, sendPast } from './sending'
+import { sendPast } from './sending'
 
 /** Gives a record new data keys; see {@link rotate}. */
 export function rotateDocument(doc: Doc): Promise<void> {
@@ -27,7 +27,6 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
   const { olderThan, ...others } = { ...options }
   if (olderThan !== undefined && !(olderThan instanceof Date && !Number.isNaN(olderThan.getTime())))
     throw new ConfigurationError('OPTION_INVALID', `${name}: olderThan: expected a Date.`)
-  const send = sendingTogether()
   const layout = layoutOf([model])
   const paths = keyPathsBelow(layout)
   const before = (startedAt: Date) => (olderThan && olderThan < startedAt ? olderThan : startedAt)
@@ -46,13 +45,9 @@ export async function rotateKmsKeys(model: AnyModel, method: string, options?: R
           ? {}
           : { $or: paths.map((path) => ({ [`${path}.createdAt`]: { $lte: before(startedAt) } })) },
       begin: () => openIndexKeys(layout),
-      run: (stored, startedAt) =>
-        rotateStored(
-          model,
-          stored,
-          () => gateOf(model.collection).native.findOne({ _id: stored._id }),
-          (keys) => keys.some((key) => isOld(key, startedAt)),
-          send,
+      run: (stored, startedAt, send) =>
+        rewriteRead(model, stored, deed, (fresh, now) =>
+          rotateStored(fresh, now, (keys) => keys.some((key) => isOld(key, startedAt)), send),
         ),
       calls(stored, startedAt) {
         const doc = recordOf(model, stored)

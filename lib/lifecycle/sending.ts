@@ -20,29 +20,48 @@ interface Waiting {
   readonly settle: (answer: Promise<{ matchedCount: number }>) => void
 }
 
+/** How long an update waits for others, at most, in milliseconds: as long as one call to the KMS takes. */
+const gatheringMs = 10
+
 /**
- * The same for the updates of a job, each of another record: those that come while others are under way are sent together. Most of what an
- * update costs the client is what a command does.
+ * The same for the updates of a job, each of another record. They are sent together, once half of the records that are worked on wait for it or no
+ * more have come for a while: most of what an update costs the client is what a command does.
+ *
+ * @param concurrency how many records are worked on at once
  */
-export function sendingTogether(): Send {
+export function sendingTogether(concurrency: number): Send {
+  const enough = Math.ceil(concurrency / 2)
   let waiting: Waiting[] = []
   let isSending = false
-  const sendAll = async (model: AnyModel) => {
-    while (waiting.length > 0) {
-      const batch = waiting
-      waiting = []
-      await sendBatch(model, batch)
-    }
-    isSending = false
+  let timer: NodeJS.Timeout | undefined
+
+  const look = (model: AnyModel) => {
+    if (isSending || waiting.length === 0) return
+    if (waiting.length < enough) timer ??= setTimeout(begin, gatheringMs, model)
+    else begin(model)
   }
-  return (model, filter, update) =>
-    new Promise((settle) => {
+  const begin = (model: AnyModel) => {
+    clearTimeout(timer)
+    timer = undefined
+    isSending = true
+    // Others whose answers of the KMS have come in the same turn.
+    setImmediate(() => void send(model))
+  }
+  const send = async (model: AnyModel) => {
+    const batch = waiting
+    waiting = []
+    await sendBatch(model, batch)
+    isSending = false
+    look(model)
+  }
+  return (model, filter, update, options) => {
+    // What is in a transaction is sent in it, one command at a time.
+    if (options.session) return sendPast(model, filter, update, options)
+    return new Promise((settle) => {
       waiting.push({ filter, update, settle })
-      if (isSending) return
-      isSending = true
-      // Records whose answers of the KMS have come in the same turn.
-      setImmediate(() => void sendAll(model))
+      look(model)
     })
+  }
 }
 
 /** Settles each, and never fails. */

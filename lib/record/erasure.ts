@@ -1,15 +1,13 @@
-import { RecordError } from '../errors'
 import { encodeTombstone, isTombstone } from '../format/entry'
-import { type Doc, ownerOf, type Plain, schemaOf } from '../mongoose/host'
+import { type Doc, type Plain, schemaOf } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import { usesOf } from '../schema/uses'
-import { fetchStored, storedOf } from './fetching'
-import { idOf, recordName } from './identity'
+import { storedOf } from './fetching'
+import { idOf } from './identity'
 import { prefixOf } from './indexes'
 import { boxesOf, openOnLoad, referenceIn } from './opening'
-import { refresh } from './refreshing'
-import { maxAttempts, notFound, partsOf, type Send, sendUpdate } from './rewriting'
-import { loadedTarget, requireId } from './rings'
+import { partsFor, rewrite, type Send, sendUpdate } from './rewriting'
+import { loadedTarget } from './rings'
 import { encryptedPartsOf } from './staging'
 
 /**
@@ -21,39 +19,61 @@ import { encryptedPartsOf } from './staging'
  * @throws {RecordError} RECORD_CHANGED when other writes brought new keys every time; ID_NOT_SELECTED
  * @throws {DocumentNotFoundError} Mongoose's own, when the record is not stored
  */
-export async function erase(doc: Doc, send: Send): Promise<boolean> {
-  requireId(doc)
-  const owner = ownerOf(doc)
+export function erase(doc: Doc, send: Send): Promise<boolean> {
   const erasedAt = new Date()
-  for (let attempt = 0; attempt < maxAttempts; attempt++) {
-    const stored = await fetchStored(owner, [])
-    if (!stored) throw notFound(owner)
-    const { $set, $unset, conditions } = erasureOf(doc, owner, stored, erasedAt)
-    if (Object.keys($set).length === 0) {
-      // What was found in the database now is what the document knows, too.
-      await forget(owner, stored)
-      return attempt > 0
-    }
-    await sendUpdate(owner, { $set, ...(Object.keys($unset).length > 0 && { $unset }) }, conditions, send)
-  }
-  throw new RecordError(
-    'RECORD_CHANGED',
-    `${recordName(doc)}: other writes brought new data keys during each of ${maxAttempts} attempts to erase it. Keep it from being written, ` +
-      'and try again.',
-  )
+  return rewrite(doc, deed, async (owner, fresh, stored, isAgain) => {
+    if (await eraseParts(owner, partsFor(doc, fresh), stored, erasedAt, send)) return undefined
+    // What was found in the database now is what the document knows, too.
+    await forget(owner)
+    return isAgain
+  })
+}
+
+/** What is done, for messages. */
+export const deed = 'erase it'
+
+/**
+ * The same for a record of which there is no document of the user's.
+ *
+ * @param fresh a document of what is stored
+ * @param isAgain whether something of it was erased already
+ * @returns whether anything was; nothing before it is known that nothing is left
+ */
+export async function eraseStored(
+  fresh: Doc,
+  stored: Plain,
+  isAgain: boolean,
+  send: Send,
+): Promise<boolean | undefined> {
+  const isErasing = await eraseParts(fresh, partsFor(fresh, fresh), stored, new Date(), send)
+  return isErasing ? undefined : isAgain
+}
+
+/** @returns whether there was anything to erase: what others wrote meanwhile is not */
+async function eraseParts(
+  owner: Doc,
+  parts: readonly Doc[],
+  stored: Plain,
+  erasedAt: Date,
+  send: Send,
+): Promise<boolean> {
+  const { $set, $unset, conditions } = erasureOf(owner, parts, stored, erasedAt)
+  if (Object.keys($set).length === 0) return false
+  await sendUpdate(owner, { $set, ...(Object.keys($unset).length > 0 && { $unset }) }, conditions, send)
+  return true
 }
 
 /** What takes away all that is there to be erased: nothing, where nothing is. */
-function erasureOf(doc: Doc, owner: Doc, stored: Plain, erasedAt: Date) {
+function erasureOf(owner: Doc, parts: readonly Doc[], stored: Plain, erasedAt: Date) {
   const $set: Plain = {}
   const $unset: Plain = {}
   const conditions: Plain[] = []
-  const { parts } = partsOf(doc, owner, stored)
+  const isWhole = parts.some((part) => !part.$isSubdocument)
   for (const part of parts) {
     const raw = (storedOf(part, stored) ?? {}) as Plain
     const prefix = prefixOf(part)
     // What is under the owner's key is erased with the owner alone.
-    for (const use of usesOf(schemaOf(part)).filter(({ byOwner }) => !byOwner || doc === owner)) {
+    for (const use of usesOf(schemaOf(part)).filter(({ byOwner }) => !byOwner || isWhole)) {
       const indexed = use.indexes.filter(({ path }) => raw[path] !== undefined)
       const keys = use.byOwner ? [] : [raw[use.keyPath] ?? []].flat()
       if (!use.byOwner && (indexed.length > 0 || keys.some((entry) => !isTombstone(entry)))) {
@@ -73,8 +93,7 @@ function ownerPath(owner: Doc, name: string | undefined): string {
 }
 
 /** The document of the user's cannot read them either; what it has under other keys stays open. */
-async function forget(owner: Doc, stored: Plain): Promise<void> {
-  refresh(owner, stored)
+async function forget(owner: Doc): Promise<void> {
   for (const part of encryptedPartsOf(owner)) {
     const erased = boxesOf(part).filter((box) => !box.isUnsaved && isErased(part, box))
     for (const box of erased) {

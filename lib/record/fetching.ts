@@ -23,9 +23,14 @@ export async function fetchStored(doc: Doc, paths: readonly string[]): Promise<R
 
 /** Finds the record of a document. The shard key goes into the filter, as Mongoose does for its own. */
 export function filterOf(doc: Doc): Record<string, unknown> {
-  const paths = Object.keys((schemaOf(doc).get('shardKey' as never) as Record<string, unknown> | undefined) ?? {})
-  const known = paths.map((path) => [path, doc.get(path)]).filter(([, value]) => value !== undefined)
-  return { ...Object.fromEntries(known), _id: idOf(doc) }
+  const filter: Record<string, unknown> = {}
+  const shardKey = schemaOf(doc).get('shardKey' as never) as Record<string, unknown> | undefined
+  for (const path in shardKey) {
+    const value = doc.get(path)
+    if (value !== undefined) filter[path] = value
+  }
+  filter._id = idOf(doc)
+  return filter
 }
 
 /** What a record has stored of a part of its document: of the document itself, or where a subdocument stands. */

@@ -1,7 +1,7 @@
 import { AccessError, DecryptionError, type PlaceName, RecordError } from '../errors'
 import type { KeyReference } from '../format/datakey'
 import { decryptEnvelope, encodeAad, parseReference } from '../format/envelope'
-import { type Doc, isDocument, schemaOf, valuesOf } from '../mongoose/host'
+import { type Doc, isDocument, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
 import { toPlain } from '../mongoose/plain'
 import { Box } from '../schema/box'
 import { instanceOf } from '../schema/fields'
@@ -10,10 +10,12 @@ import { recordName } from './identity'
 import { LockedValue } from './locked'
 import type { KeyRing, OpenKey } from './ring'
 import { type Target, targetOf } from './rings'
+import { takeBackAborted } from './transactions'
 
 /** Reads a field as its getter does: the value, or a lazy promise of it where the record is locked. */
 export function readBox(box: Box, scope: unknown): unknown {
   if (box.isOpen) return shown(box, scope)
+  if (isDocument(box.owner)) takeBackAborted(ownerOf(box.owner))
   const isEager = box.use.decrypt === 'onLoad'
   const place = () => placeOf(box)
   try {
@@ -69,6 +71,7 @@ export function openNow(box: Box): boolean {
 
 /** Opens all fields of a document; the error of the first that fails is thrown, after all were tried. */
 export async function openDocument(doc: Doc): Promise<void> {
+  takeBackAborted(ownerOf(doc))
   const boxes = boxesOf(doc)
   const failures = await openEach(boxes)
   for (const box of boxes) if (failures.has(box)) throw failures.get(box)

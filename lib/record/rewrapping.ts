@@ -1,19 +1,8 @@
-import { RecordError } from '../errors'
 import type { Doc, Plain } from '../mongoose/host'
-import { recordName } from './identity'
 import { prefixOf } from './indexes'
 import { allInOrder } from './outcomes'
 import { refresh } from './refreshing'
-import {
-  maxAttempts,
-  partsOf,
-  rewrite,
-  ringsWithKeys,
-  type Send,
-  sendUpdate,
-  unchangedKeys,
-  withWritten,
-} from './rewriting'
+import { partsFor, rewrite, ringsWithKeys, type Send, sendUpdate, unchangedKeys, withWritten } from './rewriting'
 import type { KeyRing } from './ring'
 
 /**
@@ -25,23 +14,31 @@ import type { KeyRing } from './ring'
  * @throws {DocumentNotFoundError} Mongoose's own, when the record is not stored
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when a stored wrapped key is damaged
  */
-export async function rewrap(doc: Doc, send: Send): Promise<boolean> {
-  const isWritten = await rewrite(doc, async (owner, stored) => {
-    const written = await tryRewrapping(doc, owner, stored, send)
+export function rewrap(doc: Doc, send: Send): Promise<boolean> {
+  return rewrite(doc, deed, async (owner, fresh, stored) => {
+    const written = await rewrapParts(owner, partsFor(doc, fresh), send)
     if (!written) return undefined
     refresh(owner, withWritten(stored, written))
     return Object.keys(written).length > 0
   })
-  if (isWritten !== undefined) return isWritten
-  throw new RecordError(
-    'RECORD_CHANGED',
-    `${recordName(doc)}: other writes changed its wrapped keys during each of ${maxAttempts} attempts to wrap them anew. Try again.`,
-  )
 }
 
-/** @returns what was written, or `undefined` when another write came between */
-async function tryRewrapping(doc: Doc, owner: Doc, stored: Plain, send: Send): Promise<Plain | undefined> {
-  const { parts } = partsOf(doc, owner, stored)
+/** What is done, for messages. */
+export const deed = 'wrap its keys anew'
+
+/**
+ * The same for a record of which there is no document of the user's.
+ *
+ * @param fresh a document of what is stored
+ * @returns whether anything was written; nothing where another write came between
+ */
+export async function rewrapStored(fresh: Doc, send: Send): Promise<boolean | undefined> {
+  const written = await rewrapParts(fresh, partsFor(fresh, fresh), send)
+  return written && Object.keys(written).length > 0
+}
+
+/** @returns what was written, or nothing where another write came between */
+async function rewrapParts(owner: Doc, parts: readonly Doc[], send: Send): Promise<Plain | undefined> {
   const written: Plain = {}
   const conditions: Plain[] = []
   await allInOrder(

@@ -7,46 +7,80 @@ import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import { fetchStored, filterOf, sessionOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
+import { boxesOf } from './opening'
 import { refresh } from './refreshing'
 import type { KeyRing } from './ring'
 import { currentTarget, requireId } from './rings'
 import { encryptedPartsOf } from './staging'
+import { noteRewriting } from './transactions'
 
 /** What writes of the wrapped keys of a record have in common: they are made past the gate, and only while the keys are what was read. */
 
-/** How often a record is tried again when another write comes between its reading and its writing. */
-export const maxAttempts = 5
+/** How often a record is tried when other writes come between its reading and its writing. */
+const maxAttempts = 5
 
 /**
- * Reads the record of a document and rewrites it, until no other write comes between.
+ * Rewrites a record that was read, and does so again until no other write comes between.
  *
- * @param attempt gives nothing where one did
- * @returns nothing where one did each time
- * @throws {RecordError} ID_NOT_SELECTED; {DocumentNotFoundError} Mongoose's own, when the record is not stored
+ * @param read all of the record: another version of the schema may have put fields of its own under the same keys
+ * @param readAgain reads it as it is stored by then
+ * @param deed what is done to it, for the message
+ * @param attempt is given a document of the record for which nothing of the application's was called, and whether it was tried before; gives nothing
+ *   where another write came between
+ * @returns nothing where the record is gone
+ * @throws {RecordError} RECORD_CHANGED when another write came between every time
+ */
+export async function rewriteStored<T>(
+  model: AnyModel,
+  read: Plain,
+  readAgain: () => Promise<Plain | null>,
+  deed: string,
+  attempt: (fresh: Doc, stored: Plain, isAgain: boolean) => Promise<T | undefined>,
+): Promise<T | undefined> {
+  let stored: Plain | null = read
+  for (let count = 0; stored && count < maxAttempts; count++) {
+    const done = await attempt(recordOf(model, stored), stored, count > 0)
+    if (done !== undefined) return done
+    stored = await readAgain()
+  }
+  if (!stored) return undefined
+  throw new RecordError(
+    'RECORD_CHANGED',
+    `${recordName(recordOf(model, stored))}: other writes changed the record during each of ${maxAttempts} attempts to ${deed}. Try again.`,
+  )
+}
+
+/**
+ * The same for the record of a document, which takes over what is stored.
+ *
+ * @throws {RecordError} RECORD_CHANGED, ID_NOT_SELECTED; {DocumentNotFoundError} Mongoose's own, when the record is not stored
  */
 export async function rewrite<T>(
   doc: Doc,
-  attempt: (owner: Doc, stored: Plain) => Promise<T | undefined>,
-): Promise<T | undefined> {
+  deed: string,
+  attempt: (owner: Doc, fresh: Doc, stored: Plain, isAgain: boolean) => Promise<T | undefined>,
+): Promise<T> {
   requireId(doc)
   const owner = ownerOf(doc)
-  for (let count = 0; count < maxAttempts; count++) {
-    // The whole record: another version of the schema may have put fields of its own under the same keys.
-    const stored = await fetchStored(owner, [])
-    if (!stored) throw notFound(owner)
-    refresh(owner, stored)
-    const done = await attempt(owner, stored)
-    if (done !== undefined) return done
-  }
-  return undefined
+  const read = () => fetchStored(owner, [])
+  const first = await read()
+  if (first) noteStored(owner, first)
+  const done =
+    first &&
+    (await rewriteStored(modelOf(owner), first, read, deed, (fresh, stored, isAgain) => {
+      refresh(owner, stored)
+      return attempt(owner, fresh, stored, isAgain)
+    }))
+  if (done === null || done === undefined) throw notFound(owner)
+  return done
 }
 
-/** The error where other writes came between every time. */
-export function outrun(doc: Doc, deed: string): RecordError {
-  return new RecordError(
-    'RECORD_CHANGED',
-    `${recordName(doc)}: other writes changed the record during each of ${maxAttempts} attempts to ${deed}. Try again.`,
-  )
+/** Remembers what is stored before a job writes it: should that be in a transaction that is aborted, the document is to know that again. */
+export function noteStored(owner: Doc, stored: Plain): void {
+  noteRewriting(owner, () => {
+    refresh(owner, stored)
+    for (const box of encryptedPartsOf(owner).flatMap(boxesOf)) box.failure = undefined
+  })
 }
 
 /** Sends an update to the collection of a model, past the gate: here envelopes are conditions. */
@@ -60,14 +94,14 @@ export function notFound(doc: Doc): Error {
 }
 
 /**
- * The record as it is stored, with the parts of it that a document stands for: all of them, or a subdocument alone.
+ * The parts of a record that a document stands for: all of them, or a subdocument alone.
  *
+ * @param fresh the record as it is stored
  * @throws {AccessError} ACCESS_READ_ONLY; {OperationError} WRITE_REFUSED for a subdocument without a key of its own; {RecordError} RECORD_CHANGED for one that is not stored
  *   where it stands in the document
  */
-export function partsOf(doc: Doc, owner: Doc, stored: Plain): { fresh: Doc; parts: Doc[] } {
-  const fresh = recordOf(modelOf(owner), stored)
-  if (doc !== owner && usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
+export function partsFor(doc: Doc, fresh: Doc): Doc[] {
+  if (doc.$isSubdocument && usesOf(schemaOf(doc)).every(({ byOwner }) => byOwner)) {
     throw new OperationError(
       'WRITE_REFUSED',
       `${recordName(doc)}: its data key is that of the record that holds it. Do it to that record.`,
@@ -75,7 +109,7 @@ export function partsOf(doc: Doc, owner: Doc, stored: Plain): { fresh: Doc; part
   }
   const parts = partsWithin(fresh, doc)
   requireWriting(parts)
-  return { fresh, parts }
+  return parts
 }
 
 /**
@@ -137,7 +171,9 @@ export async function sendUpdate(
   _id: unknown = idOf(owner),
 ): Promise<boolean> {
   const session = sessionOf(owner)
-  const filter = { ...filterOf(owner), _id, ...(conditions.length > 0 && { $and: conditions }) }
+  const filter = filterOf(owner)
+  filter._id = _id
+  if (conditions.length > 0) filter.$and = conditions
   const result = await send(modelOf(owner), filter, update, session ? { session } : {})
   return result.matchedCount === 1
 }

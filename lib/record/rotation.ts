@@ -3,29 +3,20 @@ import type { KeyReference } from '../format/datakey'
 import { bytesOf, isTombstone } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
-import { type AnyModel, type Doc, type Plain, schemaOf } from '../mongoose/host'
-import { recordOf } from '../mongoose/model'
+import { type Doc, type Plain, schemaOf } from '../mongoose/host'
 import { hasPositionLikeKey, noValue } from '../mongoose/plain'
+import { perSchema, shapeOf } from '../mongoose/schema'
 import { fieldsBelow, layoutOf } from '../schema/layout'
+import type { Use } from '../schema/use'
 import { ownerUseOf, usesOf } from '../schema/uses'
+import type { BlindIndex } from '../search/declaration'
 import { storedOf } from './fetching'
 import { idOf, recordName } from './identity'
 import { areSameIndexValues, indexValuesOf, prefixOf } from './indexes'
 import { decryptFor, plaintextFound } from './opening'
 import { allInOrder } from './outcomes'
 import { refresh } from './refreshing'
-import {
-  maxAttempts,
-  outrun,
-  partsOf,
-  requireWriting,
-  rewrite,
-  ringsWithKeys,
-  type Send,
-  sendUpdate,
-  unchangedKeys,
-  withWritten,
-} from './rewriting'
+import { partsFor, rewrite, type Send, sendUpdate, unchangedKeys, withWritten } from './rewriting'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 import { currentTarget, loadedTarget, type Target } from './rings'
 import { encryptFor } from './sealing'
@@ -44,46 +35,59 @@ import { encryptedPartsOf } from './staging'
  *   another record has the value of a unique field: then all is done but for its index values
  */
 export async function rotate(doc: Doc, send: Send): Promise<void> {
-  const done = await rewrite(doc, async (owner, stored) => {
-    const { fresh, parts } = partsOf(doc, owner, stored)
-    const replaced = await replaceKeys(owner, fresh, parts, stored, send)
+  const done = await rewrite(doc, deed, async (owner, fresh, stored) => {
+    // What stands in a subdocument under the key of its owner is rotated with all else that is under it.
+    const isMeant = (use: Use) => doc === owner || !use.byOwner
+    const parts = partsFor(doc, fresh).map((part) => partAsStored(part, stored, isMeant))
+    const replaced = await replaceKeys(owner, parts, stored, send)
     if (!replaced) return undefined
     for (const [ring, key] of replaced.drawn) learn(owner, fresh, ring, key)
-    refresh(owner, replaced.stored)
+    refresh(owner, withWritten(stored, replaced.written))
     return replaced
   })
-  if (!done) throw outrun(doc, 'rotate its data key')
   if (done.duplicate) throw done.duplicate
 }
 
+/** What is done, for messages. */
+export const deed = 'rotate its data key'
+
 /**
- * The same for a record that was read, of which there is no document: nothing of the application's is called.
+ * The same for a record of which there is no document of the user's.
  *
- * @param read all of the record
- * @param readAgain reads it as it is stored by then
+ * @param fresh a document of what is stored
  * @param isDue whether it is to be done for a record with these wrapped keys
- * @returns whether it was done
+ * @returns whether it was done; nothing where another write came between
  */
 export async function rotateStored(
-  model: AnyModel,
-  read: Plain,
-  readAgain: () => Promise<Plain | null>,
+  fresh: Doc,
+  stored: Plain,
   isDue: (wrappedKeys: readonly unknown[]) => boolean,
   send: Send,
-): Promise<boolean> {
-  let stored: Plain | null = read
-  for (let attempt = 1; stored && attempt <= maxAttempts; attempt++) {
-    const fresh = recordOf(model, stored)
-    const parts = encryptedPartsOf(fresh)
-    if (!isDue(parts.flatMap(ringsWithKeys).flatMap((ring) => ring.stored))) return false
-    requireWriting(parts)
-    const replaced = await replaceKeys(fresh, fresh, parts, stored, send)
-    if (replaced?.duplicate) throw replaced.duplicate
-    if (replaced) return true
-    stored = await readAgain()
-  }
-  if (stored) throw outrun(recordOf(model, stored), 'rotate its data key')
-  return false
+): Promise<boolean | undefined> {
+  const parts = encryptedPartsOf(fresh).map((part) => partAsStored(part, stored))
+  if (!isDue(parts.flatMap(({ rings }) => rings.flatMap((ring) => ring.stored)))) return false
+  for (const { targets } of parts) for (const { target } of targets) target.ring.requireWriting()
+  const replaced = await replaceKeys(fresh, parts, stored, send)
+  if (replaced?.duplicate) throw replaced.duplicate
+  return replaced && true
+}
+
+/** A record or a subdocument of it, as it is stored. */
+interface Part {
+  readonly doc: Doc
+  readonly raw: Plain
+  /** Its path in the record, with a dot after it. */
+  readonly prefix: string
+  readonly targets: readonly { readonly use: Use; readonly target: Target }[]
+  /** Its own data keys: not those of its owner. */
+  readonly rings: readonly KeyRing[]
+}
+
+function partAsStored(doc: Doc, stored: Plain, isMeant: (use: Use) => boolean = () => true): Part {
+  const uses = usesOf(schemaOf(doc)).filter(isMeant)
+  const targets = uses.map((use) => ({ use, target: currentTarget(doc, use) }))
+  const rings = targets.filter(({ use }) => !use.byOwner).map(({ target }) => target.ring)
+  return { doc, raw: storedOf(doc, stored) ?? {}, prefix: prefixOf(doc), targets, rings }
 }
 
 /** One envelope as it is stored, with what it takes to encrypt it anew. */
@@ -91,13 +95,14 @@ interface Found {
   readonly path: string
   readonly field: string
   readonly envelope: Uint8Array
+  readonly reference: KeyReference
   readonly target: Target
 }
 
 /** What a rotation has stored. */
 interface Replaced {
   readonly drawn: ReadonlyMap<KeyRing, OpenKey>
-  readonly stored: Plain
+  readonly written: Plain
   /** What MongoDB said of index values that another record has already, and which were left out. */
   readonly duplicate?: unknown
 }
@@ -105,50 +110,47 @@ interface Replaced {
 /** @returns nothing where something encrypted has changed since it was read */
 async function replaceKeys(
   owner: Doc,
-  fresh: Doc,
-  parts: readonly Doc[],
+  parts: readonly Part[],
   stored: Plain,
   send: Send,
 ): Promise<Replaced | undefined> {
-  const all = parts.flatMap((part) => envelopesOf(part, storedOf(part, stored)))
-  const found = all.filter((each) => !isErased(each))
-  const plaintexts = await Promise.all(found.map(open))
-  const needed = new Set(found.map(({ target }) => target.ring))
-  const rings = new Set([...needed, ...parts.flatMap(ringsWithKeys)])
-  const drawn = new Map<KeyRing, OpenKey>()
-  await Promise.all(Array.from(needed, async (ring) => void drawn.set(ring, await ring.draw())))
-  const indexValues = await staleIndexValues(parts, stored)
+  const all = parts.flatMap(envelopesOf)
+  const found = all.filter(({ target, reference }) => !target.ring.isErased(reference))
+  const drawn = await drawKeys(found)
+  const indexValues = await staleIndexValues(parts)
   const written: Plain = {}
   // What was erased, too: somebody may give it a new value, under a key that is dropped.
   const conditions: Plain[] = all.map(({ path, envelope, target }) => ({
     [path]: target.ring.use.host.binary(envelope, envelopeSubtype),
   }))
-  for (const [index, { path, field, target }] of found.entries()) {
-    const plaintext = plaintexts[index] as Buffer
-    const { binary } = target.ring.use.host
-    written[path] = binary(encryptFor(target, field, plaintext, drawn.get(target.ring) as OpenKey), envelopeSubtype)
+  for (const each of found) {
+    const { path, field, target } = each
+    const { ring } = target
+    const plaintext = decrypted(each)
+    const envelope = encryptFor(target, field, plaintext, drawn.get(ring) as OpenKey)
+    written[path] = ring.use.host.binary(envelope, envelopeSubtype)
     plaintext.fill(0)
   }
-  for (const ring of rings) {
-    const key = drawn.get(ring)
-    const part = ring.subject as Doc
-    const prefix = prefixOf(part)
-    const keyPath = `${prefix}${ring.use.keyPath}`
-    const raw = storedOf(part, stored) as Plain
-    const owned = part === fresh ? ownedPaths(ring, part) : []
-    const mayMiss = owned.some((path) => hasPositionLikeKey(raw[path]))
-    const kept = mayMiss ? ring.stored : keysInUse(ring, part, raw)
-    if (!key && kept.length === ring.stored.length) continue
-    // Where nothing is encrypted, the next value brings a key of its own.
-    written[keyPath] = key ? [...kept, key.stored] : kept.length > 0 ? kept : undefined
-    for (const path of owned) if (!mayMiss) conditions.push({ [path]: isAsRead(raw[path]) })
-    conditions.push(...unchangedKeys(ring, prefix))
-    for (const name of absentFields(ring, raw)) conditions.push({ [`${prefix}${name}`]: noValue })
+  for (const part of parts) {
+    for (const ring of part.rings) {
+      const key = drawn.get(ring)
+      const owned = part.doc.$isSubdocument ? [] : (ownedPathsOf(schemaOf(part.doc)).get(ring.use) ?? [])
+      const mayMiss = owned.some((path) => hasPositionLikeKey(part.raw[path]))
+      const kept = mayMiss ? ring.stored : keysInUse(ring, part)
+      if (!key && kept.length === ring.stored.length) continue
+      // Where nothing is encrypted, the next value brings a key of its own.
+      written[`${part.prefix}${ring.use.keyPath}`] = key ? [...kept, key.stored] : kept.length > 0 ? kept : undefined
+      if (!mayMiss) for (const path of owned) conditions.push({ [path]: isAsRead(part.raw[path]) })
+      conditions.push(...unchangedKeys(ring, part.prefix))
+      // One that comes up meanwhile would be under a key that is dropped.
+      for (const name of ring.use.fields.keys())
+        if ((part.raw[name] ?? null) === null) conditions.push({ [`${part.prefix}${name}`]: noValue })
+    }
   }
   const sendAll = async (changes: Plain): Promise<Replaced | undefined> => {
     const isSent =
       Object.keys(changes).length === 0 || (await sendUpdate(owner, updateOf(changes), conditions, send, stored._id))
-    return isSent ? { drawn, stored: withWritten(stored, changes) } : undefined
+    return isSent ? { drawn, written: changes } : undefined
   }
   try {
     return await sendAll({ ...written, ...indexValues })
@@ -160,82 +162,101 @@ async function replaceKeys(
   }
 }
 
-function isErased({ path, envelope, target: { ring } }: Found): boolean {
-  return ring.isErased(parseReference(envelope, `${ring.identity.name} ${path}`))
+function envelopesOf({ doc, raw, prefix, targets }: Part): Found[] {
+  const found: Found[] = []
+  for (const { use, target } of targets) {
+    for (const field of use.fields.keys()) {
+      if ((raw[field] ?? null) === null) continue
+      const envelope = envelopeOf(raw[field])
+      if (!envelope) throw plaintextFound(`${recordName(doc)} ${field}`)
+      const path = `${prefix}${field}`
+      const reference = parseReference(envelope, () => placeOf(target, path))
+      found.push({ path, field, envelope, reference, target })
+    }
+  }
+  return found
+}
+
+/** Names a field in messages. */
+function placeOf({ ring }: Target, path: string): string {
+  return `${ring.identity.name} ${path}`
+}
+
+/**
+ * Opens the data keys that envelopes are under, each for all of its fields, and draws new ones. Neither needs the other, so the KMS is
+ * asked for both at once.
+ */
+async function drawKeys(found: readonly Found[]): Promise<ReadonlyMap<KeyRing, OpenKey>> {
+  const keys: { readonly ring: KeyRing; readonly reference: KeyReference; readonly fields: string[] }[] = []
+  for (const { field, reference, target } of found) {
+    target.ring.requireReading([field])
+    const known = keys.find((key) => key.ring === target.ring && key.reference === reference)
+    if (known) known.fields.push(field)
+    else keys.push({ ring: target.ring, reference, fields: [field] })
+  }
+  const drawn = new Map<KeyRing, OpenKey>()
+  const asked = keys.map(({ ring, reference, fields }): Promise<unknown> => ring.open(reference, fields))
+  for (const ring of new Set(keys.map((key) => key.ring)))
+    asked.push(ring.draw().then((key) => void drawn.set(ring, key)))
+  await allInOrder(asked)
+  return drawn
+}
+
+/** The plaintext of an envelope whose data key is open. */
+function decrypted({ path, field, envelope, reference, target }: Found): Buffer {
+  const key = target.ring.opened(reference) as OpenKey
+  return decryptFor(target, field, envelope, key, () => placeOf(target, path))
 }
 
 /** Index values that are not what they should be, as they should: each belongs to the envelopes that it is made of, and is written with them. */
-async function staleIndexValues(parts: readonly Doc[], stored: Plain): Promise<Plain> {
-  const changed = parts.map(async (part) => {
-    const raw = storedOf(part, stored) ?? {}
-    const indexes = usesOf(schemaOf(part)).flatMap((use) => use.indexes.map((index) => ({ use, index })))
-    const values = await allInOrder(
-      indexes.map(({ use, index }) =>
-        indexValuesOf(part, use, index, raw).catch((error) => {
-          // What was erased has no value that it could be found by.
-          if (error instanceof DecryptionError && error.code === 'ERASED') return raw[index.path]
-          throw error
-        }),
-      ),
-    )
-    const paths = indexes.map(({ index: { path } }, position) => [path, values[position]] as const)
-    return paths
-      .filter(
-        ([path, value]) => !(value === undefined ? raw[path] === undefined : areSameIndexValues(value, raw[path])),
-      )
-      .map(([path, value]) => [`${prefixOf(part)}${path}`, value] as const)
+async function staleIndexValues(parts: readonly Part[]): Promise<Plain> {
+  const stale: Plain = {}
+  const making: Promise<void>[] = []
+  for (const part of parts)
+    for (const { use } of part.targets)
+      for (const index of use.indexes) making.push(noteIfStale(part, use, index, stale))
+  if (making.length > 0) await allInOrder(making)
+  return stale
+}
+
+async function noteIfStale({ doc, raw, prefix }: Part, use: Use, index: BlindIndex, stale: Plain): Promise<void> {
+  const stored: unknown = raw[index.path]
+  const value = await indexValuesOf(doc, use, index, raw).catch((error) => {
+    // What was erased has no value that it could be found by.
+    if (error instanceof DecryptionError && error.code === 'ERASED') return stored
+    throw error
   })
-  return Object.fromEntries((await allInOrder(changed)).flat())
+  const isCurrent = value === undefined ? stored === undefined : areSameIndexValues(value, stored)
+  if (!isCurrent) stale[`${prefix}${index.path}`] = value
 }
 
-/** Fields without an envelope: one that comes up meanwhile would be under a key that is dropped. */
-function absentFields({ use }: KeyRing, raw: Plain): string[] {
-  return [...use.fields.keys()].filter((name) => (raw[name] ?? null) === null)
-}
-
-/** The top-level paths of a record below which subdocuments have fields under its key: one may come to be there meanwhile. */
-function ownedPaths({ use }: KeyRing, owner: Doc): string[] {
-  const schema = schemaOf(owner)
-  return [...layoutOf([{ schema }]).children]
-    .filter(([, place]) =>
-      fieldsBelow(place).some(({ place: { fields } }) =>
-        fields.some((each) => each.use.byOwner && ownerUseOf(schema, each.use) === use),
-      ),
-    )
-    .map(([path]) => path)
-}
+/** The top-level paths of a record below which subdocuments have fields under its key, by the use: one may come to be there meanwhile. */
+const ownedPathsOf = perSchema((schema) => {
+  const owned = new Map<Use, string[]>()
+  for (const [path, place] of layoutOf([{ schema }]).children) {
+    const fields = fieldsBelow(place).flatMap((below) => below.place.fields)
+    const owners = fields.map(({ use }) => (use.byOwner ? ownerUseOf(schema, use) : undefined))
+    for (const use of new Set(owners)) if (use) owned.set(use, [...(owned.get(use) ?? []), path])
+  }
+  return owned
+}, shapeOf)
 
 function isAsRead(value: unknown): Plain {
   return value === undefined ? { $exists: false } : { $eq: value }
 }
 
-function envelopesOf(part: Doc, raw: unknown): Found[] {
-  const stored = (raw ?? {}) as Plain
-  const prefix = prefixOf(part)
-  return usesOf(schemaOf(part)).flatMap((use) => {
-    const names = [...use.fields.keys()].filter((name) => stored[name] !== undefined && stored[name] !== null)
-    if (names.length === 0) return []
-    const target = currentTarget(part, use)
-    return names.map((name) => {
-      const envelope = envelopeOf(stored[name])
-      if (!envelope) throw plaintextFound(`${recordName(part)} ${name}`)
-      return { path: `${prefix}${name}`, field: name, envelope, target }
-    })
-  })
-}
-
-async function open({ field, path, envelope, target }: Found): Promise<Buffer> {
-  const place = `${target.ring.identity.name} ${path}`
-  const key = await target.ring.open(parseReference(envelope, place), [field])
-  return decryptFor(target, field, envelope, key, place)
-}
+/** What of a record is known to be encrypted, or wrapped keys. */
+const knownPathsOf = perSchema(
+  (schema) => new Set(usesOf(schema).flatMap(({ fields, keyPath }) => [keyPath, ...fields.keys()])),
+)
 
 /** The stored keys that must stay: those of envelopes in fields that this version of the schema does not know, and what says that others are gone. */
-function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
-  const known = new Set(usesOf(schemaOf(part)).flatMap(({ fields, keyPath }) => [keyPath, ...fields.keys()]))
+function keysInUse(ring: KeyRing, { doc, raw }: Part): readonly unknown[] {
+  const known = knownPathsOf(schemaOf(doc))
   const references = new Set<KeyReference>()
-  for (const [path, value] of Object.entries(raw)) {
-    if (known.has(path) || (value as { sub_type?: unknown } | null)?.sub_type !== envelopeSubtype) continue
+  for (const path of Object.keys(raw)) {
+    const value: unknown = raw[path]
+    if ((value as { sub_type?: unknown } | null)?.sub_type !== envelopeSubtype || known.has(path)) continue
     try {
       references.add(parseReference(bytesOf(value) as Uint8Array, path))
     } catch {
@@ -247,9 +268,12 @@ function keysInUse(ring: KeyRing, part: Doc, raw: Plain): readonly unknown[] {
 }
 
 function updateOf(written: Plain): Plain {
-  const entries = Object.entries(written)
-  const $set = Object.fromEntries(entries.filter(([, value]) => value !== undefined))
-  const $unset = Object.fromEntries(entries.filter(([, value]) => value === undefined).map(([path]) => [path, '']))
+  const $set: Plain = {}
+  const $unset: Plain = {}
+  for (const [path, value] of Object.entries(written)) {
+    if (value === undefined) $unset[path] = ''
+    else $set[path] = value
+  }
   return { ...(Object.keys($set).length > 0 && { $set }), ...(Object.keys($unset).length > 0 && { $unset }) }
 }
 

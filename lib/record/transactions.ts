@@ -2,7 +2,7 @@ import { sameBytes } from '../format/bytes'
 import { bytesOf, referenceOf } from '../format/entry'
 import { type Doc, ownerOf, type Plain, valuesOf } from '../mongoose/host'
 import type { Box } from '../schema/box'
-import { fetchStored, storedPart, type Transaction } from './fetching'
+import { fetchStored, sessionOf, storedPart, type Transaction, transactionOf } from './fetching'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 
 interface Written {
@@ -42,10 +42,14 @@ export function noteUncommitted(
   if (added) known.keys.set(added.ring, added.key)
 }
 
+/** Whether the transaction that a document or subdocument was written in last has ended, one way or the other. */
+export function hasEndedTransaction(part: Doc): boolean {
+  return uncommitted.get(part)?.transaction.isActive === false
+}
+
 /** What an aborted transaction wrote is written again, by the save that runs when the transaction is tried anew. */
 export async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<void> {
-  const ended = parts.filter((part) => uncommitted.get(part)?.transaction.isActive === false)
-  if (ended.length === 0) return
+  const ended = parts.filter(hasEndedTransaction)
   const record = doc.$isNew ? null : await fetchStored(ownerOf(doc), [])
   for (const part of ended) {
     const known = uncommitted.get(part) as Uncommitted
@@ -75,4 +79,28 @@ function wasCommitted(part: Doc, record: Plain, { transaction, boxes, keys }: Un
     const found = bytesOf(stored?.[name])
     return sameBytes(found, box.lastEnvelope) || (before !== undefined && !sameBytes(found, before))
   })
+}
+
+/** What takes back what a document knows of a job that has written its record in a transaction. */
+interface Rewritten {
+  readonly transaction: Transaction
+  readonly takeBack: () => void
+}
+
+const rewritten = new WeakMap<Doc, Rewritten>()
+
+/** Remembers, before a job writes the record of a document, how to take that back. */
+export function noteRewriting(owner: Doc, takeBack: () => void): void {
+  const transaction = transactionOf(sessionOf(owner))
+  if (!transaction) rewritten.delete(owner)
+  // Of several jobs in one, what was before the first counts.
+  else if (rewritten.get(owner)?.transaction !== transaction) rewritten.set(owner, { transaction, takeBack })
+}
+
+/** What a job did in a transaction that was aborted, it did not do. */
+export function takeBackAborted(owner: Doc): void {
+  const known = rewritten.get(owner)
+  if (!known || known.transaction.isActive) return
+  rewritten.delete(owner)
+  if (known.transaction.state === 'TRANSACTION_ABORTED') known.takeBack()
 }

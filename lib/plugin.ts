@@ -3,14 +3,14 @@ import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel } from './gate/passes'
 import { withAudit } from './kms/actor'
-import { backfillBlindIndexes } from './lifecycle/backfill'
+import { backfillBlindIndexes, backfillDocument } from './lifecycle/backfill'
 import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
 import { brand, type KnownJob, modelMade } from './lifecycle/known'
 import { migrateDocumentToKms, migrateToKms } from './lifecycle/migrate'
 import { migrateDocumentFromKms, migrateFromKms } from './lifecycle/restore'
 import { rotateDocument, rotateKmsKeys } from './lifecycle/rotate'
 import { sendPast } from './lifecycle/sending'
-import { kmsStatus } from './lifecycle/status'
+import { kmsStatus, statusOfDocument } from './lifecycle/status'
 import { verifyDocument, verifyKms } from './lifecycle/verify'
 import {
   type AnyModel,
@@ -187,6 +187,12 @@ const jobs = {
 
 /** Those that are methods of a document as well. */
 const documentJobs = {
+  kmsStatus: ours(function status(this: Doc) {
+    return statusOfDocument(this)
+  }),
+  backfillBlindIndexes: ours(function backfill(this: Doc) {
+    return backfillDocument(this)
+  }),
   verifyKms: ours(function verify(this: Doc) {
     return verifyDocument(this)
   }),

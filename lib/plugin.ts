@@ -150,13 +150,18 @@ const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown, op
   return decryptRecords(this, records, options)
 })
 
+const hasIndexed = ({ schema }: AnyModel) => holdsUse(schema, ({ indexes }) => indexes.length > 0)
 const hasMigrating = ({ schema }: AnyModel) => holdsUse(schema, ({ migrating }) => migrating)
 
 /** The jobs over the records of a model, which are statics of it. */
 const jobs = {
-  backfillBlindIndexes: job('backfillBlindIndexes', function backfill(this: AnyModel, options?: JobOptions) {
-    return backfillBlindIndexes(this, options)
-  }),
+  backfillBlindIndexes: job(
+    'backfillBlindIndexes',
+    function backfill(this: AnyModel, options?: JobOptions) {
+      return backfillBlindIndexes(this, options)
+    },
+    hasIndexed,
+  ),
   verifyKms: job('verifyKms', function verifyAll(this: AnyModel, options?: JobOptions) {
     return verifyKms(this, options)
   }),

@@ -199,7 +199,7 @@ test('backfill makes the index values of records from before', async () => {
     expect.stringContaining('nothing to backfill: no field has a blind index'),
   ])
   const { stdout } = await cli.run(['index-key', '--key-id', 'alias/programs'])
-  cli.kms.calls.length = 0
+  cli.kms.clearCalls()
   const { code, lines } = await cli.run(['backfill', ...models], { INDEX_KEY: stdout.trim() })
   expect([code, lines.at(-1)]).toEqual([0, expect.objectContaining({ model: 'User', outcome: 'done', updated: 2 })])
   expect(calls()).toEqual(['Decrypt', 'Decrypt', 'Decrypt'])

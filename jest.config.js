@@ -15,12 +15,7 @@ const onceAlone = [
 ]
 
 // Nor need the earliest version run what the pages show, what lasts, and what stands on the gate without knowing Mongoose's insides.
-const notOnEarliest = [
-  '/test/docs/',
-  '/test/cli/',
-  '/test/operations/company\\.test',
-  '/test/(lifecycle|search)/',
-]
+const notOnEarliest = ['/test/docs/', '/test/cli/', '/test/operations/company\\.test', '/test/(lifecycle|search)/']
 const left = { 8: onceAlone, 8.17: [...onceAlone, ...notOnEarliest] }
 
 /** @type {import('jest').Config} */

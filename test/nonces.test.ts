@@ -1,15 +1,19 @@
 import { Schema } from 'mongoose'
-import { Nonces } from '../lib/format/cipher'
+import { randomBytes } from '../lib/format/random'
 import { modelOf, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
 
-test('each nonce is given once, and no more of them than were asked for', () => {
-  const nonces = new Nonces(3)
-  const given = [nonces.next(), nonces.next(), nonces.next()]
-  for (const nonce of given) expect(nonce).toHaveLength(12)
-  expect(new Set(given.map((nonce) => Buffer.from(nonce).toString('hex'))).size).toBe(3)
-  expect(() => nonces.next()).toThrow(RangeError)
+test('random bytes are given once, and what is given is nowhere else', () => {
+  const given = Array.from({ length: 1000 }, () => randomBytes(12))
+  for (const bytes of given) expect(bytes).toHaveLength(12)
+  expect(new Set(given.map((bytes) => bytes.toString('hex'))).size).toBe(1000)
+  const [one, other] = [randomBytes(32), randomBytes(32)]
+  expect(one.equals(other)).toBe(false)
+  const before = other.toString('hex')
+  one.fill(0)
+  expect(other.toString('hex')).toBe(before)
+  for (const bytes of [one, other]) expect(bytes.buffer.byteLength).toBe(32)
 })
 
 test('no two envelopes of records that are written together, or again, have one nonce', async () => {

@@ -1,4 +1,4 @@
-import { decrypt, encrypt, hkdf, hkdfBlocks } from '../lib/format/cipher'
+import { blockInfo, decrypt, encrypt, hkdf, hkdfBlocks } from '../lib/format/cipher'
 
 const hex = (text: string) => Buffer.from(text.replace(/\s/g, ''), 'hex')
 
@@ -114,9 +114,9 @@ describe('HKDF-SHA-256', () => {
 
   test('the first block of case 3, and of several infos what they give one by one', () => {
     const { secret, output } = hkdfCases[2]!
-    const infos = ['', 'encryption', 'commitment'].map((info) => Buffer.from(info))
-    const blocks = hkdfBlocks(hex(secret), infos)
+    const infos = ['', 'encryption', 'commitment']
+    const blocks = hkdfBlocks(hex(secret), infos.map(blockInfo))
     expect(blocks[0]?.toString('hex')).toBe(output.slice(0, 64))
-    expect(blocks).toEqual(infos.map((info) => hkdf(hex(secret), new Uint8Array(0), info, 32)))
+    expect(blocks).toEqual(infos.map((info) => hkdf(hex(secret), new Uint8Array(0), Buffer.from(info), 32)))
   })
 })

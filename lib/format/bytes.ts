@@ -3,15 +3,16 @@
  * unsigned 32-bit big-endian integer.
  */
 export function lengthPrefixed(parts: readonly (Uint8Array | string)[]): Buffer {
-  const lengths = parts.map((part) => (typeof part === 'string' ? Buffer.byteLength(part) : part.length))
-  const joined = Buffer.allocUnsafe(lengths.reduce((total, length) => total + 4 + length, 0))
+  let total = 0
+  for (const part of parts) total += 4 + (typeof part === 'string' ? Buffer.byteLength(part) : part.length)
+  const joined = Buffer.allocUnsafe(total)
   let offset = 0
-  for (const [index, part] of parts.entries()) {
-    const length = lengths[index] as number
-    offset = joined.writeUInt32BE(length, offset)
-    if (typeof part === 'string') joined.write(part, offset)
-    else joined.set(part, offset)
-    offset += length
+  for (const part of parts) {
+    let { length } = part
+    if (typeof part === 'string') length = joined.write(part, offset + 4)
+    else joined.set(part, offset + 4)
+    joined.writeUInt32BE(length, offset)
+    offset += 4 + length
   }
   return joined
 }
@@ -26,4 +27,9 @@ export function copyBytes(bytes: Uint8Array): Buffer {
   const copy = Buffer.alloc(bytes.length)
   copy.set(bytes)
   return copy
+}
+
+/** Bytes as a text of as many characters, for what compares texts. */
+export function latin1({ buffer, byteOffset, length }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, length).toString('latin1')
 }

@@ -37,9 +37,11 @@ export function checkContext(value: unknown, place: string): EncryptionContext {
 
 /** The bytes of a context for use in AAD: its keys in the order of their UTF-8 bytes, each followed by its value. */
 export function encodeContext(context: EncryptionContext): Buffer {
-  const pairs = Object.entries(context)
-  if (pairs.length > 1) pairs.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-  return lengthPrefixed(pairs.flat())
+  const keys = Object.keys(context)
+  if (keys.length > 1) keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+  const parts: string[] = []
+  for (const key of keys) parts.push(key, context[key] as string)
+  return lengthPrefixed(parts)
 }
 
 function invalid(place: string, got: string): ConfigurationError {

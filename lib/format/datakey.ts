@@ -1,5 +1,5 @@
 import { createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto'
-import { hkdfBlocks } from './cipher'
+import { blockInfo, hkdfBlocks } from './cipher'
 
 /** Length of a data key in bytes. */
 export const dataKeyLength = 32
@@ -22,8 +22,10 @@ export function referenceText(reference: KeyReference): string {
   return reference.toString(16).padStart(2 * referenceLength, '0')
 }
 
-const encryptionInfo = Buffer.from('mongoose-kms-encrypted/1 encryption')
-const commitmentInfo = Buffer.from('mongoose-kms-encrypted/1 commitment')
+const infos = [
+  blockInfo('mongoose-kms-encrypted/1 encryption'),
+  blockInfo('mongoose-kms-encrypted/1 commitment'),
+] as const
 
 /** An open data key: what encrypts the fields of one record, in memory only. Prints as nothing but its class. */
 export class DataKey {
@@ -38,11 +40,11 @@ export class DataKey {
   /**
    * Derives what is needed of a data key, once, and zeroes the bytes that were given.
    *
-   * @param bytes 32 bytes of their own memory, not a view into a shared pool
+   * @param bytes 32 bytes
    */
   static derive(bytes: Uint8Array): DataKey {
     try {
-      const [encryption, commitment] = hkdfBlocks(bytes, [encryptionInfo, commitmentInfo])
+      const [encryption, commitment] = hkdfBlocks(bytes, infos)
       const key = createSecretKey(encryption)
       encryption.fill(0)
       return new DataKey(key, commitment)

@@ -13,7 +13,7 @@ import { equalities, idOfFilter, matchingNothing, tiedFilter } from './condition
 import { guardDependencies } from './dependencies'
 import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
-import { beginInsertion, insertedIn } from './insert'
+import { aimInsertion, insertedIn } from './insert'
 import { readyFilter } from './lookup'
 import type { Plan } from './plan'
 import { type Request, sessionOnly } from './request'
@@ -91,9 +91,9 @@ export async function begin(bulk: Bulk, given: Plain, index: number): Promise<Be
   if (name === 'insertOne') {
     const document = body.document ?? body
     bulk.made.push({ values: valuesToInsert(document), isWhole: true })
-    const encrypting = beginInsertion(gate, document, 'bulkWrite', bulk.raw)
+    const { content, aimed } = aimInsertion(gate, document, 'bulkWrite', bulk.raw)
     return async () => {
-      const { content, sealed } = await encrypting()
+      const sealed = await fill(aimed, content)
       if (content === document) return { gate, operation: given, sealed, matches: 0 }
       return { gate, operation: { insertOne: { ...body, document: content } }, sealed, matches: 0 }
     }

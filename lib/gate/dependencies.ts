@@ -19,17 +19,16 @@ import { type Request, withoutUndefined } from './request'
  * functions, what they read of a record is only known when they are asked of it, so it is read.
  */
 
-/** Whether records must be read whole to encrypt for them: the options may read anything. */
-export function needsWhole({ uses }: Gate): boolean {
-  return [...uses].some(({ isCustom }) => isCustom)
-}
-
 /**
  * @param found the record, where the write has read it
  * @throws {RecordError} CONTEXT_CHANGED
  */
-export async function guardDependencies(gate: Gate, request: Request, plan: Plan, found?: Plain): Promise<void> {
-  if (!needsWhole(gate) || plan.isReplacement || plan.touched.length === 0) return
+export function guardDependencies(gate: Gate, request: Request, plan: Plan, found?: Plain): Promise<void> | undefined {
+  if (!gate.isCustom || plan.isReplacement || plan.touched.length === 0) return undefined
+  return guard(gate, request, plan, found)
+}
+
+async function guard(gate: Gate, request: Request, plan: Plan, found: Plain | undefined): Promise<void> {
   const written = new Set(plan.slots.map(({ box }) => box.use))
   const records = found ? [found] : gate.native.find(request.filter, findOptions(request))
   for await (const record of records as AsyncIterable<Plain> | Plain[]) {

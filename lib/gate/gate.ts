@@ -3,7 +3,6 @@ import { ConfigurationError } from '../errors'
 import { methodsOf } from '../mongoose/collection'
 import { type AnyModel, type Host, hostOf } from '../mongoose/host'
 import { shapeOf } from '../mongoose/schema'
-import { hasIndexes } from '../queries/translation'
 import { learnDependencies } from '../record/context'
 import { nameOf } from '../record/identity'
 import { fieldsBelow, layoutOf, type Place } from '../schema/layout'
@@ -22,6 +21,7 @@ export class Gate {
   readonly native: Native
   #root: Place = layoutOf([])
   #uses: ReadonlySet<Use> = new Set()
+  #isCustom = false
   readonly #shapes = new Map<AnyModel, string>()
 
   constructor(collection: Collection) {
@@ -45,6 +45,7 @@ export class Gate {
     for (const model of this.models) this.#shapes.set(model, shapeOf(model.schema))
     this.#root = root
     this.#uses = new Set(fieldsBelow(root).flatMap(({ place }) => place.fields.map(({ use }) => use)))
+    this.#isCustom = [...this.#uses].some(({ isCustom }) => isCustom)
     return root
   }
 
@@ -63,6 +64,11 @@ export class Gate {
     return this.#uses
   }
 
+  /** Whether records must be read whole to encrypt for them: the options may read anything. As of then. */
+  get isCustom(): boolean {
+    return this.#isCustom
+  }
+
   /** Names an operation in messages. */
   place(method: string): string {
     const [model] = this.models
@@ -78,8 +84,8 @@ export class Gate {
 
 /** Index values are made for a model by its name: a query could ask for those of one alone. */
 function checkNames(root: Place, models: ReadonlySet<AnyModel>): void {
-  if (!hasIndexes(root)) return
-  const names = new Set([...models].filter((model) => hasIndexes(layoutOf([model]))).map(nameOf))
+  if (!root.hasIndexes) return
+  const names = new Set([...models].filter((model) => layoutOf([model]).hasIndexes).map(nameOf))
   if (names.size < 2) return
   throw new ConfigurationError(
     'OPTION_INVALID',

@@ -27,6 +27,7 @@ export function isIndexed(place: Place): boolean {
 /** The records and subdocuments that paths of an update are of, by what stands before the name in the path, with their indexes. */
 export function recordsAt(root: Place, paths: Iterable<string>): Map<string, readonly BlindIndex[]> {
   const records = new Map<string, readonly BlindIndex[]>()
+  if (!root.hasIndexes) return records
   for (const path of paths) {
     const segments = path.split('.').slice(0, -1)
     const at = segments.reduce<Place | undefined>(step, root)

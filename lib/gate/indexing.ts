@@ -5,7 +5,7 @@ import type { Plain } from '../mongoose/host'
 import { noValue, valueAt } from '../mongoose/plain'
 import { decryptFor } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
-import { indexValuesFor, isErased, type prepare } from '../record/sealing'
+import { indexValuesFor, isErased, type Writers } from '../record/sealing'
 import type { BlindIndex } from '../search/declaration'
 import { encodeIndexValues } from '../search/value'
 import type { Slot } from './scan'
@@ -55,6 +55,8 @@ function* indexesOf<S extends { readonly slot: Slot }>(
 
 /** The paths of stored fields that the index values of a write are made of, besides those that it writes. */
 export function partsLackedBy(slots: readonly Slot[]): string[] {
+  // Of most records, nothing is indexed.
+  if (slots.every(({ box }) => box.use.indexes.length === 0)) return []
   return [...indexesOf(slots.map((slot) => ({ slot })))].flatMap(({ index, given, beside: { slot } }) =>
     slot.isWhole
       ? []
@@ -100,7 +102,7 @@ export function beginIndexing(aimed: readonly Aimed[]): Promise<Indexing[]> {
 }
 
 /** Puts the index values in. Takes no turn of the event loop, as sealing does not. */
-export function putIndexValues(indexings: readonly Indexing[], writers: Awaited<ReturnType<typeof prepare>>): void {
+export function putIndexValues(indexings: readonly Indexing[], writers: Writers): void {
   for (const { beside, index, parts } of indexings) {
     if (!parts.every((part) => part !== undefined)) continue
     const { slot, box } = beside

@@ -5,28 +5,33 @@ import { keepingBusy, settleEach, valuesOf } from '../record/outcomes'
 import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
 import { type Slot, scanDocument } from './scan'
-import { aim, type RawRings } from './targets'
+import { type Aimed, aim, type RawRings } from './targets'
 import { settle } from './tie'
 
 /** A document that is ready to be inserted. */
-export interface Insertion {
+interface Insertion {
   readonly content: Plain
   readonly sealed: readonly Sealed[]
 }
 
-/** Encrypts a document that is to be inserted, under a data key of its own. One without anything to encrypt stays as it is. */
-export async function prepareInsertion(gate: Gate, document: unknown, method: string): Promise<Insertion> {
-  return beginInsertion(gate, document, method, new Map())()
-}
-
-/** The same in two steps: the first finds the record, the second asks the KMS for its key. */
-export function beginInsertion(gate: Gate, document: unknown, method: string, raw: RawRings): () => Promise<Insertion> {
+/** Finds what is to be encrypted in a document that is to be inserted. One without anything to encrypt stays as it is. */
+export function aimInsertion(
+  gate: Gate,
+  document: unknown,
+  method: string,
+  raw: RawRings,
+): { readonly content: Plain; readonly aimed: readonly Aimed[] } {
   const slots: Slot[] = []
   const content = scanDocument(gate.root, document, gate.place(method), slots)
   if (content !== document) giveId(gate, document, content)
-  if (slots.length === 0) return async () => ({ content, sealed: [] })
   const aimed = aim(slots, { id: content._id, stored: undefined, content }, raw, gate.models)
-  return async () => ({ content, sealed: await fill(aimed, content) })
+  return { content, aimed }
+}
+
+/** Encrypts a document that is to be inserted, under a data key of its own. */
+async function prepareInsertion(gate: Gate, document: unknown, method: string): Promise<Insertion> {
+  const { content, aimed } = aimInsertion(gate, document, method, new Map())
+  return { content, sealed: await fill(aimed, content) }
 }
 
 /** As the driver does, what is inserted is told its `_id`: a copy is sent, and its `_id` would be nobody's. */
@@ -37,7 +42,8 @@ function giveId(gate: Gate, document: unknown, content: Plain): void {
 
 /** Inserts one document. */
 export async function insertOne(gate: Gate, document: unknown, options: Plain = {}): Promise<unknown> {
-  const { content, sealed } = await prepareInsertion(gate, document, 'insertOne')
+  const { content, aimed } = aimInsertion(gate, document, 'insertOne', new Map())
+  const sealed = await fill(aimed, content)
   const result = await gate.native.insertOne(content, options)
   settle(sealed, options.session as ClientSession | undefined)
   return result

@@ -6,7 +6,7 @@ import type { Plain } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
 import { allInOrder } from '../record/outcomes'
 import { tiedFilter } from './conditions'
-import { guardDependencies, needsWhole } from './dependencies'
+import { guardDependencies } from './dependencies'
 import type { Sealed } from './filling'
 import type { Gate } from './gate'
 import { type Request, type Sending, sessionOnly, withoutUndefined } from './request'
@@ -36,7 +36,7 @@ export async function updateMany(gate: Gate, request: Sending): Promise<unknown>
   if (plan.slots.length === 0) return request.send(filter, plan.update, options)
   const progress: Progress = { matchedCount: 0, modifiedCount: 0, failures: [] }
   const { collation, hint, session } = options
-  const projection = needsWhole(gate) ? undefined : projectionFor(plan)
+  const projection = gate.isCustom ? undefined : projectionFor(plan)
   const settings = { projection, collation, hint, session, sort: { _id: 1 }, batchSize }
   const cursor = gate.native.find(filter, withoutUndefined(settings)) as AsyncIterable<Plain>
   let batch: Plain[] = []

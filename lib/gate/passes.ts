@@ -16,7 +16,7 @@ import { beforeReading, gateAggregation, gateFind } from './cursors'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
 import { insertMany, insertOne } from './insert'
-import { type Lookup, lookupOf, lookupOfPipeline, readyFilter, whenReady } from './lookup'
+import { type Lookup, lookupOf, lookupOfPipeline, whenReady } from './lookup'
 import { updateMany } from './many'
 import { refuseUnknown } from './plan'
 import { populated } from './population'
@@ -37,7 +37,7 @@ const reading: Pass = (gate, [filter, options, ...rest], method) => {
 const filtering: Pass = (gate, [filter, ...rest], method) =>
   whenReady(lookup(gate, method, filter, rest[0]), (sent) => gate.native[method](sent, ...rest))
 
-const updating: Pass = async (gate, args, method) => updateOne(gate, await requestOf(gate, method, args))
+const updating: Pass = (gate, args, method) => requested(gate, args, method, updateOne)
 
 const passes: Record<string, Pass> = {
   find: (gate, [filter, options, ...rest], method) => {
@@ -84,7 +84,7 @@ const passes: Record<string, Pass> = {
   insertOne: (gate, [document, options]) => insertOne(gate, document, options),
   insertMany: (gate, [documents, options]) => insertMany(gate, documents, options),
   bulkWrite: (gate, [operations, options]) => bulkWrite(gate, operations, options),
-  updateMany: async (gate, args, method) => updateMany(gate, await requestOf(gate, method, args)),
+  updateMany: (gate, args, method) => requested(gate, args, method, updateMany),
   updateOne: updating,
   replaceOne: updating,
   findOneAndUpdate: updating,
@@ -119,23 +119,28 @@ function withProjection(gate: Gate, method: string, options: Plain | undefined):
   if (!options) return options
   const place = gate.place(method)
   // Bounds of an index name paths as an order does.
-  for (const order of [options.sort, options.min, options.max]) checkSort(gate.root, order, place)
+  checkSort(gate.root, options.sort, place)
+  checkSort(gate.root, options.min, place)
+  checkSort(gate.root, options.max, place)
   const key = options.projection ? 'projection' : options.fields ? 'fields' : undefined
   const projection = key && translateProjection(gate.root, options[key], place)
   return projection ? { ...options, [key as string]: projection } : options
 }
 
-async function requestOf(gate: Gate, method: keyof Native, [filter, update, given]: any[]): Promise<Sending> {
+/** Does a write, once its filter can be sent. */
+function requested(
+  gate: Gate,
+  [filter, update, given]: any[],
+  method: keyof Native,
+  write: (gate: Gate, request: Sending) => Promise<any>,
+): Promise<any> {
   const options = withProjection(gate, method, given ?? {}) as Plain
   const place = gate.place(method)
   checkArrayFilters(gate.root, update, options.arrayFilters, place)
-  return {
-    method,
-    filter: ((await readyFilter(gate, filter, place, options.session)) ?? {}) as Plain,
-    update,
-    options,
-    send: (where: Plain, sent: unknown, how: Plain) => gate.native[method](where, sent, how),
-  }
+  const send: Sending['send'] = (where, sent, how) => gate.native[method](where, sent, how)
+  return whenReady(lookupOf(gate, filter, place, options.session), (sent) =>
+    write(gate, { method, filter: (sent ?? {}) as Plain, update, options, send }),
+  )
 }
 
 /** The gate of a collection, whose methods are wrapped when it is first asked for. */

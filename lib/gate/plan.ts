@@ -60,8 +60,9 @@ export function planUpdate(root: Place, update: unknown, place: string): Plan {
       checkIndexed(indexes, copy[operator], prefix, place, clear)
   }
   keepAbsent(root, copy)
-  const unset = Array.from(cleared, (path) => [path, 1])
-  if (unset.length > 0) copy.$unset = { ...copy.$unset, ...Object.fromEntries(unset) }
+  if (cleared.size > 0) {
+    copy.$unset = { ...copy.$unset, ...Object.fromEntries(Array.from(cleared, (path) => [path, 1])) }
+  }
   return { update: copy, slots, touched, isReplacement: false }
 }
 
@@ -90,19 +91,23 @@ export function refuseUnknown(root: Place, update: unknown, schema: AnySchema, p
   // Mongoose takes the discriminator that the update names.
   const { discriminatorKey } = schema.options as { discriminatorKey?: string }
   if (discriminatorKey && (discriminatorKey in update || discriminatorKey in ((update as Plain).$set ?? {}))) return
-  const operands = Object.entries(update).flatMap(([key, operand]) =>
-    key.startsWith('$') && isPlainObject(operand) ? Object.keys(operand) : [key],
-  )
-  for (const path of operands) {
-    const location = follow(root, path)
-    if (!location || location.place.fields.length === 0 || schema.path(location.segments.join('.'))) continue
-    if (!location.place.fields.every(({ schema: own }) => discriminatorOf(own)?.isRoot === false)) continue
-    const names = [...new Set(location.place.fields.map(({ schema: own }) => schemaName(own)))].join(', ')
-    throw new OperationError(
-      'UPDATE_REFUSED',
-      `${place}: ${path} is an encrypted field of ${names}. Write it by that model.`,
-    )
+  for (const [key, operand] of Object.entries(update)) {
+    const paths = key.startsWith('$') && isPlainObject(operand) ? Object.keys(operand) : [key]
+    for (const path of paths) refuseUnknownAt(root, path, schema, place)
   }
+}
+
+function refuseUnknownAt(root: Place, path: string, schema: AnySchema, place: string): void {
+  const location = follow(root, path)
+  const fields = location?.place.fields ?? []
+  if (!location || fields.length === 0) return
+  if (!fields.every(({ schema: own }) => discriminatorOf(own)?.isRoot === false)) return
+  if (schema.path(location.segments.join('.'))) return
+  const names = [...new Set(fields.map(({ schema: own }) => schemaName(own)))].join(', ')
+  throw new OperationError(
+    'UPDATE_REFUSED',
+    `${place}: ${path} is an encrypted field of ${names}. Write it by that model.`,
+  )
 }
 
 function schemaName(schema: AnySchema): string {
@@ -186,9 +191,8 @@ function checkTarget(root: Place, operator: string, path: string, place: string)
 
 /** Ciphertexts of a subdocument are bound to its `_id`. */
 function refuseIdentity(root: Place, path: string, place: string): void {
-  const segments = path.split('.')
-  if (segments.length < 2 || segments.at(-1) !== '_id') return
-  const beside = follow(root, segments.slice(0, -1))?.place.children.values() ?? []
+  if (!path.endsWith('._id')) return
+  const beside = follow(root, path.slice(0, -'._id'.length))?.place.children.values() ?? []
   if ([...beside].some(({ fields }) => fields.length > 0))
     throw refused(place, '$set', path, 'the fields beside it are bound to it. Replace the subdocument as a whole.')
 }

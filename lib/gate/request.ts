@@ -15,7 +15,9 @@ export interface Sending extends Request {
 
 /** Options without those that are not given: the driver takes `undefined` for a value in some. */
 export function withoutUndefined(given: Plain): Plain {
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+  const known: Plain = {}
+  for (const key of Object.keys(given)) if (given[key] !== undefined) known[key] = given[key]
+  return known
 }
 
 export function sessionOnly({ session }: Plain): Plain {

@@ -52,12 +52,13 @@ export interface Aimed extends Job {
 /** Rings made for records that no document of the user's stands for, by their names: one for each record of an operation. */
 export type RawRings = Map<string, KeyRing>
 
-/** The document of the user's that each slot's box stands in, where that is this record. */
+/** The document of the user's that each slot's box stands in, where that is this record: nothing where none stands in one. */
 export function boundDocuments(
   slots: readonly Slot[],
   reached: Reached,
   models: ReadonlySet<AnyModel>,
 ): (Doc | undefined)[] {
+  if (!slots.some(({ box }) => isDocument(box.owner))) return []
   const partsIn = remembered((owner: Doc) => new Set(encryptedPartsOf(owner)))
   const isReached = remembered(
     (owner: Doc) => isOf(owner, models) && isStoredAlike(slots[0]!.box.field.host, idOf(owner), reached.id),

@@ -10,7 +10,7 @@ import { encodeClear } from '../schema/type'
 import { ownerUseOf } from '../schema/uses'
 import { withAsked } from './asked'
 import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
-import { guardDependencies, needsWhole } from './dependencies'
+import { guardDependencies } from './dependencies'
 import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
 import { partsLackedBy, referencesOf } from './indexing'
@@ -59,9 +59,9 @@ function isReplacement(method: string): boolean {
 
 /** The slots of an update that a document of the user's sends, each for that document; `undefined` where it is anything else. */
 export function aimBound(gate: Gate, { filter, options }: Request, plan: Plan): Aimed[] | undefined {
+  if (plan.isReplacement || options.upsert || !plan.slots.every(({ box }) => isDocument(box.owner))) return undefined
   const id = idOfFilter(filter)
-  if (plan.isReplacement || id === undefined || options.upsert) return undefined
-  if (!plan.slots.every(({ box }) => isDocument(box.owner))) return undefined
+  if (id === undefined) return undefined
   const reached = { id, stored: undefined }
   const bound = boundDocuments(plan.slots, reached, gate.models)
   // What has a key of its own needs nothing of its record, unless its context or key id is asked of that.
@@ -310,7 +310,7 @@ function refuseComputed(gate: Gate, { update, isReplacement: isWhole }: Plan): v
 /** Reads the record that a write would reach, in its session and order, as far as it must be known to encrypt for it. */
 export async function findReached(gate: Gate, { filter, options }: Request, plan: Plan): Promise<Plain | null> {
   const { sort, collation, hint, session } = options
-  const projection = plan.isReplacement ? { _id: 1 } : needsWhole(gate) ? undefined : projectionFor(plan)
+  const projection = plan.isReplacement ? { _id: 1 } : gate.isCustom ? undefined : projectionFor(plan)
   return gate.native.findOne(filter, withoutUndefined({ projection, sort, collation, hint, session }))
 }
 

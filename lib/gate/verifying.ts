@@ -9,7 +9,6 @@ import { openBox } from '../record/opening'
 import { valuesOf as allOf } from '../record/outcomes'
 import { Box } from '../schema/box'
 import type { IndexVersion } from '../search/declaration'
-import { needsWhole } from './dependencies'
 import type { Gate } from './gate'
 import { sessionOnly, withoutUndefined } from './request'
 
@@ -25,7 +24,7 @@ export async function verify(gate: Gate, asked: readonly Asked[], session?: Clie
   const [{ index, here }] = asked as readonly [Asked]
   const [{ normalForm }] = index.versions as readonly [IndexVersion]
   const wanted = asked.map(({ boxes }) => normalForm(boxes.map((box) => box.stored())))
-  const projection = needsWhole(gate)
+  const projection = gate.isCustom
     ? undefined
     : Object.fromEntries([here.use.keyPath, ...index.fields].map((path) => [path, 1]))
   const filter = { [index.path]: { $in: asked.flatMap(({ values }) => values) } }

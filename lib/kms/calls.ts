@@ -16,6 +16,10 @@ export class Deadline {
     return this.#controller.signal
   }
 
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
   /** The time is over. */
   end(): void {
     this.#isOver = true
@@ -40,9 +44,7 @@ export function callProvider<T>(
   return new Promise((resolve, reject) => {
     const { timeoutMs = defaultTimeoutMs } = provider
     const deadline = new Deadline()
-    let isLate = false
     const timer = setTimeout(() => {
-      isLate = true
       reject(
         new KeyProviderError(
           'KMS_UNREACHABLE',
@@ -51,26 +53,29 @@ export function callProvider<T>(
       )
       deadline.end()
     }, timeoutMs)
-    begin(call, deadline)
-      .then(
-        (answer) => {
-          clearTimeout(timer)
-          if (isLate) discard(answer)
-          else resolve(answer)
-        },
-        (cause) => {
-          clearTimeout(timer)
-          reject(failureFrom(operation, cause))
-        },
-      )
-      // Nobody waits for what could not be discarded.
-      .catch(() => {})
+    const answered = (answer: T) => {
+      clearTimeout(timer)
+      if (deadline.isOver) attempt(discard, answer)
+      else resolve(answer)
+    }
+    const failed = (cause: unknown) => {
+      clearTimeout(timer)
+      reject(failureFrom(operation, cause))
+    }
+    try {
+      Promise.resolve(call(deadline)).then(answered, failed)
+    } catch (cause) {
+      // Some providers throw at once where a promise should fail.
+      failed(cause)
+    }
   })
 }
 
-/** Some providers throw at once where a promise should fail. */
-async function begin<T>(call: (deadline: Deadline) => Promise<T>, deadline: Deadline): Promise<T> {
-  return call(deadline)
+/** Nobody waits for what could not be discarded. */
+function attempt<T>(discard: (answer: T) => void, answer: T): void {
+  try {
+    discard(answer)
+  } catch {}
 }
 
 function failureFrom(operation: string, cause: unknown): KeyProviderError {

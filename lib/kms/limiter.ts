@@ -1,7 +1,7 @@
 import { KeyProviderError } from '../errors'
 
 /**
- * Bounds how many tasks run at once; the others wait in order, and not more of them than may. (The kept libraries for this are ES
+ * Bounds how many calls run at once; the others wait in order, and not more of them than may. (The kept libraries for this are ES
  * modules only, which a CommonJS application's Jest cannot load.)
  */
 export class Limiter {
@@ -15,24 +15,28 @@ export class Limiter {
     this.#most = most
   }
 
-  /** @throws {KeyProviderError} KMS_QUEUE_FULL when as many wait as may */
-  async run<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#running < this.limit) this.#running++
-    else if (this.#waiting.length < this.#most) await new Promise<void>((resume) => this.#waiting.push(resume))
-    else {
-      throw new KeyProviderError(
-        'KMS_QUEUE_FULL',
-        `${this.#running} calls to the key provider are under way, and ${this.#most} wait for them (maxWaiting). Open fewer records at once, ` +
-          'or try again when the KMS answers.',
-      )
+  /**
+   * Takes a place: at once where there is one, and then there is nothing to wait for. Whoever takes one is to leave it.
+   *
+   * @throws {KeyProviderError} KMS_QUEUE_FULL when as many wait as may
+   */
+  enter(): Promise<void> | undefined {
+    if (this.#running < this.limit) {
+      this.#running++
+      return undefined
     }
-    try {
-      return await task()
-    } finally {
-      // The place is handed over, not freed and taken again: a newcomer must not slip in between.
-      const next = this.#waiting.shift()
-      if (next) next()
-      else this.#running--
-    }
+    if (this.#waiting.length < this.#most) return new Promise<void>((resume) => this.#waiting.push(resume))
+    throw new KeyProviderError(
+      'KMS_QUEUE_FULL',
+      `${this.#running} calls to the key provider are under way, and ${this.#most} wait for them (maxWaiting). Open fewer records at once, ` +
+        'or try again when the KMS answers.',
+    )
+  }
+
+  /** The place is handed over, not freed and taken again: a newcomer must not slip in between. */
+  leave(): void {
+    const next = this.#waiting.shift()
+    if (next) next()
+    else this.#running--
   }
 }

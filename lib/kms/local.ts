@@ -1,8 +1,9 @@
-import { createHash, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
 import { ConfigurationError, KeyProviderError } from '../errors'
 import { decrypt, encrypt, hkdf, nonceLength, tagLength } from '../format/cipher'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import { dataKeyLength } from '../format/datakey'
+import { randomBytes } from '../format/random'
 import type { KeyProvider } from './provider'
 
 /** Options of {@link localKms}. */
@@ -39,13 +40,8 @@ export function localKms(options: LocalKmsOptions = {}): KeyProvider & { readonl
     keyId,
     async generateDataKey(request: { keyId: string; context: EncryptionContext }) {
       if (request.keyId !== keyId) throw keyNotFound(request.keyId)
-      const drawn = randomBytes(dataKeyLength + nonceLength)
-      const plaintext = drawn.subarray(0, dataKeyLength)
-      return {
-        plaintext,
-        wrapped: wrapLocally(wrappingKey, plaintext, request.context, drawn.subarray(dataKeyLength)),
-        keyId,
-      }
+      const plaintext = randomBytes(dataKeyLength)
+      return { plaintext, wrapped: wrapLocally(wrappingKey, plaintext, request.context), keyId }
     },
     async unwrapDataKey(request: { wrapped: Uint8Array; keyId: string; context: EncryptionContext }) {
       return unwrap(request.wrapped, request.keyId, request.context)
@@ -73,12 +69,8 @@ export function localKms(options: LocalKmsOptions = {}): KeyProvider & { readonl
   })
 }
 
-function wrapLocally(
-  key: KeyObject,
-  plaintext: Uint8Array,
-  context: EncryptionContext,
-  nonce: Uint8Array = randomBytes(nonceLength),
-): Buffer {
+function wrapLocally(key: KeyObject, plaintext: Uint8Array, context: EncryptionContext): Buffer {
+  const nonce = randomBytes(nonceLength)
   const { ciphertext, tag } = encrypt(key, nonce, encodeContext(context), plaintext)
   return Buffer.concat([nonce, ciphertext, tag])
 }

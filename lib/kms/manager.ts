@@ -1,12 +1,13 @@
 import { LRUCache } from 'lru-cache'
 import { DecryptionError, KeyProviderError } from '../errors'
-import { copyBytes, lengthPrefixed } from '../format/bytes'
+import { copyBytes, latin1 } from '../format/bytes'
 import type { EncryptionContext } from '../format/context'
 import { DataKey, dataKeyLength } from '../format/datakey'
 import { currentAudit } from './actor'
-import { callProvider, type Deadline } from './calls'
+import { type Asked, withHow } from './asked'
+import { callProvider } from './calls'
 import { Limiter } from './limiter'
-import { defaultConcurrency, type KeyProvider, type OnRequestId } from './provider'
+import { defaultConcurrency, type KeyProvider } from './provider'
 import { type KeyEvent, released, trace } from './tracing'
 
 /** Bounds of the opt-in cache of open data keys. */
@@ -38,25 +39,13 @@ interface Pending {
   readonly event: KeyEvent
 }
 
-/** How a provider is called, beside what is asked of it. */
-interface How {
-  readonly signal: AbortSignal
-  readonly onRequestId: OnRequestId
-}
-
-/** Adds it to a request. The signal is made when the provider asks for it. */
-type Ask = <R extends object>(request: R) => R & How
-
-function asking(deadline: Deadline, event: KeyEvent): Ask {
-  return (request) => ({
-    ...request,
-    onRequestId(requestId: string) {
-      event.requestId = requestId
-    },
-    get signal() {
-      return deadline.signal
-    },
-  })
+/** What is known of an operation as it begins. All events have the same shape, whatever is asked. */
+function eventOf(
+  operation: KeyEvent['operation'],
+  { model, id, fields, read }: Requester,
+  { keyId, context }: Destination,
+): KeyEvent {
+  return { operation, model, id, fields, read, keyId, context, records: 1, audit: currentAudit() }
 }
 
 /** What a data key is to be wrapped under. */
@@ -91,12 +80,12 @@ export class KeyManager {
   }
 
   /** Generates a data key for one record. */
-  async generate(request: { keyId: string; context: EncryptionContext }, requester: Requester) {
-    const event: KeyEvent = { operation: 'generate', ...requester, ...request, records: 1, audit: currentAudit() }
-    const generated = await this.#run(
-      event,
+  async generate(request: Destination, requester: Requester) {
+    const generated = await this.#ask(
+      eventOf('generate', requester, request),
       'generateDataKey',
-      (ask) => this.#provider.generateDataKey(ask(request)),
+      { keyId: request.keyId, context: request.context },
+      (asked) => this.#provider.generateDataKey(asked),
       (late) => wipe(late?.plaintext),
     )
     const { plaintext, wrapped: given, keyId } = generated ?? {}
@@ -124,34 +113,36 @@ export class KeyManager {
     const identity = identityOf(request)
     const cached = this.#cache?.get(identity)
     if (cached) return confirm(cached, request.commitment, place)
-    const audit = currentAudit()
     let pending = this.#pending.get(identity)
-    if (pending && pending.event.audit === audit) {
+    if (pending && pending.event.audit === currentAudit()) {
       pending.event.records++
       pending.event.read = [...new Set([...pending.event.read, ...requester.read])]
     } else {
-      const { keyId, context } = request
-      const event: KeyEvent = { operation: 'unwrap', ...requester, keyId, context, records: 1, audit }
-      pending = { key: this.#unwrap(request, identity, event), event }
+      pending = this.#unwrap(request, requester, identity)
       this.#pending.set(identity, pending)
     }
-    return confirm(await pending.key, request.commitment, place)
+    try {
+      return confirm(await pending.key, request.commitment, place)
+    } finally {
+      if (this.#pending.get(identity) === pending) this.#pending.delete(identity)
+    }
   }
 
-  async #unwrap({ wrapped, keyId, context }: Wrapped, identity: string, event: KeyEvent): Promise<DataKey> {
-    try {
-      const plaintext = await this.#run(
-        event,
-        'unwrapDataKey',
-        (ask) => this.#provider.unwrapDataKey(ask({ wrapped, keyId, context })),
-        wipe,
-      )
+  #unwrap({ wrapped, keyId, context }: Wrapped, requester: Requester, identity: string): Pending {
+    const event = eventOf('unwrap', requester, { keyId, context })
+    const plaintext = this.#ask(
+      event,
+      'unwrapDataKey',
+      { wrapped, keyId, context },
+      (asked) => this.#provider.unwrapDataKey(asked),
+      wipe,
+    )
+    const key = plaintext.then((plaintext) => {
       const opened = derive(plaintext, keyId)
       this.#cache?.set(identity, opened)
       return opened
-    } finally {
-      if (this.#pending.get(identity)?.event === event) this.#pending.delete(identity)
-    }
+    })
+    return { key, event }
   }
 
   /**
@@ -162,19 +153,12 @@ export class KeyManager {
   async rewrap(request: Wrapped & { readonly to: Destination }, requester: Requester) {
     const { wrapped, keyId, context, to } = request
     const provider = this.#provider
-    const event: KeyEvent = {
-      operation: 'rewrap',
-      ...requester,
-      keyId: to.keyId,
-      context: to.context,
-      records: 1,
-      audit: currentAudit(),
-    }
-    const answer = await this.#run(
-      event,
+    const answer = await this.#ask(
+      eventOf('rewrap', requester, to),
       'rewrapDataKey',
-      async (ask) => {
-        if (provider.rewrapDataKey) return provider.rewrapDataKey(ask({ wrapped, keyId, context, to }))
+      { wrapped, keyId, context, to },
+      (asked) => {
+        if (provider.rewrapDataKey) return provider.rewrapDataKey(asked)
         throw new KeyProviderError(
           'KMS_FAILED',
           'The key provider has no rewrapDataKey, so no data key can be wrapped anew. rotateKmsKey() gives records new ones instead.',
@@ -212,33 +196,35 @@ export class KeyManager {
     return derive(derived, String(provider.keyId))
   }
 
-  async #run<T>(
+  async #ask<R extends object, T>(
     event: KeyEvent,
     operation: string,
-    call: (ask: Ask) => Promise<T>,
+    request: R,
+    call: (asked: Asked<R>) => Promise<T>,
     discard: (late: T) => void,
   ): Promise<T> {
+    const turn = this.#limiter.enter()
+    if (turn) await turn
     try {
-      return await this.#limiter.run(() =>
-        trace(event, () =>
-          callProvider(
-            this.#provider,
-            `${operation} under ${event.keyId}`,
-            (deadline) => call(asking(deadline, event)),
-            discard,
-          ),
+      return await trace(event, () =>
+        callProvider(
+          this.#provider,
+          `${operation} under ${event.keyId}`,
+          (deadline) => call(withHow(request, deadline, event)),
+          discard,
         ),
       )
     } finally {
+      this.#limiter.leave()
       const holds = released(event)
       if (holds) await holds
     }
   }
 }
 
-/** Tells one opening from another. */
+/** Tells one opening from another: where each part ends is told by the lengths before them. */
 function identityOf({ wrapped, keyId, encoded }: Identified): string {
-  return lengthPrefixed([keyId, wrapped, encoded]).toString('latin1')
+  return `${keyId.length} ${wrapped.length} ${keyId}${latin1(wrapped)}${latin1(encoded)}`
 }
 
 /** Takes a data key out of the provider's memory, which may be a view into a shared pool, and zeroes it there. */
@@ -250,9 +236,7 @@ function derive(plaintext: unknown, keyId: string): DataKey {
   // It was zeroed before, here or by whoever else had it: everybody knows this key.
   if (plaintext.every((byte) => byte === 0))
     throw new KeyProviderError('KMS_FAILED', `The key provider returned a data key of zeros alone, under ${keyId}`)
-  const own = copyBytes(plaintext)
-  plaintext.fill(0)
-  return DataKey.derive(own)
+  return DataKey.derive(plaintext)
 }
 
 /** What a provider gives may hold a key: the message tells its size, or its type. */

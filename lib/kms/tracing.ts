@@ -53,8 +53,11 @@ export function released(event: KeyEvent): Promise<unknown> | undefined {
 }
 
 /** Runs a key operation as one traced call. Where nobody listens when it begins, nothing is published of it. */
-export async function trace<T>(event: KeyEvent, call: () => Promise<T>): Promise<T> {
-  if (!channels[event.operation].hasSubscribers) return call()
+export function trace<T>(event: KeyEvent, call: () => Promise<T>): Promise<T> {
+  return channels[event.operation].hasSubscribers ? traced(event, call) : call()
+}
+
+async function traced<T>(event: KeyEvent, call: () => Promise<T>): Promise<T> {
   let result: T | undefined
   // The result is kept out of what is traced: Node publishes what the traced promise resolves to, and here that
   // would be a data key.

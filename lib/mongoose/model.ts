@@ -184,8 +184,12 @@ export function asStored(value: unknown): unknown {
     return items.some((item, index) => item !== value[index]) ? items : value
   }
   if (!isPlainObject(value)) return value
-  const entries = Object.entries(value).map(([key, item]) => [key, asStored(item)] as const)
-  return entries.some(([key, item]) => item !== value[key]) ? Object.fromEntries(entries) : value
+  let changed: Plain | undefined
+  for (const key of Object.keys(value)) {
+    const stored = asStored(value[key])
+    if (stored !== value[key]) changed = { ...(changed ?? value), [key]: stored }
+  }
+  return changed ?? value
 }
 
 /**

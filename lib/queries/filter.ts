@@ -36,6 +36,18 @@ export function checkFilter(root: Place, filter: unknown, place: string, variabl
   checkPart({ scope: scopeOf(root, place, variables), at: root, path }, filter)
 }
 
+/** The same of one entry of a filter. */
+export function checkEntryOf(
+  root: Place,
+  key: string,
+  value: unknown,
+  place: string,
+  variables?: Variables,
+  path = '',
+): void {
+  checkEntry({ scope: scopeOf(root, place, variables), at: root, path }, key, value)
+}
+
 /** The same of a condition on an object or array that holds encrypted fields. */
 export function checkHolder(at: Place, condition: unknown, place: string, path: string, variables?: Variables): void {
   checkPartCondition({ scope: scopeOf(at, place, variables), at, path }, condition)

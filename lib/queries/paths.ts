@@ -24,6 +24,7 @@ export function checkField(root: Place, path: unknown, place: string): void {
  * @throws {OperationError} QUERY_REFUSED
  */
 export function checkSort(root: Place, sort: unknown, place: string): void {
+  if (sort === undefined || sort === null) return
   if (typeof sort === 'string') {
     for (const path of sort.split(/\s+/)) checkPath(root, path.replace(/^[+-]/, ''), place)
     return

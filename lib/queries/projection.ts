@@ -1,5 +1,6 @@
 import { isNativeError } from 'node:util/types'
 import { OperationError } from '../errors'
+import { isPlainObject } from '../mongoose/plain'
 import { fieldsBelow, follow, type Location, type Place } from '../schema/layout'
 import type { Use } from '../schema/use'
 import { evaluate } from './expression'
@@ -22,18 +23,21 @@ export function translateProjection(
 ): Record<string, unknown> | undefined {
   // Mongoose gives the error of casting `$elemMatch` in place of the projection, and would send it.
   if (isNativeError(projection)) throw projection
-  const given = givenPaths(projection)
-  const known = knownOf(root)
-  if (!known || given.some(([, value]) => typeof value !== 'number')) return translatePaths(root, given, place)
-  const key = JSON.stringify(given)
+  const known = isOfNumbers(projection) ? knownOf(root) : undefined
+  if (!known) return translatePaths(root, givenPaths(projection), place)
+  const key = JSON.stringify(projection)
   if (!known.has(key)) {
     if (known.size === maxTranslations) known.clear()
-    known.set(key, translatePaths(root, given, place))
+    known.set(key, translatePaths(root, givenPaths(projection), place))
   }
   return known.get(key)
 }
 
-/** Projections that were translated, by the paths with their numbers. */
+function isOfNumbers(projection: unknown): boolean {
+  return isPlainObject(projection) && Object.values(projection).every((value) => typeof value === 'number')
+}
+
+/** What projections of numbers were translated to, by their text. */
 type Translations = Map<string, Readonly<Record<string, unknown>> | undefined>
 
 const translations = new WeakMap<Place, Translations | undefined>()

@@ -16,8 +16,10 @@ export interface Scope {
 
 export type Variables = ReadonlyMap<string, Place | undefined>
 
+const noVariables: Variables = new Map()
+
 /** The scope of a whole record. */
-export function scopeOf(root: Place, place: string, variables: Variables = new Map()): Scope {
+export function scopeOf(root: Place, place: string, variables = noVariables): Scope {
   return { current: root, record: root, variables, place }
 }
 

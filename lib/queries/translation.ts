@@ -1,8 +1,8 @@
 import type { Plain } from '../mongoose/host'
 import { Box } from '../schema/box'
-import { type FieldHere, follow, type Place, step } from '../schema/layout'
+import { type FieldHere, follow, type Location, type Place, step } from '../schema/layout'
 import type { BlindIndex } from '../search/declaration'
-import { asksForPresence, checkFilter, checkHolder, isPresenceOperator } from './filter'
+import { asksForPresence, checkEntryOf, checkFilter, checkHolder, isPresenceOperator } from './filter'
 import { clearValues } from './indexvalue'
 import {
   pathBelow,
@@ -63,16 +63,9 @@ export function translateFilter(
   variables?: Variables,
   verify?: Verify,
 ): unknown {
-  if (hasIndexes(root)) return translatePart({ place, compare, verify, variables }, { at: root, path: '' }, filter)
+  if (root.hasIndexes) return translatePart({ place, compare, verify, variables }, { at: root, path: '' }, filter)
   checkFilter(root, filter, place, variables)
   return filter
-}
-
-/** Whether records of such a shape, or subdocuments in them, have index values. */
-export function hasIndexes({ children, indexOf, any }: Place): boolean {
-  if (indexOf.length > 0) return true
-  for (const child of children.values()) if (hasIndexes(child)) return true
-  return any !== undefined && hasIndexes(any)
 }
 
 function translatePart(walk: Walk, part: Part, filter: unknown): unknown {
@@ -88,14 +81,27 @@ function translatePart(walk: Walk, part: Part, filter: unknown): unknown {
     checkFilter(part.at, filter, walk.place, walk.variables, part.path)
     return filter
   }
+  const located = entries.map(([key, value]) => ({
+    key,
+    value,
+    location: key.startsWith('$') ? undefined : follow(part.at, key),
+  }))
   const conjunction = new Conjunction()
-  const together = togetherIn(walk, part, entries)
-  for (const { path, compared, condition } of together)
+  const answered = new Set<string>()
+  for (const { keys, path, compared, condition } of togetherIn(walk, part, located)) {
+    for (const key of keys) answered.add(key)
     if (condition) conjunction.put('$and', undefined, [condition])
     else conjunction.put(path, undefined, compared)
-  const answered = new Set(together.flatMap(({ keys }) => keys))
-  for (const [key, value] of entries) if (!answered.has(key)) translateEntry(walk, part, key, value, conjunction)
+  }
+  for (const entry of located) if (!answered.has(entry.key)) translateEntry(walk, part, entry, conjunction)
   return conjunction.isChanged ? conjunction.filter : filter
+}
+
+/** One entry of a filter, and what its key leads to that is encrypted, or holds what is. */
+interface Located {
+  readonly key: string
+  readonly value: unknown
+  readonly location: Location | undefined
 }
 
 /** The conditions of one object. Whether there is an index value can be asked as well, so that a path may come twice. */
@@ -118,27 +124,50 @@ class Conjunction {
   }
 }
 
-function translateEntry(walk: Walk, part: Part, key: string, value: unknown, conjunction: Conjunction): void {
-  const isList = (key === '$and' || key === '$or' || key === '$nor') && itemsOf(value) !== undefined
-  const location = key.startsWith('$') ? undefined : follow(part.at, key)
-  const holder = location && isHolder(location.place) && hasIndexes(location.place) ? location.place : undefined
-  const found = location?.below.length === 0 ? indexedAt(walk, part, key, location.place) : undefined
-  const isInClauses =
-    found && (found.here.use.migrating || (found.index.isShortened && walk.verify)) && !asksForPresence(value)
-  const split = found && !isInClauses ? splitCondition(walk, found, value) : undefined
-  if (isList) conjunction.put(key, value, translatePart(walk, part, value))
-  else if (holder)
-    conjunction.put(key, value, translateHolder(walk, { at: holder, path: pathBelow(part.path, key) }, value))
-  else if (found && isInClauses)
-    conjunction.put('$and', undefined, clausesOf(walk, part, found, key, operatorsOf(value) ?? [['$eq', value]]))
-  else if (found && split) {
-    if (split.present) conjunction.put(key, value, split.present)
-    for (const each of split.compared) conjunction.put(`${prefixOf(key)}${found.index.path}`, value, each)
-  } else {
-    if (location?.below.length === 0) refuseAlone(walk, part, key, location.place, value)
-    checkFilter(part.at, { [key]: value }, walk.place, walk.variables, part.path)
-    conjunction.put(key, value, value)
+function translateEntry(walk: Walk, part: Part, { key, value, location }: Located, conjunction: Conjunction): void {
+  if ((key === '$and' || key === '$or' || key === '$nor') && itemsOf(value)) {
+    conjunction.put(key, value, translatePart(walk, part, value))
+    return
   }
+  const place = location?.below.length === 0 ? location.place : undefined
+  if (place && isHolder(place) && place.hasIndexes) {
+    conjunction.put(key, value, translateHolder(walk, { at: place, path: pathBelow(part.path, key) }, value))
+    return
+  }
+  const found = place && !asksForPresence(value) ? indexedAt(walk, part, key, place) : undefined
+  if (found) {
+    translateCondition(walk, part, found, key, value, conjunction)
+    return
+  }
+  if (place) refuseAlone(walk, part, key, place, value)
+  checkEntryOf(part.at, key, value, walk.place, walk.variables, part.path)
+  conjunction.put(key, value, value)
+}
+
+/** What is asked of an indexed field, beyond whether it is there. */
+function translateCondition(
+  walk: Walk,
+  part: Part,
+  found: Found,
+  key: string,
+  value: unknown,
+  conjunction: Conjunction,
+): void {
+  const { here, index } = found
+  const operators = operatorsOf(value)
+  if (here.use.migrating || (index.isShortened && walk.verify)) {
+    conjunction.put('$and', undefined, clausesOf(walk, part, found, key, operators ?? [['$eq', value]]))
+    return
+  }
+  const path = `${prefixOf(key)}${index.path}`
+  if (!operators) {
+    conjunction.put(path, value, oneOf(compared(walk, found, value)))
+    return
+  }
+  const present = operators.filter(isPresenceOperator)
+  if (present.length > 0) conjunction.put(key, value, Object.fromEntries(present))
+  const comparing = operators.filter((each) => !present.includes(each))
+  for (const each of comparisons(walk, found, comparing)) conjunction.put(path, value, bare(each))
 }
 
 /** Whether a place is an object or array, and neither a field nor what is kept beside it. */
@@ -204,10 +233,8 @@ function recordAround({ at }: Part, key: string): Place | undefined {
 /** Whether both index values and the fields beside them are what was stored. */
 export function isStored(record: Place | undefined, index: BlindIndex): boolean {
   const values = record?.children.get(index.path)
-  const isWhole = [values, ...index.fields.map((name) => record?.children.get(name))].every(
-    (each) => each?.isTouched === false,
-  )
-  return isWhole && values?.indexOf.includes(index) === true
+  if (!record || !values || values.isTouched || !values.indexOf.includes(index)) return false
+  return index.fields.every((name) => record.children.get(name)?.isTouched === false)
 }
 
 /** The field at a key, where it is found by itself. */
@@ -238,16 +265,16 @@ interface Together {
   readonly condition: Plain | undefined
 }
 
-function togetherIn(walk: Walk, part: Part, entries: readonly (readonly [string, unknown])[]): Together[] {
+function togetherIn(walk: Walk, part: Part, entries: readonly Located[]): Together[] {
   const found: Together[] = []
   const seen = new Set<BlindIndex>()
-  for (const [key] of entries) {
-    const fields = key.startsWith('$') ? [] : (follow(part.at, key)?.place.fields ?? [])
-    const prefix = prefixOf(key)
-    for (const index of fields[0]?.use.indexes ?? []) {
-      if (index.fields.length < 2 || seen.has(index) || !index.fields.includes(fields[0]?.field.name as string))
-        continue
+  for (const { key, location } of entries) {
+    const [first] = location?.place.fields ?? []
+    if (!first) continue
+    for (const index of first.use.indexes) {
+      if (index.fields.length < 2 || seen.has(index) || !index.fields.includes(first.field.name)) continue
       if (!isStored(recordAround(part, key), index)) continue
+      const prefix = prefixOf(key)
       const keys = index.fields.map((name) => `${prefix}${name}`)
       const values = keys.map((each) => equalTo(entries, each))
       if (values.some((value) => value === undefined)) continue
@@ -272,8 +299,8 @@ function togetherIn(walk: Walk, part: Part, entries: readonly (readonly [string,
 }
 
 /** The one value that a condition on a key asks for; `undefined` where it asks for none, or for anything else. */
-function equalTo(entries: readonly (readonly [string, unknown])[], key: string): unknown {
-  const condition = entries.find(([each]) => each === key)?.[1]
+function equalTo(entries: readonly Located[], key: string): unknown {
+  const condition = entries.find((entry) => entry.key === key)?.value
   const operators = operatorsOf(condition)
   const value = operators
     ? operators.length === 1 && operators[0]?.[0] === '$eq'
@@ -281,23 +308,6 @@ function equalTo(entries: readonly (readonly [string, unknown])[], key: string):
       : undefined
     : condition
   return value === null || isPattern(value) ? undefined : value
-}
-
-/** A condition in two: on the index value, and on whether the field is there. Nothing where that is all that is asked. */
-function splitCondition(
-  walk: Walk,
-  found: Found,
-  condition: unknown,
-): { compared: readonly unknown[]; present: Plain | undefined } | undefined {
-  if (asksForPresence(condition)) return undefined
-  const operators = operatorsOf(condition)
-  if (!operators) return { compared: [oneOf(compared(walk, found, condition))], present: undefined }
-  const present = operators.filter(isPresenceOperator)
-  const comparing = operators.filter((each) => !present.includes(each))
-  return {
-    compared: comparisons(walk, found, comparing).map(bare),
-    present: present.length > 0 ? Object.fromEntries(present) : undefined,
-  }
 }
 
 /** The condition on an index, clause by clause: each is said of the records that have the value, and may be negated as a whole. */
@@ -408,8 +418,7 @@ function listed(isEqual: boolean, values: readonly unknown[]): [string, unknown]
 }
 
 function oneOf(values: readonly unknown[]): unknown {
-  const [operator, operand] = listed(true, values)
-  return bare({ [operator]: operand })
+  return values.length === 1 ? values[0] : { $in: values }
 }
 
 /** A value in the place of `$eq` alone: it is what an upsert takes over. */

@@ -1,5 +1,6 @@
 /** What all of them give; the error of the first that fails, after the others, none of which is left unawaited. */
 export async function allInOrder<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  if (promises.length === 1) return [await (promises[0] as Promise<T>)]
   return valuesOf(await Promise.allSettled(promises))
 }
 

@@ -47,7 +47,7 @@ export class KeyRing {
   #generating: Promise<OpenKey> | undefined
   readonly #open = new Map<KeyReference, OpenKey>()
   readonly #contexts = new Map<number, { readonly context: EncryptionContext; readonly encoded: Uint8Array }>()
-  readonly #prefixes = new Map<Uint8Array, Uint8Array>()
+  #prefix: { readonly context: Uint8Array; readonly bytes: Uint8Array } | undefined
 
   constructor(use: Use, identity: Identity, stored: readonly unknown[], subject?: Doc, replaces?: KeyRing) {
     this.use = use
@@ -154,11 +154,13 @@ export class KeyRing {
     const stored = this.#entryWith(reference, fields)
     const entry = parseWrappedKey(stored, this.identity.name)
     this.#requireAllowed(entry)
-    const context = this.context(entry.boundVersion).encoded
+    const { wrapped, keyId, commitment, version, boundVersion } = entry
+    const bound = this.context(boundVersion).encoded
+    const { context, encoded } = this.context(version)
     try {
-      const request = { ...entry, ...this.context(entry.version) }
+      const request = { wrapped, keyId, commitment, context, encoded }
       const key = await this.use.keys.unwrap(request, this.#requester(fields), this.identity.name)
-      const opened = { key, context, entry, stored }
+      const opened = { key, context: bound, entry, stored }
       this.#open.set(reference, opened)
       return opened
     } catch (error) {
@@ -166,10 +168,18 @@ export class KeyRing {
     }
   }
 
+  /** The data key to encrypt with, where that is open already. */
+  openWriter(): OpenKey | undefined {
+    const current = this.#current
+    if (current === undefined) return this.#pending
+    const open = this.#open.get(storedReference(current) as KeyReference)
+    return open?.stored === current ? open : undefined
+  }
+
   /** The data key to encrypt with: the record's newest of the current version, or a new one. */
   async writer(): Promise<OpenKey> {
     this.requireWriting()
-    const current = newestOf(this.#stored.filter((entry) => versionOf(entry) === this.use.version))
+    const current = this.#current
     if (current !== undefined) {
       const reference = referenceOf(parseWrappedKey(current, this.identity.name).commitment)
       // Whoever may not open a key writes under one that was made here.
@@ -180,14 +190,18 @@ export class KeyRing {
     return this.#generating
   }
 
+  /** The stored key that is written under: the newest of the current version. */
+  get #current(): unknown {
+    if (this.#stored.length === 0) return undefined
+    return newestOf(this.#stored.filter((entry) => versionOf(entry) === this.use.version))
+  }
+
   /** What encryption binds to beside the field, for one place under one key's context. */
   prefix(context: Uint8Array, place: Uint8Array): Uint8Array {
     // A record has one place, and its subdocuments under its key have one each.
-    const known = place === this.identity.place ? this.#prefixes.get(context) : undefined
-    if (known) return known
-    const prefix = encodeAadPrefix(context, place)
-    if (place === this.identity.place) this.#prefixes.set(context, prefix)
-    return prefix
+    if (place !== this.identity.place) return encodeAadPrefix(context, place)
+    if (this.#prefix?.context !== context) this.#prefix = { context, bytes: encodeAadPrefix(context, place) }
+    return this.#prefix.bytes
   }
 
   /** The entries as they are to be stored with a whole record. */
@@ -379,15 +393,15 @@ export class KeyRing {
    * @throws {AccessError} ACCESS_WRITE_ONLY, ACTOR_REQUIRED
    */
   requireReading(fields: readonly string[]): void {
-    const { use, identity } = this
-    const place = [identity.name, fields.join(', ')].filter(Boolean).join(' ')
-    if (use.duty === 'write-only') {
+    const { duty, requireActor } = this.use
+    if (duty !== 'write-only' && (!requireActor || currentAudit()?.actor !== undefined)) return
+    const place = [this.identity.name, fields.join(', ')].filter(Boolean).join(' ')
+    if (duty === 'write-only') {
       throw new AccessError(
         'ACCESS_WRITE_ONLY',
         `${place}: this process does not open records (access: 'write-only'). Read it where access is 'read-write' or 'read-only'.`,
       )
     }
-    if (!use.requireActor || currentAudit()?.actor !== undefined) return
     throw new AccessError(
       'ACTOR_REQUIRED',
       `${place}: nobody is said to act, which requireActor asks for. Read it within withAudit({ actor, reason }, () => …), also where a ` +
@@ -411,7 +425,7 @@ export class KeyRing {
 
   /** Who asks the KMS, for the trace. */
   #requester(read: readonly string[]) {
-    return { model: this.identity.model, id: this.identity.id, fields: [...this.use.fields.keys()], read }
+    return { model: this.identity.model, id: this.identity.id, fields: this.use.fieldNames, read }
   }
 }
 

@@ -1,5 +1,4 @@
 import { DecryptionError } from '../errors'
-import { Nonces } from '../format/cipher'
 import type { KeyReference } from '../format/datakey'
 import { bytesOf, isTombstone } from '../format/entry'
 import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
@@ -124,12 +123,11 @@ async function replaceKeys(
   const conditions: Plain[] = all.map(({ path, envelope, target }) => ({
     [path]: target.ring.use.host.binary(envelope, envelopeSubtype),
   }))
-  const nonces = new Nonces(found.length)
   for (const each of found) {
     const { path, field, target } = each
     const { ring } = target
     const plaintext = decrypted(each)
-    const envelope = encryptFor(target, field, plaintext, drawn.get(ring) as OpenKey, nonces.next())
+    const envelope = encryptFor(target, field, plaintext, drawn.get(ring) as OpenKey)
     written[path] = ring.use.host.binary(envelope, envelopeSubtype)
     plaintext.fill(0)
   }

@@ -1,5 +1,4 @@
 import { RecordError } from '../errors'
-import { Nonces } from '../format/cipher'
 import { encodeAad, encryptEnvelope } from '../format/envelope'
 import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
@@ -28,41 +27,73 @@ function isSealedFor({ box, target }: Job): boolean {
   return target.ring.has(referenceIn(envelope, box))
 }
 
-/** What is open to seal with: data keys by the ring, and index keys by the use. */
-interface Writers {
-  readonly keys: ReadonlyMap<KeyRing, OpenKey>
-  readonly indexKeys: ReadonlyMap<Use, IndexKeys>
-  readonly nonces: Nonces
+/** What is open to seal with, taken once: the ring of a record may change before all else is open. */
+export class Writers {
+  readonly #keys = new Map<KeyRing, OpenKey>()
+  readonly #indexKeys = new Map<Use, IndexKeys>()
+
+  /** The data key to encrypt with, where it is open. */
+  keyOf(ring: KeyRing): OpenKey | undefined {
+    const key = this.#keys.get(ring) ?? ring.openWriter()
+    if (key) this.#keys.set(ring, key)
+    return key
+  }
+
+  /** The index key of a use, where it is open. */
+  indexKeyOf(use: Use): IndexKeys | undefined {
+    const key = this.#indexKeys.get(use) ?? use.indexKey?.opened
+    if (key) this.#indexKeys.set(use, key)
+    return key
+  }
+
+  /** Opens what jobs lack, side by side. */
+  async open(jobs: readonly Job[]): Promise<void> {
+    const rings = new Set<KeyRing>()
+    const uses = new Set<Use>()
+    for (const job of jobs) {
+      const { box, target } = job
+      refuseLocked(box, target)
+      if (!isSealedFor(job)) {
+        target.ring.requireWriting()
+        rings.add(target.ring)
+      }
+      if (isIndexed(job)) uses.add(keyUseOf(job))
+    }
+    await allInOrder([
+      ...jobs.filter(({ box }) => !box.isOpen).map(({ box }) => openBox(box)),
+      ...Array.from(rings, async (ring) => void this.#keys.set(ring, await ring.writer())),
+      ...Array.from(uses, async (use) => void this.#indexKeys.set(use, (await use.indexKey?.open()) as IndexKeys)),
+    ])
+  }
 }
 
 /**
  * Does what takes a call to the KMS, so that {@link seal} takes none: opens values that are to be encrypted anew, and the data
- * keys to encrypt them with. Where all is sealed already, the KMS is not asked.
+ * keys to encrypt them with. Where all is sealed or open already, there is nothing to wait for.
  *
  * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} {RecordError} when a value cannot be had
  */
-export async function prepare(jobs: readonly Job[]): Promise<Writers> {
-  const keys = new Map<KeyRing, OpenKey>()
-  const indexKeys = new Map<Use, IndexKeys>()
-  const canSeal = (job: Job) => isSealedFor(job) || isErased(job) || (job.box.isOpen && keys.has(job.target.ring))
+export function prepare(jobs: readonly Job[]): Writers | Promise<Writers> {
+  const writers = new Writers()
+  const lacking = jobs.filter((job) => !canWrite(job, writers))
+  return lacking.length === 0 ? writers : openAll(jobs, lacking, writers)
+}
+
+async function openAll(jobs: readonly Job[], lacking: readonly Job[], writers: Writers): Promise<Writers> {
+  await writers.open(lacking)
+  // Whoever has a document may change it while the KMS is asked.
+  const left = jobs.filter((job) => !canWrite(job, writers))
+  return left.length === 0 ? writers : openAll(jobs, left, writers)
+}
+
+/** Whether a job can be done without asking the KMS. */
+function canWrite(job: Job, writers: Writers): boolean {
   // What was erased is not found any more, and is written as it is, with what else there is in its array.
-  const canIndex = (job: Job) => !isIndexed(job) || isErased(job) || (job.box.isOpen && indexKeys.has(keyUseOf(job)))
-  while (true) {
-    // Whoever has a document may change it while the KMS is asked.
-    const lacking = jobs.filter((job) => !canSeal(job) || !canIndex(job))
-    if (lacking.length === 0) return { keys, indexKeys, nonces: new Nonces(jobs.length) }
-    for (const job of lacking) {
-      refuseLocked(job.box, job.target)
-      if (!isSealedFor(job)) job.target.ring.requireWriting()
-    }
-    const rings = new Set(lacking.filter((job) => !isSealedFor(job)).map(({ target }) => target.ring))
-    const uses = new Set(lacking.filter((job) => !canIndex(job)).map(keyUseOf))
-    await allInOrder([
-      ...lacking.filter(({ box }) => !box.isOpen).map(({ box }) => openBox(box)),
-      ...Array.from(rings, async (ring) => void keys.set(ring, await ring.writer())),
-      ...Array.from(uses, async (use) => void indexKeys.set(use, (await use.indexKey?.open()) as IndexKeys)),
-    ])
-  }
+  if (isErased(job)) return true
+  const { box, target } = job
+  if (isIndexed(job) && !(box.isOpen && writers.indexKeyOf(keyUseOf(job)))) return false
+  if (isSealedFor(job)) return true
+  return box.isOpen && target.ring.use.duty !== 'read-only' && writers.keyOf(target.ring) !== undefined
 }
 
 /**
@@ -99,7 +130,7 @@ function keyUseOf({ target }: Job): Use {
  *
  * @param writers by {@link prepare}
  */
-export function seal(job: Job, { keys, nonces }: Writers): Uint8Array {
+export function seal(job: Job, writers: Writers): Uint8Array {
   const { box, target } = job
   if (isSealedFor(job)) return box.envelope as Uint8Array
   const erased = erasedOf(job)
@@ -108,7 +139,7 @@ export function seal(job: Job, { keys, nonces }: Writers): Uint8Array {
     return erased.envelope
   }
   const plaintext = box.encode()
-  const envelope = encryptFor(target, box.field.name, plaintext, keys.get(target.ring) as OpenKey, nonces.next())
+  const envelope = encryptFor(target, box.field.name, plaintext, writers.keyOf(target.ring) as OpenKey)
   // A box that stands in another document, or in an update for many records, is not what is stored here.
   if (isDocument(box.owner) && target.ring.subject !== undefined && ownsTarget(box, target))
     box.sealed(envelope, target, plaintext)
@@ -124,12 +155,12 @@ export function seal(job: Job, { keys, nonces }: Writers): Uint8Array {
  */
 export function indexValuesFor(
   job: Job,
-  { indexKeys }: Writers,
+  writers: Writers,
   index: BlindIndex,
   within: string,
   values: readonly unknown[],
 ): Buffer[] {
-  const key = indexKeys.get(keyUseOf(job)) as IndexKeys
+  const key = writers.indexKeyOf(keyUseOf(job)) as IndexKeys
   return key.valuesOf(job.target.ring.identity.model, `${within}${index.name}`, index, values)
 }
 
@@ -139,9 +170,8 @@ export function encryptFor(
   field: string,
   plaintext: Uint8Array,
   { key, context }: OpenKey,
-  nonce?: Uint8Array,
 ): Uint8Array {
-  return encryptEnvelope(key, encodeAad(ring.prefix(context, place), field), plaintext, nonce)
+  return encryptEnvelope(key, encodeAad(ring.prefix(context, place), field), plaintext)
 }
 
 /** What was encrypted for the record as it was before somebody made it another one. A copy of another's value is opened there. */

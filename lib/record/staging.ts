@@ -10,8 +10,8 @@ import { fetchStored } from './fetching'
 import { recordName } from './identity'
 import { boxesOf } from './opening'
 import { currentTarget, isSameTarget, loadedTarget, type Target, targetOf } from './rings'
-import { type Job, prepare, seal } from './sealing'
-import { restoreAborted } from './transactions'
+import { type Job, prepare, seal, Writers } from './sealing'
+import { hasEndedTransaction, restoreAborted, takeBackAborted } from './transactions'
 
 /**
  * Encrypts what a save of a document is about to write, its subdocuments included, before Mongoose works out what that is: so a
@@ -21,14 +21,22 @@ import { restoreAborted } from './transactions'
  */
 export async function stage(doc: Doc): Promise<void> {
   const parts = encryptedPartsOf(doc)
-  await restoreAborted(doc, parts)
-  const jobs: Job[] = []
+  takeBackAborted(doc)
+  if (parts.some(hasEndedTransaction)) await restoreAborted(doc, parts)
   for (const part of parts) noticeChanges(part)
   const migrates = doc.isModified()
-  for (const part of parts) for (const use of usesOf(schemaOf(part))) jobs.push(...(await jobsOf(part, use, migrates)))
+  const jobs: Job[] = []
+  for (const part of parts) {
+    for (const use of usesOf(schemaOf(part))) {
+      if (!isTouched(part, use, migrates)) continue
+      if (lacksKeys(part, use)) await loadKeys(part, use)
+      jobs.push(...jobsOf(part, use, migrates))
+    }
+  }
   // A bulk save validates after its hooks; the KMS is asked when it is sent.
   if (!isSaving(doc)) return
-  const writers = await prepare(jobs)
+  const ready = prepare(jobs)
+  const writers = ready instanceof Writers ? ready : await ready
   for (const job of jobs) seal(job, writers)
 }
 
@@ -63,25 +71,32 @@ function settleOwner(part: Doc, box: Box): void {
   else valuesOf(part)[box.field.name] = Box.copy(box.field, box.use, part, box)
 }
 
-/** @param migrates whether something is written, so that what is stored in the clear is encrypted with it */
-async function jobsOf(part: Doc, use: Use, migrates: boolean): Promise<Job[]> {
-  const boxes = boxesOf(part).filter((box) => box.use === use)
-  const isWritten = (box: Box) => part.$isNew || isChanged(part, box.field.name) || (migrates && box.isMigrating)
-  const touched = boxes.filter(
-    (box) => isWritten(box) && !(part.$isNew && box.isEmpty && !isChanged(part, box.field.name)),
+/** Whether a save writes any of the fields of a use, or has to look at what they are bound to. */
+function isTouched(part: Doc, use: Use, migrates: boolean): boolean {
+  const isGiven = (box: Box) => !(part.$isNew && box.isEmpty) || isChanged(part, box.field.name)
+  return (
+    boxesOf(part).some((box) => box.use === use && isWritten(part, box, migrates) && isGiven(box)) ||
+    mayHaveMoved(part, use)
   )
-  if (touched.length === 0 && !mayHaveMoved(part, use)) return []
-  if (lacksKeys(part, use)) await loadKeys(part, use)
+}
+
+function jobsOf(part: Doc, use: Use, migrates: boolean): Job[] {
   const target = currentTarget(part, use)
+  const boxes = boxesOf(part).filter((box) => box.use === use)
   if (!part.$isNew) rebind(part, use, target, boxes)
-  const written = boxes.filter(isWritten)
+  const written = boxes.filter((box) => isWritten(part, box, migrates))
   if (!part.$isNew) for (const box of written) box.renew()
   return written.map((box) => ({ box, target }))
 }
 
+/** @param migrates whether something is written, so that what is stored in the clear is encrypted with it */
+function isWritten(part: Doc, box: Box, migrates: boolean): boolean {
+  return Boolean(part.$isNew) || isChanged(part, box.field.name) || (migrates && box.isMigrating)
+}
+
 /** Whether a field of a document or subdocument is marked, or something in it: the marks of what is around do not count. */
 export function isChanged(part: Doc, name: string): boolean {
-  return part.directModifiedPaths().some((path) => path === name || path.startsWith(`${name}.`))
+  return part.isDirectModified(name) || part.directModifiedPaths().some((path) => path.startsWith(`${name}.`))
 }
 
 /** Whether something that context or ciphertext are bound to may be another than when the document was loaded. */

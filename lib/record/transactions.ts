@@ -42,11 +42,14 @@ export function noteUncommitted(
   if (added) known.keys.set(added.ring, added.key)
 }
 
+/** Whether the transaction that a document or subdocument was written in last has ended, one way or the other. */
+export function hasEndedTransaction(part: Doc): boolean {
+  return uncommitted.get(part)?.transaction.isActive === false
+}
+
 /** What an aborted transaction wrote is written again, by the save that runs when the transaction is tried anew. */
 export async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<void> {
-  takeBackAborted(doc)
-  const ended = parts.filter((part) => uncommitted.get(part)?.transaction.isActive === false)
-  if (ended.length === 0) return
+  const ended = parts.filter(hasEndedTransaction)
   const record = doc.$isNew ? null : await fetchStored(ownerOf(doc), [])
   for (const part of ended) {
     const known = uncommitted.get(part) as Uncommitted

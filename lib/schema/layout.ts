@@ -41,6 +41,17 @@ export class Place {
   /** Those of the children: the indexes of the records that have this shape, where it is one of a collection. */
   indexes: readonly BlindIndex[] = []
 
+  #hasIndexes: boolean | undefined
+
+  /** Whether there are index values below, in records of this shape or subdocuments in them. Asked of what is whole: it is remembered. */
+  get hasIndexes(): boolean {
+    this.#hasIndexes ??=
+      this.indexOf.length > 0 ||
+      this.any?.hasIndexes === true ||
+      [...this.children.values()].some((child) => child.hasIndexes)
+    return this.#hasIndexes
+  }
+
   /** Whether nothing here or below is encrypted. */
   get isClear(): boolean {
     return this.fields.length === 0 && this.keysOf.length === 0 && this.children.size === 0 && this.any === undefined
@@ -84,6 +95,8 @@ export function leadsPast(root: Place, path: string): boolean {
   return false
 }
 
+const nothing: readonly string[] = Object.freeze([])
+
 /** Follows a path until it ends, or stands at something encrypted; `undefined` where it leads to nothing encrypted. */
 export function follow(root: Place, path: string | readonly string[]): Location | undefined {
   const segments = typeof path === 'string' ? path.split('.') : path
@@ -91,11 +104,12 @@ export function follow(root: Place, path: string | readonly string[]): Location 
   for (let index = 0; index < segments.length; index++) {
     place = step(place, segments[index] as string)
     if (place === undefined) return undefined
-    if (place.fields.length > 0 || place.keysOf.length > 0) {
-      return { place, below: segments.slice(index + 1), segments: segments.slice(0, index + 1) }
-    }
+    if (place.fields.length === 0 && place.keysOf.length === 0) continue
+    const end = index + 1
+    if (end === segments.length) break
+    return { place, below: segments.slice(end), segments: segments.slice(0, end) }
   }
-  return place.isClear ? undefined : { place, below: [], segments }
+  return place.isClear ? undefined : { place, below: nothing, segments }
 }
 
 /** The encrypted field that a path stands at or below, if any. */

@@ -47,7 +47,7 @@ export function makeTrust(option: AllowKeyIdsOption | undefined, keyIds: Readonl
   if (![...keyIds.values()].every(isArn)) return () => true
   return (keyId, version) => {
     const own = keyIds.get(version)
-    return own === undefined || withoutRegion(own as string) === withoutRegion(keyId)
+    return own === undefined || own === keyId || withoutRegion(own as string) === withoutRegion(keyId)
   }
 }
 

@@ -44,6 +44,8 @@ export interface Use {
   readonly access: Access
   readonly keys: KeyManager
   readonly fields: ReadonlyMap<string, Field>
+  /** Their names, as every event of the trace has them. */
+  readonly fieldNames: readonly string[]
   readonly decrypt: DecryptOption
   /** The option `name`, which tells the uses on one schema apart. */
   readonly name: string | undefined
@@ -177,6 +179,7 @@ export function makeUse(schema: AnySchema, options: KmsEncryptedOptions | undefi
     access,
     keys: new KeyManager(provider, cache),
     fields,
+    fieldNames: Object.freeze([...fields.keys()]),
     decrypt,
     name,
     byOwner,

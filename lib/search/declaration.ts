@@ -172,15 +172,13 @@ function makeVersion(
     subtype: number === 1 ? 0 : 0x80 + number,
     bits,
     normalForm: (values: readonly unknown[]) => {
-      const encoded = parts.flatMap(({ name, instance, label, encode }, index) => {
+      const encoded: (Uint8Array | string)[] = []
+      for (const [index, { name, instance, label, encode }] of parts.entries()) {
         const own = normalize ? normalized(name, normalize, values[index]) : values[index]
-        const bytes = encode(caseInsensitive && typeof own === 'string' ? folded(own) : own)
-        if (bytes) return [label, bytes]
-        throw new OperationError(
-          'WRITE_REFUSED',
-          `${name}: ${normalize ? 'its normalize gave' : 'it was given'} ${typeof own}, which is no ${instance} to make an index value of.`,
-        )
-      })
+        const form = encode(caseInsensitive && typeof own === 'string' ? folded(own) : own)
+        if (form === undefined) throw noForm(name, instance, own, normalize !== undefined)
+        encoded.push(label, form)
+      }
       return lengthPrefixed(encoded)
     },
   })
@@ -212,6 +210,13 @@ function checkVersion(place: string, version: unknown): number {
 
 function invalid(place: string, message: string): ConfigurationError {
   return new ConfigurationError('FIELD_INVALID', `kmsEncrypted: ${place}: ${message}`)
+}
+
+function noForm(name: string, instance: string, value: unknown, isNormalized: boolean): OperationError {
+  return new OperationError(
+    'WRITE_REFUSED',
+    `${name}: ${isNormalized ? 'its normalize gave' : 'it was given'} ${typeof value}, which is no ${instance} to make an index value of.`,
+  )
 }
 
 function normalized(name: string, normalize: (value: any) => unknown, value: unknown): unknown {

@@ -3,14 +3,14 @@ import { bytesOf } from '../format/entry'
 /** What values of one schema type are compared by. All of one kind have one normal form, whatever class they come in. */
 export interface Kind {
   readonly label: string
-  /** `undefined` for a value that is of another type. */
-  readonly encode: (value: unknown) => Uint8Array | undefined
+  /** Bytes, or a text that stands for them as UTF-8; `undefined` for a value that is of another type. */
+  readonly encode: (value: unknown) => Uint8Array | string | undefined
 }
 
 const kinds: Readonly<Record<string, Kind>> = {
   String: {
     label: 'string',
-    encode: (value) => (typeof value === 'string' ? Buffer.from(value.normalize('NFC')) : undefined),
+    encode: (value) => (typeof value === 'string' ? value.normalize('NFC') : undefined),
   },
   Number: { label: 'number', encode: encodeNumber },
   Double: { label: 'number', encode: encodeNumber },
@@ -26,7 +26,7 @@ const kinds: Readonly<Record<string, Kind>> = {
   Decimal128: { label: 'decimal', encode: encodeDecimal },
   BigInt: {
     label: 'bigint',
-    encode: (value) => (typeof value === 'bigint' ? Buffer.from(String(value)) : undefined),
+    encode: (value) => (typeof value === 'bigint' ? String(value) : undefined),
   },
 }
 
@@ -61,16 +61,16 @@ function bytesOfHex(value: unknown, type: string): Uint8Array | undefined {
 }
 
 /** The digits without zeros at either end, and the exponent: `1.0` and `1.00` are one number. */
-function encodeDecimal(value: unknown): Uint8Array | undefined {
+function encodeDecimal(value: unknown): string | undefined {
   if (!isOf(value, 'Decimal128')) return undefined
   const text = String(value)
   const [, sign, whole = '', fraction = '', exponent = '0'] = /^(-?)(\d*)\.?(\d*)(?:E([+-]?\d+))?$/.exec(text) ?? []
-  if (sign === undefined) return Buffer.from(text)
+  if (sign === undefined) return text
   const digits = `${whole}${fraction}`.replace(/^0+/, '')
   const significant = digits.replace(/0+$/, '')
-  if (significant === '') return Buffer.from('0')
+  if (significant === '') return '0'
   const power = Number(exponent) - fraction.length + digits.length - significant.length
-  return Buffer.from(`${sign}${significant}E${power}`)
+  return `${sign}${significant}E${power}`
 }
 
 function isOf(value: unknown, type: string): boolean {

@@ -8,7 +8,7 @@ import type { IndexKeys } from '../search/value'
 import { openBox, placeOf, referenceIn } from './opening'
 import { allInOrder } from './outcomes'
 import type { KeyRing, OpenKey } from './ring'
-import { isSameTarget, loadedTarget, type Target, targetOf } from './rings'
+import { isSamePlace, isSameTarget, loadedTarget, type Target, targetOf } from './rings'
 
 /** A box that is to be written, and what its value is encrypted for. */
 export interface Job {
@@ -96,12 +96,22 @@ function canWrite(job: Job, writers: Writers): boolean {
   return box.isOpen && target.ring.use.duty !== 'read-only' && writers.keyOf(target.ring) !== undefined
 }
 
-/** Whether what a box was loaded with was erased, and is to stand where it stood. */
-export function isErased({ box, target }: Job): boolean {
-  const { lastEnvelope, sealedBy } = box
-  if (box.isOpen || box.source || !lastEnvelope || !isDocument(box.owner)) return false
-  const by = (sealedBy as Target | undefined) ?? loadedTarget(box.owner, box.use)
-  return isSameTarget(by, target) && target.ring.isErased(referenceIn(lastEnvelope, box))
+/**
+ * Whether what a box was loaded with was erased, and is to stand where it stood: in the same document, or in the copy of a subdocument that
+ * Mongoose makes where it is given another position.
+ */
+export function isErased(job: Job): boolean {
+  return erasedOf(job) !== undefined
+}
+
+/** The envelope that is left of an erased value, and the data keys that say so. */
+function erasedOf({ box, target }: Job): { envelope: Uint8Array; ring: KeyRing } | undefined {
+  const origin = box.source ?? box
+  const { lastEnvelope: envelope, owner, use } = origin
+  if (box.isOpen || origin.source || !envelope || !isDocument(owner)) return undefined
+  const by = (origin.sealedBy as Target | undefined) ?? loadedTarget(owner, use)
+  const isThere = isSamePlace(by, target) && by.ring.isErased(referenceIn(envelope, origin))
+  return isThere ? { envelope, ring: by.ring } : undefined
 }
 
 /** Whether a blind index is of the field of a box. */
@@ -123,7 +133,11 @@ function keyUseOf({ target }: Job): Use {
 export function seal(job: Job, writers: Writers): Uint8Array {
   const { box, target } = job
   if (isSealedFor(job)) return box.envelope as Uint8Array
-  if (isErased(job)) return box.lastEnvelope as Uint8Array
+  const erased = erasedOf(job)
+  if (erased) {
+    target.ring.keepTombstones(erased.ring)
+    return erased.envelope
+  }
   const plaintext = box.encode()
   const envelope = encryptFor(target, box.field.name, plaintext, writers.keyOf(target.ring) as OpenKey)
   // A box that stands in another document, or in an update for many records, is not what is stored here.

@@ -8,6 +8,7 @@ import { lookup } from './lookup'
 import type { Part } from './part'
 import { sdk } from './sdk'
 import { size } from './size'
+import { trail } from './trail'
 
 /** The parts by the names that `--only` takes, in the order of the results. */
 export const parts: Record<string, Part> = {
@@ -23,4 +24,5 @@ export const parts: Record<string, Part> = {
   peers: comparison,
   lookup,
   jobs,
+  trail,
 }

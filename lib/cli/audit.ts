@@ -27,17 +27,25 @@ export const audit: Command = {
       .default('table'),
     new Option('-o, --out <file>', 'write the report there'),
   ],
-  async run({ paths, ...given }: AuditGiven & { readonly paths: readonly string[] }, { output }) {
-    let isStarted = false
-    const outcome = await runAudit(paths, given, {
-      raw: (text) => output.raw(text.trimEnd()),
-      message: (text) => output.message(text),
-      progress: ({ bytes, of }) => {
-        if (!isStarted) output.startBar('audit, kB', Math.ceil(of / 1000))
-        isStarted = true
-        output.updateBar(Math.ceil(bytes / 1000), 0)
+  async run({ paths, ...given }: AuditGiven & { readonly paths: readonly string[] }, { output, signal }) {
+    let hasBar = false
+    const outcome = await runAudit(
+      paths,
+      { ...given, signal },
+      {
+        raw: (text) => output.raw(text.trimEnd()),
+        // It ends the bar, which is drawn anew below.
+        message: (text) => {
+          output.message(text)
+          hasBar = false
+        },
+        progress: ({ bytes, of }) => {
+          if (!hasBar) output.startBar('audit, kB', Math.ceil(of / 1000))
+          hasBar = true
+          output.updateBar(Math.ceil(bytes / 1000), 0)
+        },
       },
-    })
+    )
     output.stopBar()
     return outcome
   },

@@ -43,7 +43,7 @@ async function codeOf(surroundings: Surroundings): Promise<number> {
       output.stopBar()
       surroundings.exit(exitCodes.interrupted)
     }
-    output.message('Stopping: what was begun ends, and how far it came is kept. Once more ends it at once.')
+    output.message('Stopping: what was begun ends. Once more ends it at once.')
     stopping.abort()
   })
   surroundings.onCrash((error) => {

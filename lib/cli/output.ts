@@ -46,6 +46,7 @@ export class Output {
 
   /** A result that is text itself, such as a key. */
   raw(text: string): void {
+    this.stopBar()
     this.#stdout.write(`${text}\n`)
   }
 

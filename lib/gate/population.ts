@@ -2,8 +2,9 @@ import { OperationError } from '../errors'
 import { bytesOf } from '../format/entry'
 import { envelopeOf } from '../format/envelope'
 import { isDocument, type Plain, valuesOf } from '../mongoose/host'
-import { isTrusted, type QueryHere, withProjected } from '../mongoose/model'
+import { isComparedInMemory, isTrusted, type QueryHere, withProjected } from '../mongoose/model'
 import { askedFor } from '../queries/indexvalue'
+import { translateFilter } from '../queries/translation'
 import { openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { Box } from '../schema/box'
@@ -17,8 +18,23 @@ import type { BlindIndex } from '../search/declaration'
  */
 export function populated(layout: Place, query: QueryHere, exec: () => Promise<unknown>): Promise<unknown> {
   const filter = query.getFilter()
+  if (isComparedInMemory(query)) refuseCompared(layout, query)
   const names = Object.keys(filter).filter((name) => isPopulating(filter[name]))
   return names.length === 0 ? exec() : populate(layout, query, names, exec)
+}
+
+/** What a record has is a ciphertext, or locked: in memory, no condition on it would be met. */
+function refuseCompared(layout: Place, query: QueryHere): void {
+  const place = `${query.model.modelName}.find()`
+  // What it asks for by itself is of no concern: that MongoDB compares.
+  const own = Object.entries(query.getFilter()).filter(([, condition]) => !isPopulating(condition))
+  translateFilter(layout, Object.fromEntries(own), place, (_index, [here]) => {
+    throw new OperationError(
+      'QUERY_REFUSED',
+      `${place}: the match of populate() is a function, whose conditions Mongoose compares in memory with what is stored, and ${here?.field.name} is stored ` +
+        'encrypted. Give an object as match.',
+    )
+  })
 }
 
 /** Whether a condition is one that `populate()` makes. */

@@ -88,6 +88,7 @@ export function afterDefaults(base: object, fill: (model: AnyModel, object: unkn
 export interface QueryHere {
   readonly model: AnyModel
   getFilter(): Plain
+  getOptions(): Plain
   projection(fields?: Plain): Plain | null
   selectedInclusively(): boolean
 }
@@ -160,6 +161,14 @@ export function convertDocuments(model: AnyModel): void {
 export function isTrusted(condition: unknown): boolean {
   const isMark = ({ description }: symbol) => description === 'mongoose#trustedSymbol'
   return Object.getOwnPropertySymbols(Object(condition)).some(isMark)
+}
+
+/**
+ * Whether a query is one of a `populate()` whose `match` is a function: of what it finds, Mongoose keeps what fits each record, by comparing in
+ * memory. The option `_deferPopulate`, which 8 has not; `test/search/filters.test` would have nothing populated.
+ */
+export function isComparedInMemory(query: QueryHere): boolean {
+  return query.getOptions()._deferPopulate === true
 }
 
 /** What the queries of a model have their methods of. */

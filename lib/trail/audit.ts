@@ -32,6 +32,7 @@ export interface AuditOptions {
   readonly until?: Date
   readonly onProgress?: (progress: Progress) => void
   readonly onProblem?: (problem: Problem) => void
+  readonly signal?: AbortSignal
 }
 
 /** How much of all files has been read, gzipped as they are. */
@@ -44,10 +45,15 @@ export interface Progress {
 /** So that who waits sees something move, also in a file of gigabytes. */
 const bytesPerProgress = 4 * 1024 * 1024
 
-/** Reads them all; what cannot be read is a problem of the report, never an error. */
+/**
+ * Reads them all; what cannot be read is a problem of the report, never an error.
+ *
+ * @throws the reason of the signal, when that is aborted
+ */
 export async function auditTrail(options: AuditOptions): Promise<Report> {
   const problems = new Problems(options.onProblem)
-  const log = options.appLog && new ApplicationLog(options.appLog)
+  const { signal } = options
+  const log = options.appLog && new ApplicationLog(options.appLog, signal)
   await log?.read(problems, options.record)
   const audit = new Audit(options, log)
   const files = await filesOf(options.paths)
@@ -70,10 +76,12 @@ export async function auditTrail(options: AuditOptions): Promise<Report> {
     }
     try {
       if (error) throw error
-      await readValues(path, { value, bad }, (bytes) => {
+      const onBytes = (bytes: number) => {
         if (before + bytes - told >= bytesPerProgress) progress(before + bytes)
-      })
+      }
+      await readValues(path, { value, bad }, { onBytes, signal })
     } catch (error) {
+      signal?.throwIfAborted()
       bad('', error)
     }
     before += size

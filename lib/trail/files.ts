@@ -60,19 +60,24 @@ function unread(path: string, message: string): Found {
   return { path, size: 0, error: new Error(message) }
 }
 
+export interface Reading {
+  /** Is told how many bytes of the file were read, whenever there are more. */
+  readonly onBytes?: (bytes: number) => void
+  readonly signal?: AbortSignal
+}
+
 /**
  * Reads the values of a file, gzipped or not, in bounded memory.
  *
- * @param onBytes is told how many bytes of the file were read, whenever there are more
  * @throws what the file system or the decompression says; what was read until then has been handed on
  */
-export async function readValues(path: string, sink: Sink, onBytes?: (bytes: number) => void): Promise<void> {
+export async function readValues(path: string, sink: Sink, { onBytes, signal }: Reading = {}): Promise<void> {
   const file = await open(path)
   try {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(2), 0, 2, 0)
     const isGzipped = bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b
     const reader = new ValueReader(sink)
-    const source = file.createReadStream({ start: 0, autoClose: false, highWaterMark: chunkBytes })
+    const source = file.createReadStream({ start: 0, autoClose: false, highWaterMark: chunkBytes, signal })
     await flow(source, isGzipped ? createGunzip({ chunkSize: chunkBytes }) : undefined, (chunk) => {
       reader.push(chunk)
       onBytes?.(source.bytesRead)

@@ -22,14 +22,16 @@ const maxDetails = 100_000
 /** The application's own log of its calls: which requests it knows, 22 to 45 bytes for each, and a second reading for those that nobody else does. */
 export class ApplicationLog {
   readonly #paths: readonly string[]
+  readonly #signal: AbortSignal | undefined
   readonly #requests = new Ids()
   readonly #details = new Map<string, LogLine>()
   lines = 0
   /** Lines without a request id: no answer came. */
   unanswered = 0
 
-  constructor(paths: readonly string[]) {
+  constructor(paths: readonly string[], signal?: AbortSignal) {
     this.#paths = paths
+    this.#signal = signal
   }
 
   /** @param details which record's lines are kept as a whole */
@@ -82,8 +84,9 @@ export class ApplicationLog {
         }
       }
       try {
-        await readValues(path, { value, bad })
+        await readValues(path, { value, bad }, { signal: this.#signal })
       } catch (error) {
+        this.#signal?.throwIfAborted()
         bad('', error)
       }
     }

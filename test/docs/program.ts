@@ -57,7 +57,7 @@ export class Project {
 
   /** Runs a program of this folder, or a path from the root of the repository. */
   run(file: string, env: Record<string, string> = {}, args: string[] = []): Promise<Outcome> {
-    const path = file.endsWith('.mts') ? join(this.#folder, file) : file
+    const path = /\.[cm][jt]s$/.test(file) ? join(this.#folder, file) : file
     return this.#spawn(['--import', 'tsx', path, ...args], {
       TSX_TSCONFIG_PATH: join(this.#folder, 'tsconfig.json'),
       ...env,

@@ -52,7 +52,10 @@ describe('the code blocks', () => {
   const continued = others.filter((text) => !imports(text))
   const alone = others.filter((text) => imports(text) && !isTest(text))
   const audit = alone.find((text) => text.includes('channels')) as string
-  const end = '\nawait mongoose.disconnect()\n'
+  const end = '  await mongoose.disconnect()\n'
+  /** The first one, with more before its end. */
+  const goingOn = (text: string) => first.replace(end, `${text}\n${end}`)
+  const [required] = blocksOf(readme).filter(({ language }) => language === 'js')
 
   const uri = mongoUri(databaseName('readme'))
   let kms: KmsStandIn
@@ -61,9 +64,10 @@ describe('the code blocks', () => {
     const started = await startKmsForPrograms()
     kms = started.kms
     env = { ...started.env, MONGODB_URI: uri }
-    project.write('first.mts', first + end)
-    project.write('continued.mts', [first, ...continued.map((text) => `{\n${text}\n}`), end].join('\n'))
-    project.write('audited.mts', [audit, first, end].join('\n'))
+    for (const file of ['first.mts', 'first.mjs']) project.write(file, first)
+    project.write('first.cjs', first.replace(/^(import .*\n)+/, `${required!.text}\n`))
+    project.write('continued.mts', goingOn(continued.map((text) => `{\n${text}\n}`).join('\n')))
+    project.write('audited.mts', `${audit}\n${first}`)
     for (const [index, text] of alone.entries()) project.write(`alone${index}.mts`, text)
     for (const [index, text] of others.filter(isTest).entries()) project.write(`test${index}.mts`, text)
     const [imported, ...typed] = blocksOf(readPage('docs/typescript.md')).map(({ text }) => text)
@@ -81,7 +85,7 @@ describe('the code blocks', () => {
   })
 
   test('are there', () => {
-    expect(first.split('\n').length).toBeLessThanOrEqual(18)
+    expect(first.split('\n').length).toBeLessThanOrEqual(22)
     expect(continued.length).toBeGreaterThanOrEqual(3)
     expect(alone.length).toBeGreaterThanOrEqual(3)
     expect(others.some(isTest)).toBe(true)
@@ -93,7 +97,7 @@ describe('the code blocks', () => {
   test('type-check, and those of docs/typescript.md', async () => {
     expect(await project.check()).toEqual([])
     // That TypeScript looked at all, and at the fields of the plugin, is told by what it refuses.
-    project.write('wrong.mts', `${first}\nuser.email = 5`)
+    project.write('wrong.mts', goingOn('user.email = 5'))
     expect(await project.check()).toEqual([expect.stringMatching(/wrong\.mts.*'number' is not assignable/)])
   }, 120_000)
 
@@ -102,8 +106,9 @@ describe('the code blocks', () => {
     expect(await project.run('version.mts')).toMatchObject({ stdout: `${mongoose.version}\n` })
   })
 
-  test('the first one runs and calls KMS as its comments say', async () => {
-    const { code, stdout, stderr } = await project.run('first.mts', env)
+  const kinds = ['first.mts', 'first.mjs', 'first.cjs']
+  test.each(kinds)('the first one runs and calls KMS as its comments say, and ends: %s', async (file) => {
+    const { code, stdout, stderr } = await project.run(file, env)
     expect([code, stderr]).toEqual([0, expect.not.stringContaining('Error')])
     expect(stdout).toBe('ada@example.org\n1815-12-10T00:00:00.000Z\n')
     const calls = kms.calls.map(({ eventName, requestParameters }) => [eventName, requestParameters.encryptionContext])
@@ -112,6 +117,13 @@ describe('the code blocks', () => {
       ['GenerateDataKey', context],
       ['Decrypt', context],
     ])
+  })
+
+  test('the first one runs without AWS as the text says', async () => {
+    const imported = first.replace('{ kmsEncrypted }', '{ kmsEncrypted, localKms }')
+    project.write('local.mts', imported.replace(/keyId: .*/, 'provider: localKms(),'))
+    expect((await project.run('local.mts', env)).stdout).toBe('ada@example.org\n1815-12-10T00:00:00.000Z\n')
+    expect(kms.calls).toEqual([])
   })
 
   test('the others that go on from it run', async () => {
@@ -151,9 +163,13 @@ describe('the tables', () => {
       ]),
     )
     expect(codes.size).toBe(source.match(/^export class \w+/gm)?.length)
-    const parts = sectionOf(readme, '## Errors').split(/^(?=`\w+Error`, )/m)
-    const listed = new Map(parts.slice(1).map((part) => [/^`(\w+)`/.exec(part)?.[1], columns(part, /^[A-Z_]+$/)]))
+    const parts = readPage('docs/errors.md').split(/^## /m).slice(1)
+    const listed = new Map(parts.map((part) => [/^\w+/.exec(part)?.[0], columns(part, /^[A-Z_]+$/)]))
     expect(Object.fromEntries(listed)).toEqual(Object.fromEntries(codes))
+    const errors = sectionOf(readme, '## Errors')
+    expect(columns(errors, /Error$/)).toEqual([...codes.keys()])
+    const named = [...errors.matchAll(/`([A-Z_]+)`/g)].map(([, code]) => code)
+    expect([...codes.values()].flat()).toEqual(expect.arrayContaining(named))
   })
 })
 

@@ -175,6 +175,34 @@ test.each(ways)('found by %s', async (_name, find) => {
   expect(await find()).toBe('Bob')
 })
 
+describe('populate with a function as match', () => {
+  let Post: any
+  beforeEach(async () => {
+    Post = connection.model<any>(
+      named('Post'),
+      new Schema({ by: { type: Schema.Types.ObjectId, ref: Account.modelName }, of: String }),
+    )
+    for (const { _id, name } of await Account.find()) await Post.create({ by: _id, of: name })
+  })
+  const populated = (match: object) =>
+    Post.find()
+      .sort('of')
+      .populate({ path: 'by', match: () => match })
+
+  test('is compared in memory, where the field cannot be: refused, where Mongoose tells of it', async () => {
+    for (const match of [{ email: bob }, { $or: [{ name: 'Ada' }, { email: { $in: [bob] } }] }]) {
+      // Mongoose 8 does not tell.
+      if (mongoose.version.startsWith('8.')) expect((await populated(match))[1].by?.name).toBeUndefined()
+      else await refused(() => populated(match), 'QUERY_REFUSED', /populate\(\) is a function.*Give an object as match/)
+    }
+  })
+
+  test('populates by what is in the clear', async () => {
+    const posts = await populated({ name: { $in: ['Ada', 'Bob'] } })
+    expect(posts.map(({ by }: any) => by?.name)).toEqual(['Ada', 'Bob', undefined, undefined])
+  })
+})
+
 test.each([
   ['$lookup', (from: string, pipeline: object[]) => ({ $lookup: { from, pipeline, as: 'by' } })],
   ['$unionWith', (coll: string, pipeline: object[]) => ({ $unionWith: { coll, pipeline } })],

@@ -5,7 +5,7 @@ import { Test } from '@nestjs/testing'
 import mongoose, { type Connection } from 'mongoose'
 import { type AuditLine, auditLog } from 'mongoose-kms-encrypted'
 import request from 'supertest'
-import { AppModule } from './app'
+import { AppModule } from './app.js'
 
 const lines: AuditLine[] = []
 const log = auditLog({ write: (line) => lines.push(line) })

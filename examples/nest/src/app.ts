@@ -1,11 +1,11 @@
 import { Module } from '@nestjs/common'
 import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR } from '@nestjs/core'
 import { MongooseModule } from '@nestjs/mongoose'
-import { KMS, KmsModule } from './kms'
-import { DuplicateFilter, InvalidFilter } from './refusals'
-import { AuditInterceptor, StaffGuard } from './staff'
-import { User, userSchema } from './user'
-import { UsersController, UsersService } from './users'
+import { KMS, KmsModule } from './kms.js'
+import { DuplicateFilter, InvalidFilter } from './refusals.js'
+import { AuditInterceptor, StaffGuard } from './staff.js'
+import { User, userSchema } from './user.js'
+import { UsersController, UsersService } from './users.js'
 
 @Module({
   imports: [

@@ -1,7 +1,7 @@
 import 'reflect-metadata'
 import { NestFactory } from '@nestjs/core'
 import { auditLog } from 'mongoose-kms-encrypted'
-import { AppModule } from './app'
+import { AppModule } from './app.js'
 
 async function main(): Promise<void> {
   const log = auditLog({ write: process.stdout })

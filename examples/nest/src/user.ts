@@ -1,7 +1,7 @@
 import { Prop, Schema, SchemaFactory } from '@nestjs/mongoose'
 import type { HydratedDocument } from 'mongoose'
 import { type Encrypted, kmsEncrypted } from 'mongoose-kms-encrypted'
-import type { Kms } from './kms'
+import type { Kms } from './kms.js'
 
 /** What a user has in the clear. */
 @Schema()

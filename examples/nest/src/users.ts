@@ -11,7 +11,7 @@ import {
 } from '@nestjs/common'
 import { InjectModel } from '@nestjs/mongoose'
 import { isValidObjectId, type Model } from 'mongoose'
-import { User, type UserDocument } from './user'
+import { User, type UserDocument } from './user.js'
 
 @Injectable()
 export class UsersService {

@@ -1,19 +1,22 @@
 import { randomFillSync } from 'node:crypto'
 import { copyBytes } from './bytes'
 
-/** What is drawn at once: a draw of as much takes no longer than one of twelve bytes. Its own memory, not a view into Node's. */
-const pool = Buffer.allocUnsafeSlow(4096)
-let used = pool.length
+/** Random bytes for many, by `node:crypto`: a draw of thousands takes no longer than one of twelve. */
+export class RandomBytes {
+  /** In memory of its own, not a view into Node's shared pool. */
+  readonly #drawn = Buffer.allocUnsafeSlow(4096)
+  #given = this.#drawn.length
 
-/** Random bytes, by `node:crypto`. None is given twice: what is given is taken out of the pool. */
-export function randomBytes(length: number): Buffer {
-  if (length > pool.length - used) {
-    randomFillSync(pool)
-    used = 0
+  /** Gives bytes that it gives nobody else: they are copied, and zeroed here. */
+  next(length: number): Buffer {
+    if (length > this.#drawn.length - this.#given) {
+      randomFillSync(this.#drawn)
+      this.#given = 0
+    }
+    const bytes = this.#drawn.subarray(this.#given, this.#given + length)
+    this.#given += length
+    const own = copyBytes(bytes)
+    bytes.fill(0)
+    return own
   }
-  const start = used
-  used += length
-  const bytes = copyBytes(pool.subarray(start, used))
-  pool.fill(0, start, used)
-  return bytes
 }

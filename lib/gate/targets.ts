@@ -86,14 +86,12 @@ export function aim(
   })
 }
 
+/** Remembers what it made last: the slots of one document follow each other. */
 function remembered<K, V>(make: (key: K) => V): (key: K) => V {
-  const made = new Map<K, V>()
+  let last: { readonly key: K; readonly value: V } | undefined
   return (key) => {
-    const known = made.get(key)
-    if (known !== undefined) return known
-    const value = make(key)
-    made.set(key, value)
-    return value
+    if (!last || last.key !== key) last = { key, value: make(key) }
+    return last.value
   }
 }
 

@@ -77,7 +77,7 @@ export function aim(
   const first = bound.find((doc) => doc !== undefined)
   const owner = first && ownerOf(first)
   return slots.map((slot, index) => {
-    const prefix = slot.path.slice(0, -1).join('.')
+    const prefix = slot.path.length === 1 ? '' : slot.path.slice(0, -1).join('.')
     const doc = bound[index]
     const target = doc ? targetsOf(doc)(slot.box.use) : rawTarget(slot, reached, raw, owner)
     // Of a record that is inserted, nothing is stored beside what is sent.

@@ -289,14 +289,15 @@ function addSaveHooks(schema: AnySchema, isActive: (doc: Doc) => boolean): void 
   const isFor = (doc: Doc) => !doc.$isSubdocument && isActive(doc)
   schema.pre(
     'validate',
-    always(async function noticeChangesInPlace(this: unknown) {
+    always(function noticeChangesInPlace(this: unknown) {
       if (isFor(this as Doc)) for (const part of encryptedPartsOf(this as Doc)) noticeChanges(part)
     }) as never,
   )
   schema.pre(
     'save',
-    always(async function encryptFields(this: unknown) {
-      if (isFor(this as Doc)) await stage(this as Doc)
+    // A promise only where there is something to do: Mongoose waits for each.
+    always(function encryptFields(this: unknown) {
+      return isFor(this as Doc) ? stage(this as Doc) : undefined
     }) as never,
   )
 }

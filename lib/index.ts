@@ -38,6 +38,7 @@ export type {
   MigrationOptions,
   MigrationResult,
   Partition,
+  RecordKeyStatus,
   RotateOptions,
   StatusOptions,
   VerifyFailure,

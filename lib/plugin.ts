@@ -3,14 +3,14 @@ import { ConfigurationError } from './errors'
 import { gateConnection } from './gate/client'
 import { checkBulk, checkWatch, gateModel } from './gate/passes'
 import { withAudit } from './kms/actor'
-import { backfillBlindIndexes } from './lifecycle/backfill'
+import { backfillBlindIndexes, backfillDocument } from './lifecycle/backfill'
 import { eraseKmsKey, rewrapKmsKey } from './lifecycle/keys'
 import { brand, type KnownJob, modelMade } from './lifecycle/known'
 import { migrateDocumentToKms, migrateToKms } from './lifecycle/migrate'
 import { migrateDocumentFromKms, migrateFromKms } from './lifecycle/restore'
 import { rotateDocument, rotateKmsKeys } from './lifecycle/rotate'
 import { sendPast } from './lifecycle/sending'
-import { kmsStatus } from './lifecycle/status'
+import { kmsStatus, statusOfDocument } from './lifecycle/status'
 import { verifyDocument, verifyKms } from './lifecycle/verify'
 import {
   type AnyModel,
@@ -151,13 +151,18 @@ const decryptAll = ours(function decryptAll(this: AnyModel, records: unknown, op
   return decryptRecords(this, records, options)
 })
 
+const hasIndexed = ({ schema }: AnyModel) => holdsUse(schema, ({ indexes }) => indexes.length > 0)
 const hasMigrating = ({ schema }: AnyModel) => holdsUse(schema, ({ migrating }) => migrating)
 
 /** The jobs over the records of a model, which are statics of it. */
 const jobs = {
-  backfillBlindIndexes: job('backfillBlindIndexes', function backfill(this: AnyModel, options?: JobOptions) {
-    return backfillBlindIndexes(this, options)
-  }),
+  backfillBlindIndexes: job(
+    'backfillBlindIndexes',
+    function backfill(this: AnyModel, options?: JobOptions) {
+      return backfillBlindIndexes(this, options)
+    },
+    hasIndexed,
+  ),
   verifyKms: job('verifyKms', function verifyAll(this: AnyModel, options?: JobOptions) {
     return verifyKms(this, options)
   }),
@@ -188,6 +193,12 @@ const jobs = {
 
 /** Those that are methods of a document as well. */
 const documentJobs = {
+  kmsStatus: ours(function status(this: Doc) {
+    return statusOfDocument(this)
+  }),
+  backfillBlindIndexes: ours(function backfill(this: Doc) {
+    return backfillDocument(this)
+  }),
   verifyKms: ours(function verify(this: Doc) {
     return verifyDocument(this)
   }),
@@ -278,14 +289,15 @@ function addSaveHooks(schema: AnySchema, isActive: (doc: Doc) => boolean): void 
   const isFor = (doc: Doc) => !doc.$isSubdocument && isActive(doc)
   schema.pre(
     'validate',
-    always(async function noticeChangesInPlace(this: unknown) {
+    always(function noticeChangesInPlace(this: unknown) {
       if (isFor(this as Doc)) for (const part of encryptedPartsOf(this as Doc)) noticeChanges(part)
     }) as never,
   )
   schema.pre(
     'save',
-    always(async function encryptFields(this: unknown) {
-      if (isFor(this as Doc)) await stage(this as Doc)
+    // A promise only where there is something to do: Mongoose waits for each.
+    always(function encryptFields(this: unknown) {
+      return isFor(this as Doc) ? stage(this as Doc) : undefined
     }) as never,
   )
 }

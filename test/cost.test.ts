@@ -159,7 +159,34 @@ describe('many records at once', () => {
     expect(kms.most).toBe(bound)
   })
 
-  test('bulkWrite() of 200 keeps to it, with one read for each operation', async () => {
+  test('updateMany() by a list of _ids sends the list once', async () => {
+    await insert(50)
+    const ids = await User.find().distinct('_id')
+    await User.init()
+    server.clearCommands()
+    await User.updateMany({ _id: { $in: ids }, name: 'many' }, { phone: 'all@cost.example' })
+    const sent = server.commands.flatMap(({ name, command }) =>
+      name === 'update' ? (command.updates as unknown[]) : [],
+    )
+    expect(sent).toHaveLength(50)
+    for (const update of sent) expect(JSON.stringify(update)).not.toContain('$in')
+  })
+
+  test('bulkWrite() of 250 records by their _ids keeps to it, with one read for a hundred', async () => {
+    await insert(250)
+    const ids = await User.find().distinct('_id')
+    const operations = ids.map((_id: unknown, index: number) => ({
+      updateOne: { filter: { _id }, update: { $set: { phone: `${index}@cost.example` } } },
+    }))
+    const { commands, calls } = await costOf(() => User.bulkWrite(operations))
+    expect(commands).toEqual(['find', 'find', 'find', 'update'])
+    expect(calls).toHaveLength(250)
+    expect(kms.most).toBeLessThanOrEqual(bound)
+    for (const [index, _id] of ids.entries())
+      expect(await (await User.findById(_id)).phone).toBe(`${index}@cost.example`)
+  })
+
+  test('bulkWrite() of 200 by anything else keeps to it, with one read for each operation', async () => {
     await insert(200)
     const operations = Array.from({ length: 200 }, (_, count) => ({
       updateOne: { filter: { count }, update: { $set: { phone: `${count}@cost.example` } } },

@@ -1,4 +1,5 @@
 import { audit } from './audit'
+import { backfill } from './backfill'
 import type { Command } from './command'
 import { erase } from './erase'
 import { indexKey } from './indexkey'
@@ -9,4 +10,4 @@ import { status } from './status'
 import { verify } from './verify'
 
 /** All commands, in the order in which the help lists them. */
-export const commands: readonly Command[] = [status, migrate, rotate, rewrap, verify, erase, indexKey, audit]
+export const commands: readonly Command[] = [status, migrate, backfill, rotate, rewrap, verify, erase, indexKey, audit]

@@ -4,7 +4,7 @@ import type { JobFailure, JobOptions, JobProgress, JobResult, JobStart } from '.
 import { clean } from '../trail/outside'
 import type { Session } from './command'
 import { confirm, requireAnswerable } from './confirm'
-import { closeModels, jobOf, openModels } from './models'
+import { closeModels, jobOf, openModels, placeOf } from './models'
 import type { JobGiven } from './options'
 import { Misuse, type Outcome, worse } from './outcome'
 import { describeFailure } from './output'
@@ -22,6 +22,10 @@ export interface JobCommand {
   readonly options?: Plain
   /** What is asked before, with the number of records; where it is not given, nothing is asked. */
   readonly question?: (records: string, model: string) => string
+  /** Whether it does something for which is to be asked where there are no records, too. */
+  readonly isAskedForNone?: boolean
+  /** Why there is nothing to do where no model is one that it is for. */
+  readonly lacking?: string
 }
 
 /** Failures that are no fault of the record: all others would fail as well. */
@@ -38,10 +42,7 @@ export async function runJobs(command: JobCommand, given: JobGiven, session: Ses
   try {
     const isMeant = (model: AnyModel) => given.model !== undefined || jobOf(model, command.job).isFor
     const meant = models.filter(isMeant)
-    if (meant.length === 0)
-      throw new Misuse(
-        `There is nothing to ${command.name}: no model is migrating. Use the plugin with migrating: true.`,
-      )
+    if (meant.length === 0) throw new Misuse(`There is nothing to ${command.name}: ${command.lacking}`)
     let outcome: Outcome = 'done'
     for (const model of meant) {
       if (session.signal.aborted) return 'interrupted'
@@ -113,10 +114,11 @@ class ModelRun {
   async #begin(start: JobStart): Promise<void> {
     const { output, surroundings, signal } = this.#session
     const { modelName } = this.#model
-    const { name, question } = this.#command
+    const { name, question, isAskedForNone } = this.#command
     const { dryRun = false, yes } = this.#given
     this.#start = start
-    if (question && !dryRun && !yes && start.total > 0) {
+    if (question && !dryRun && !yes && (start.total > 0 || isAskedForNone)) {
+      output.message(`${modelName}: ${withPlural(start.total, 'record')}, ${placeOf(this.#model)}.`)
       const asked = question(withPlural(start.total, 'record'), modelName)
       if (!(await confirm(surroundings, asked, signal))) throw new NotConfirmed()
     }
@@ -168,7 +170,12 @@ class ModelRun {
       `${unchanged} ${done === '' ? 'in order' : 'unchanged'}`,
     ]
     const end = interrupted ? `, stopped after ${processed} of ${this.#start.total}. Start it again to go on` : ''
-    output.text(`${modelName}: ${[...counts, `${failed} failed`].join(', ')}${end}.`)
+    const isNothing = processed === 0 && this.#start.total === 0
+    output.text(
+      isNothing
+        ? `${modelName}: nothing to ${name}.`
+        : `${modelName}: ${[...counts, `${failed} failed`].join(', ')}${end}.`,
+    )
     if (indexes && indexes.length > 0) output.text(`  indexes of before, of no use any more: ${indexes.join(', ')}`)
     if (droppedIndexes && droppedIndexes.length > 0) output.text(`  indexes dropped: ${droppedIndexes.join(', ')}`)
     this.#list(failures, failed)

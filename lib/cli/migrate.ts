@@ -25,15 +25,17 @@ export const migrate: Command = {
   },
 }
 
+const lacking = 'no model is migrating. Use the plugin with migrating: true.'
+
 function commandFor({ undo, dropIndexes }: { undo?: true; dropIndexes?: true }): JobCommand {
   if (undo) {
     const question = (records: string, name: string) =>
       `The values of ${records} of ${name} will be stored in the clear.`
-    return { name: 'migrate', job: 'migrateFromKms', done: 'decrypted', question }
+    return { name: 'migrate', job: 'migrateFromKms', done: 'decrypted', question, lacking }
   }
-  const command = { name: 'migrate', job: 'migrateToKms', done: 'encrypted' }
+  const command = { name: 'migrate', job: 'migrateToKms', done: 'encrypted', lacking }
   if (!dropIndexes) return command
   const question = (records: string, name: string) =>
     `${records} of ${name} will be encrypted, and then MongoDB's indexes on the encrypted fields dropped.`
-  return { ...command, options: { dropIndexes: true }, question }
+  return { ...command, options: { dropIndexes: true }, question, isAskedForNone: true }
 }

@@ -36,6 +36,12 @@ export async function closeModels(models: readonly AnyModel[]): Promise<void> {
   for (const mongoose of new Set(models.map(({ base }) => base))) await mongoose.disconnect()
 }
 
+/** Where a model has its records, for people; without credentials. */
+export function placeOf({ collection, db }: AnyModel): string {
+  const { srvHost, hosts } = db.getClient().options
+  return `collection ${collection.name} of the database ${db.name} at ${srvHost ?? hosts.join(', ')}`
+}
+
 /** A job of a model. */
 export interface Job {
   readonly isFor: boolean

@@ -52,6 +52,8 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     }
     Object.assign(conditions, unchangedContext(ring, at, touched))
     const pending = pendingOf(ring, reference)
+    // Its key is gone for good.
+    if (ring.isErased(reference)) continue
     if (!pending) Object.assign(conditions, hasKey(ring, keyPath, ring.indexOf(reference)))
     else if (ring.replaces) {
       Object.assign(conditions, hasExactly(ring.replaces, keyPath))

@@ -2,14 +2,26 @@ import { ConfigurationError } from '../errors'
 import { envelopeSubtype } from '../format/envelope'
 import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
-import { type AnyModel, type Doc, type Host, hostOf, modelOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
+import { sessionOnly } from '../gate/request'
+import {
+  type AnyModel,
+  type Doc,
+  type Host,
+  hostOf,
+  modelOf,
+  ownerOf,
+  type Plain,
+  schemaOf,
+  valuesOf,
+} from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { callsToOpen } from '../record/calls'
-import { filterOf, storedOf } from '../record/fetching'
+import { filterOf, sessionOf, storedOf } from '../record/fetching'
+import { recordName } from '../record/identity'
 import { indexValuesOf, prefixOf } from '../record/indexes'
 import { placeOf, plaintextFound } from '../record/opening'
 import { allInOrder, valuesOf as allOf } from '../record/outcomes'
-import { requireWriting } from '../record/rewriting'
+import { partsWithin, requireWriting, rewrite } from '../record/rewriting'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobOptions, JobResult } from '../schema/jobs'
@@ -30,23 +42,47 @@ import { runJob } from './job'
 export async function backfillBlindIndexes(model: AnyModel, options?: JobOptions): Promise<JobResult> {
   const name = `${model.modelName}.backfillBlindIndexes()`
   const layout = layoutOf([model])
-  const conditions = staleIn(hostOf(model.schema), layout)
-  if (conditions.length === 0) {
-    throw new ConfigurationError(
-      'OPTION_INVALID',
-      `${name}: no field of this model has a blind index. Ask the model that has the field, or give the field the option blindIndex.`,
-    )
-  }
+  const conditions = requireIndexes(model, layout, name)
   return runJob(
     {
       model,
       name,
       condition: { $or: conditions },
       begin: () => openIndexKeys(layout),
-      run: (stored) => rewriteRead(model, stored, 'give it its index values', backfill),
+      run: (stored) => rewriteRead(model, stored, deed, (fresh, now) => backfill(encryptedPartsOf(fresh), now, {})),
       calls: (stored) => callsToIndex(recordOf(model, stored), stored),
     },
     options,
+  )
+}
+
+/** What is done, for messages. */
+const deed = 'give it its index values'
+
+/**
+ * The same for one record, or for a subdocument of it.
+ *
+ * @throws {ConfigurationError} OPTION_INVALID; {KeyProviderError} when the KMS does not open the index key; {DecryptionError} when a value cannot be had;
+ *   {RecordError} RECORD_CHANGED, ID_NOT_SELECTED; {DocumentNotFoundError} Mongoose's own, when the record is not stored
+ */
+export async function backfillDocument(doc: Doc): Promise<void> {
+  const model = modelOf(ownerOf(doc))
+  requireIndexes(model, layoutOf([model]), `${recordName(doc)}.backfillBlindIndexes()`)
+  await rewrite(doc, deed, (owner, fresh, stored) =>
+    backfill(partsWithin(fresh, doc), stored, sessionOnly({ session: sessionOf(owner) })),
+  )
+}
+
+/**
+ * @returns what finds records with stale index values
+ * @throws {ConfigurationError} OPTION_INVALID where the model has no index
+ */
+function requireIndexes({ schema }: AnyModel, layout: Place, name: string): Plain[] {
+  const conditions = staleIn(hostOf(schema), layout)
+  if (conditions.length > 0) return conditions
+  throw new ConfigurationError(
+    'OPTION_INVALID',
+    `${name}: no field of this model has a blind index. Ask the model that has the field, or give the field the option blindIndex.`,
   )
 }
 
@@ -67,8 +103,8 @@ export function openIndexKeys(layout: Place): Promise<unknown> {
 }
 
 /** @returns whether index values were written; nothing where another write came between */
-async function backfill(doc: Doc, stored: Plain): Promise<boolean | undefined> {
-  const stale = staleOf(doc, stored)
+async function backfill(parts: readonly Doc[], stored: Plain, options: Plain): Promise<boolean | undefined> {
+  const stale = staleOf(parts, stored)
   if (stale.length === 0) return false
   for (const { part, use } of stale) requireWriting([part], (each) => each === use)
   const settled = await Promise.allSettled(stale.map(makeValues))
@@ -76,14 +112,14 @@ async function backfill(doc: Doc, stored: Plain): Promise<boolean | undefined> {
   const outcomes = settled.filter((each) => each.status === 'fulfilled' || each.reason?.code !== 'ERASED')
   if (outcomes.length === 0) return false
   const made = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
-  const isWritten = made.length === 0 || (await write(doc, stored._id, made))
+  const isWritten = made.length === 0 || (await write(ownerOf(parts[0] as Doc), stored._id, made, options))
   // A field that is damaged does not keep the others from being found.
   allOf(outcomes)
   return isWritten || undefined
 }
 
 function callsToIndex(doc: Doc, stored: Plain): number {
-  const stale = staleOf(doc, stored)
+  const stale = staleOf(encryptedPartsOf(doc), stored)
   return callsToOpen(doc, ({ owner, field }) =>
     stale.some(({ part, index }) => part === owner && index.fields.includes(field.name)),
   )
@@ -98,8 +134,8 @@ interface Stale {
   readonly index: BlindIndex
 }
 
-function staleOf(doc: Doc, stored: Plain): Stale[] {
-  return encryptedPartsOf(doc).flatMap((part) => {
+function staleOf(parts: readonly Doc[], stored: Plain): Stale[] {
+  return parts.flatMap((part) => {
     const raw = storedOf(part, stored) ?? {}
     return usesOf(schemaOf(part)).flatMap((use) =>
       use.indexes.filter((index) => isStale(index, raw)).map((index) => ({ part, raw, use, index })),
@@ -130,18 +166,18 @@ async function makeValues({ part, raw, use, index }: Stale): Promise<Made> {
 }
 
 /** Past the gate: here envelopes are conditions, and neither fields nor hooks are touched. */
-async function write(doc: Doc, _id: unknown, made: readonly Made[]): Promise<boolean> {
+async function write(doc: Doc, _id: unknown, made: readonly Made[], options: Plain): Promise<boolean> {
   const gate = gateOf(modelOf(doc).collection)
   // The `_id` as it is stored, which need not be of the type that the schema says.
   const filter = { ...filterOf(doc), _id, $and: made.flatMap(({ conditions }) => conditions) }
   const $set = Object.fromEntries(made.map(({ path, values }) => [path, values]))
   try {
-    const { matchedCount } = await gate.native.updateOne(filter, { $set })
+    const { matchedCount } = await gate.native.updateOne(filter, { $set }, options)
     return matchedCount === 1
   } catch (error) {
     if ((error as { code?: unknown }).code !== 11000 || made.length === 1) throw inFieldTerms([gate], error)
     // A value that another record has already does not keep the others from being found.
-    const apart = await allInOrder(made.map((each) => write(doc, _id, [each])))
+    const apart = await allInOrder(made.map((each) => write(doc, _id, [each], options)))
     return apart.every(Boolean)
   }
 }

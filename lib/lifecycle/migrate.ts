@@ -15,8 +15,7 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { noteStored, notFound } from '../record/rewriting'
-import { requireId } from '../record/rings'
+import { noteStored, requireStored } from '../record/rewriting'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobResult, MigrationOptions, MigrationResult } from '../schema/jobs'
@@ -120,12 +119,10 @@ async function oldIndexes(model: AnyModel, layout: Place, isDropping: boolean) {
  */
 export async function migrateDocumentToKms(doc: Doc): Promise<void> {
   const owner = ownerOf(doc)
-  requireId(owner)
   const model = modelOf(owner)
   migratingLayout(model, `${recordName(owner)}.migrateToKms()`)
   const options = sessionOnly({ session: sessionOf(owner) })
-  const stored = await fetchStored(owner, [])
-  if (!stored) throw notFound(owner)
+  const stored = await requireStored(owner)
   noteStored(owner, stored)
   if (!(await migrate(model, stored, options))) return
   for (const part of encryptedPartsOf(owner)) for (const box of boxesOf(part)) forgetClear(box, storedOf(part, stored))

@@ -12,8 +12,7 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { noteStored, notFound, requireWriting, withWritten } from '../record/rewriting'
-import { requireId } from '../record/rings'
+import { noteStored, requireStored, requireWriting, withWritten } from '../record/rewriting'
 import { encryptedPartsOf } from '../record/staging'
 import type { JobOptions, JobResult } from '../schema/jobs'
 import type { Place } from '../schema/layout'
@@ -62,10 +61,8 @@ function encryptedIn(place: Place, prefix = ''): Plain[] {
  */
 export async function migrateDocumentFromKms(doc: Doc): Promise<void> {
   const owner = ownerOf(doc)
-  requireId(owner)
   migratingLayout(modelOf(owner), `${recordName(owner)}.migrateFromKms()`)
-  const stored = await fetchStored(owner, [])
-  if (!stored) throw notFound(owner)
+  const stored = await requireStored(owner)
   noteStored(owner, stored)
   const session = sessionOf(owner)
   if (await restore(modelOf(owner), stored, session)) refresh(owner, (await fetchStored(owner, [])) ?? stored)

@@ -1,10 +1,14 @@
 import { ConfigurationError } from '../errors'
+import { erasedAtOf, parseWrappedKey } from '../format/entry'
 import { readyFilter } from '../gate/lookup'
 import { gateOf } from '../gate/passes'
-import type { AnyModel, Plain } from '../mongoose/host'
-import { castFilter } from '../mongoose/model'
+import { type AnyModel, type Doc, modelOf, ownerOf, type Plain } from '../mongoose/host'
+import { castFilter, recordOf } from '../mongoose/model'
 import { isPlainObject } from '../mongoose/plain'
-import type { KeyStatus, KmsStatus, StatusOptions } from '../schema/jobs'
+import { prefixOf } from '../record/indexes'
+import { partsWithin, requireStored, ringsWithKeys } from '../record/rewriting'
+import type { KeyRing } from '../record/ring'
+import type { KeyStatus, KmsStatus, RecordKeyStatus, StatusOptions } from '../schema/jobs'
 import { keyPathsBelow, layoutOf } from '../schema/layout'
 
 const ages = [30, 90, 365]
@@ -54,4 +58,26 @@ export async function kmsStatus(model: AnyModel, options: StatusOptions = {}): P
     })
   }
   return { records, keys }
+}
+
+/**
+ * Tells of the wrapped keys of one record as they are stored now, or of those of a subdocument. The KMS is not asked.
+ *
+ * @throws {DocumentNotFoundError} Mongoose's own, when the record is not stored; {DecryptionError} WRAPPED_KEY_DAMAGED; {RecordError} ID_NOT_SELECTED
+ */
+export async function statusOfDocument(doc: Doc): Promise<RecordKeyStatus[]> {
+  const stored = await requireStored(doc)
+  return partsWithin(recordOf(modelOf(ownerOf(doc)), stored), doc).flatMap((part) =>
+    ringsWithKeys(part).flatMap((ring) => {
+      const path = `${prefixOf(part)}${ring.use.keyPath}`
+      return ring.stored.map((entry) => ({ path, ...statusOf(ring, entry) }))
+    }),
+  )
+}
+
+function statusOf(ring: KeyRing, entry: unknown): Omit<RecordKeyStatus, 'path'> {
+  const erasedAt = erasedAtOf(entry)
+  if (erasedAt) return { erasedAt }
+  const { keyId, version, createdAt } = parseWrappedKey(entry, ring.identity.name)
+  return { keyId, version, createdAt, isCurrent: ring.isCurrent(entry) }
 }

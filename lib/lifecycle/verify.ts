@@ -5,12 +5,12 @@ import { envelopeOf, parseReference } from '../format/envelope'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { callsForKeys } from '../record/calls'
-import { fetchStored, storedOf } from '../record/fetching'
+import { storedOf } from '../record/fetching'
 import { recordName } from '../record/identity'
 import { areSameIndexValues, indexValuesOf, prefixOf } from '../record/indexes'
 import { openBox, plaintextFound } from '../record/opening'
 import { outcomeOf } from '../record/outcomes'
-import { notFound, partsWithin } from '../record/rewriting'
+import { partsWithin, requireStored } from '../record/rewriting'
 import { type KeyRing, storedReference } from '../record/ring'
 import { loadedTarget } from '../record/rings'
 import { encryptedPartsOf } from '../record/staging'
@@ -48,8 +48,7 @@ export async function verifyKms(model: AnyModel, options?: JobOptions): Promise<
  */
 export async function verifyDocument(doc: Doc): Promise<VerifyFailure[]> {
   const owner = ownerOf(doc)
-  const stored = await fetchStored(owner, [])
-  if (!stored) throw notFound(owner)
+  const stored = await requireStored(doc)
   const parts = partsWithin(recordOf(modelOf(owner), stored), doc)
   return failuresOf(stored._id, await verifyParts(parts, stored))
 }

@@ -60,18 +60,15 @@ export async function rewrite<T>(
   deed: string,
   attempt: (owner: Doc, fresh: Doc, stored: Plain, isAgain: boolean) => Promise<T | undefined>,
 ): Promise<T> {
-  requireId(doc)
   const owner = ownerOf(doc)
-  const read = () => fetchStored(owner, [])
-  const first = await read()
-  if (first) noteStored(owner, first)
-  const done =
-    first &&
-    (await rewriteStored(modelOf(owner), first, read, deed, (fresh, stored, isAgain) => {
-      refresh(owner, stored)
-      return attempt(owner, fresh, stored, isAgain)
-    }))
-  if (done === null || done === undefined) throw notFound(owner)
+  const read = await requireStored(doc)
+  noteStored(owner, read)
+  const readAgain = () => fetchStored(owner, [])
+  const done = await rewriteStored(modelOf(owner), read, readAgain, deed, (fresh, stored, isAgain) => {
+    refresh(owner, stored)
+    return attempt(owner, fresh, stored, isAgain)
+  })
+  if (done === undefined) throw notFound(owner)
   return done
 }
 
@@ -86,8 +83,21 @@ export function noteStored(owner: Doc, stored: Plain): void {
 /** Sends an update to the collection of a model, past the gate: here envelopes are conditions. */
 export type Send = (model: AnyModel, filter: Plain, update: Plain, options: Plain) => Promise<{ matchedCount: number }>
 
+/**
+ * All of the record of a document, or of what holds a subdocument, as it is stored.
+ *
+ * @throws {RecordError} ID_NOT_SELECTED; {DocumentNotFoundError} Mongoose's own, when it is not stored
+ */
+export async function requireStored(doc: Doc): Promise<Plain> {
+  requireId(doc)
+  const owner = ownerOf(doc)
+  const stored = await fetchStored(owner, [])
+  if (!stored) throw notFound(owner)
+  return stored
+}
+
 /** The error that Mongoose itself has for the save of a document that is not stored, or no longer. */
-export function notFound(doc: Doc): Error {
+function notFound(doc: Doc): Error {
   const { Error: errors } = modelOf(doc).base
   const NotFound = errors.DocumentNotFoundError as unknown as new (filter: object, model: string) => Error
   return new NotFound({ _id: doc._id }, modelNameOf(doc))

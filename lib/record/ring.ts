@@ -240,6 +240,11 @@ export class KeyRing {
     this.#pending ??= key
   }
 
+  /** Has those of the same record or subdocument, of which this is a copy. */
+  keepTombstones({ stored }: KeyRing): void {
+    if (!this.#stored.some(isTombstone)) this.takeOver([...stored.filter(isTombstone), ...this.#stored])
+  }
+
   /** Takes over what was found in the database. */
   takeOver(stored: readonly unknown[]): void {
     this.#stored = stored

@@ -20,6 +20,12 @@ export function isSameTarget(one: Target, other: Target): boolean {
   return one.ring === other.ring && sameBytes(one.place, other.place)
 }
 
+/** Whether both are of one place in one record, be it by documents of their own. */
+export function isSamePlace(one: Target, other: Target): boolean {
+  const [{ use, identity }, { identity: another }] = [one.ring, other.ring]
+  return use === other.ring.use && identity.name === another.name && sameBytes(one.place, other.place)
+}
+
 /** The rings of one document under one use: as it was loaded, and as it is now. They are the same unless it has moved. */
 interface Rings {
   loaded: KeyRing
@@ -36,7 +42,7 @@ export function currentTarget(doc: Doc, use: Use): Target {
     return { ring, place: identityOf(use.host, doc).place }
   }
   const known = ringsOf(doc, use)
-  const identity = identityOf(use.host, doc)
+  const identity = identityOf(use.host, doc, idOf(doc), known.loaded.identity)
   if (known.loaded.standsFor(identity)) known.current = known.loaded
   else if (known.current === known.loaded || !known.current.standsFor(identity)) {
     known.current = new KeyRing(use, identity, [], doc, known.loaded)

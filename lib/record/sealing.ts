@@ -4,11 +4,12 @@ import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import type { Use } from '../schema/use'
 import type { BlindIndex } from '../search/declaration'
+import type { IndexKeySource } from '../search/indexkey'
 import type { IndexKeys } from '../search/value'
 import { openBox, placeOf, referenceIn } from './opening'
 import { allInOrder } from './outcomes'
 import type { KeyRing, OpenKey } from './ring'
-import { isSameTarget, loadedTarget, type Target, targetOf } from './rings'
+import { isSamePlace, isSameTarget, loadedTarget, type Target, targetOf } from './rings'
 
 /** A box that is to be written, and what its value is encrypted for. */
 export interface Job {
@@ -46,8 +47,8 @@ export class Writers {
     return key
   }
 
-  /** Opens what jobs lack, side by side. */
-  async open(jobs: readonly Job[]): Promise<void> {
+  /** Begins to open what jobs lack, side by side. */
+  open(jobs: readonly Job[]): Promise<void>[] {
     const rings = new Set<KeyRing>()
     const uses = new Set<Use>()
     for (const job of jobs) {
@@ -59,11 +60,11 @@ export class Writers {
       }
       if (isIndexed(job)) uses.add(keyUseOf(job))
     }
-    await allInOrder([
-      ...jobs.filter(({ box }) => !box.isOpen).map(({ box }) => openBox(box)),
-      ...Array.from(rings, async (ring) => void this.#keys.set(ring, await ring.writer())),
-      ...Array.from(uses, async (use) => void this.#indexKeys.set(use, (await use.indexKey?.open()) as IndexKeys)),
-    ])
+    const opening = jobs.filter(({ box }) => !box.isOpen).map(({ box }) => openBox(box))
+    for (const ring of rings) opening.push(ring.writer().then((key) => void this.#keys.set(ring, key)))
+    for (const use of uses)
+      opening.push((use.indexKey as IndexKeySource).open().then((key) => void this.#indexKeys.set(use, key)))
+    return opening
   }
 }
 
@@ -75,15 +76,19 @@ export class Writers {
  */
 export function prepare(jobs: readonly Job[]): Writers | Promise<Writers> {
   const writers = new Writers()
-  const lacking = jobs.filter((job) => !canWrite(job, writers))
+  const lacking = lackingOf(jobs, writers)
   return lacking.length === 0 ? writers : openAll(jobs, lacking, writers)
 }
 
-async function openAll(jobs: readonly Job[], lacking: readonly Job[], writers: Writers): Promise<Writers> {
-  await writers.open(lacking)
+async function openAll(jobs: readonly Job[], first: readonly Job[], writers: Writers): Promise<Writers> {
   // Whoever has a document may change it while the KMS is asked.
-  const left = jobs.filter((job) => !canWrite(job, writers))
-  return left.length === 0 ? writers : openAll(jobs, left, writers)
+  for (let lacking = first; lacking.length > 0; lacking = lackingOf(jobs, writers))
+    await allInOrder(writers.open(lacking))
+  return writers
+}
+
+function lackingOf(jobs: readonly Job[], writers: Writers): Job[] {
+  return jobs.filter((job) => !canWrite(job, writers))
 }
 
 /** Whether a job can be done without asking the KMS. */
@@ -96,12 +101,22 @@ function canWrite(job: Job, writers: Writers): boolean {
   return box.isOpen && target.ring.use.duty !== 'read-only' && writers.keyOf(target.ring) !== undefined
 }
 
-/** Whether what a box was loaded with was erased, and is to stand where it stood. */
-export function isErased({ box, target }: Job): boolean {
-  const { lastEnvelope, sealedBy } = box
-  if (box.isOpen || box.source || !lastEnvelope || !isDocument(box.owner)) return false
-  const by = (sealedBy as Target | undefined) ?? loadedTarget(box.owner, box.use)
-  return isSameTarget(by, target) && target.ring.isErased(referenceIn(lastEnvelope, box))
+/**
+ * Whether what a box was loaded with was erased, and is to stand where it stood: in the same document, or in the copy of a subdocument that
+ * Mongoose makes where it is given another position.
+ */
+export function isErased(job: Job): boolean {
+  return erasedOf(job) !== undefined
+}
+
+/** The envelope that is left of an erased value, and the data keys that say so. */
+function erasedOf({ box, target }: Job): { envelope: Uint8Array; ring: KeyRing } | undefined {
+  const origin = box.source ?? box
+  const { lastEnvelope: envelope, owner, use } = origin
+  if (box.isOpen || origin.source || !envelope || !isDocument(owner)) return undefined
+  const by = (origin.sealedBy as Target | undefined) ?? loadedTarget(owner, use)
+  const isThere = isSamePlace(by, target) && by.ring.isErased(referenceIn(envelope, origin))
+  return isThere ? { envelope, ring: by.ring } : undefined
 }
 
 /** Whether a blind index is of the field of a box. */
@@ -123,7 +138,11 @@ function keyUseOf({ target }: Job): Use {
 export function seal(job: Job, writers: Writers): Uint8Array {
   const { box, target } = job
   if (isSealedFor(job)) return box.envelope as Uint8Array
-  if (isErased(job)) return box.lastEnvelope as Uint8Array
+  const erased = erasedOf(job)
+  if (erased) {
+    target.ring.keepTombstones(erased.ring)
+    return erased.envelope
+  }
   const plaintext = box.encode()
   const envelope = encryptFor(target, box.field.name, plaintext, writers.keyOf(target.ring) as OpenKey)
   // A box that stands in another document, or in an update for many records, is not what is stored here.

@@ -142,3 +142,21 @@ export interface KeyStatus {
   /** How many records have a data key that is older than 30, 90 and 365 days. */
   readonly olderThanDays: Readonly<Record<number, number>>
 }
+
+/** A wrapped key of one record, as `kmsStatus()` of a document tells of it. */
+export interface RecordKeyStatus {
+  /** Where it stands, such as `encrypted_kms_key` or `contacts.0.encrypted_kms_key`. */
+  readonly path: string
+  /** The KMS key that wraps it, by what the KMS calls it. */
+  readonly keyId?: string
+  /** The generation of the option `version`. */
+  readonly version?: number
+  readonly createdAt?: Date
+  /**
+   * Whether it is under the KMS key and the version that a new one would be, so that `rewrapKmsKey()` leaves it. What an alias stands for is known
+   * once the KMS has been asked for something under it; until then it is `false`.
+   */
+  readonly isCurrent?: boolean
+  /** Instead of all these: when the data keys that were here were erased. */
+  readonly erasedAt?: Date
+}

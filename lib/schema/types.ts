@@ -20,6 +20,7 @@ import type {
   KmsStatus,
   MigrationOptions,
   MigrationResult,
+  RecordKeyStatus,
   RotateOptions,
   StatusOptions,
   VerifyFailure,
@@ -81,6 +82,13 @@ export interface EncryptedMethods {
    * @returns nothing in the list where all is in order
    */
   verifyKms(): Promise<readonly VerifyFailure[]>
+  /**
+   * Tells of the wrapped keys of the record as it is stored: which KMS key, how old, whether it is what a new one would be, or when it was erased; of
+   * a subdocument those of that alone. Neither is the KMS asked nor anything written.
+   */
+  kmsStatus(): Promise<readonly RecordKeyStatus[]>
+  /** Makes the index values of the record that were never made, or with other versions of the index. Unsaved changes stay as they are. */
+  backfillBlindIndexes(): Promise<void>
   /**
    * Has the KMS wrap the record's data keys anew, under the KMS key and encryption context of the current version: ciphertexts stay as they
    * are, and no data key is seen here. What is current stays.

@@ -28,7 +28,7 @@ npx mongoose-kms-encrypted erase --require ./dist/models.js --model User --filte
   they have, \`--uri\` is refused.
 - **Stopping.** Ctrl-C, or SIGTERM, ends a job between records: what was begun ends, and the same command goes on from a checkpoint in the
   database. Once more ends it at once; what another process then is refused with \`JOB_RUNNING\` is free after \`--lease\`.
-- **Asking.** \`erase\`, \`migrate --undo\` and \`migrate --drop-indexes\` ask before they begin, with the number of records. Without a terminal they need \`--yes\`.
+- **Asking.** \`erase\`, \`migrate --undo\` and \`migrate --drop-indexes\` ask before they begin, with the number of records, the database and its host. Without a terminal they need \`--yes\`.
 - **\`--dry-run\`** reads all records that there is something to do for, and tells how many they are and what the calls to KMS would cost. It writes nothing and leaves
   KMS alone, but for the index key where the filter names an encrypted field.
 
@@ -62,7 +62,7 @@ one JSON object on each line, with values of MongoDB as [Extended JSON](https://
 const shared: readonly [string, readonly Option[]][] = [
   ['Options of all but index-key and audit', ofModels()],
   ['Options of all jobs', ofJobs()],
-  ['Options of migrate, rotate, rewrap and verify', ofLongJobs()],
+  ['Options of migrate, backfill, rotate, rewrap and verify', ofLongJobs()],
 ]
 
 /** The page, as it should be. */

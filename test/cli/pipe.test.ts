@@ -191,6 +191,21 @@ test('rewrap has KMS wrap what is under another key', async () => {
   expect((await raw()).map(({ encrypted_kms_key: [key] }) => key.keyId)).toEqual([arn, arn])
 })
 
+test('backfill makes the index values of records from before', async () => {
+  await cli.users(2)
+  const none = await cli.run(['backfill', ...models])
+  expect([none.code, none.stderr]).toEqual([
+    2,
+    expect.stringContaining('nothing to backfill: no field has a blind index'),
+  ])
+  const { stdout } = await cli.run(['index-key', '--key-id', 'alias/programs'])
+  cli.kms.clearCalls()
+  const { code, lines } = await cli.run(['backfill', ...models], { INDEX_KEY: stdout.trim() })
+  expect([code, lines.at(-1)]).toEqual([0, expect.objectContaining({ model: 'User', outcome: 'done', updated: 2 })])
+  expect(calls()).toEqual(['Decrypt', 'Decrypt', 'Decrypt'])
+  expect((await raw()).map(({ email_bidx }) => email_bidx?.length() > 0)).toEqual([true, true])
+})
+
 test('parts are counted from one, and done side by side', async () => {
   await cli.users(10)
   const before = await datesOf()
@@ -281,7 +296,17 @@ describe('exit codes', () => {
     const { code, stdout } = await cli.run(['--help'])
     expect(code).toBe(0)
     const names = [...stdout.matchAll(/^ {2}([\w-]+) \[options\]/gm)].map(([, name]) => name as string)
-    expect(names).toEqual(['status', 'migrate', 'rotate', 'rewrap', 'verify', 'erase', 'index-key', 'audit'])
+    expect(names).toEqual([
+      'status',
+      'migrate',
+      'backfill',
+      'rotate',
+      'rewrap',
+      'verify',
+      'erase',
+      'index-key',
+      'audit',
+    ])
     for (const name of names) {
       const help = await cli.run([name, '--help'])
       expect([help.code, help.stdout]).toEqual([

@@ -221,6 +221,10 @@ export function useProgram() {
     },
     models,
     proxy,
+    /** Host and port that the commands are given. */
+    get host() {
+      return new URL(uri).host
+    },
     get kms() {
       return kms
     },

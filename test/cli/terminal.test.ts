@@ -55,12 +55,16 @@ test('what failed is listed below the counts', async () => {
   expect(screen.text).not.toContain('secret')
 })
 
-test('erase asks with the number of records, and does it for yes alone', async () => {
+/** Where it is to be done, as far as it may be told. */
+const place = () => `collection users of the database ${cli.User.db.name} at ${cli.host}.`
+
+test('erase asks with the number of records and where they are, and does it for yes alone', async () => {
   await cli.users(3)
   const args = ['erase', ...of, '--filter', '{"name":{"$ne":"n0"}}']
   for (const typed of ['y\r', '\r', '\x03', '\x04']) {
     const screen = cli.open(args)
     await screen.shows(/^The encrypted values of 2 records of User will be lost for good\. Type yes to go on:$/m)
+    expect(screen.text).toContain(`User: 2 records, ${place()}\n`)
     screen.type(typed)
     expect([typed, await screen.ended]).toEqual([typed, 130])
     expect(screen.text).toContain('Nothing was done.')
@@ -77,7 +81,7 @@ test('erase asks with the number of records, and does it for yes alone', async (
   expect(screen.text).toContain('User: 2 erased, 0 unchanged, 0 failed.')
   expect(await erasedOf()).toEqual([false, true, true])
   const again = cli.open(args)
-  expect([await again.ended, again.text]).toEqual([0, 'User: 0 erased, 0 unchanged, 0 failed.'])
+  expect([await again.ended, again.text]).toEqual([0, 'User: nothing to erase.'])
 })
 
 test('migrate asks before it decrypts, and before it drops indexes', async () => {
@@ -93,10 +97,29 @@ test('migrate asks before it decrypts, and before it drops indexes', async () =>
     if (option === '--drop-indexes') await cli.collection().insertOne({ email: 'clear@example.org' })
     const screen = cli.open(['migrate', ...of, option], at)
     await screen.shows(question)
+    expect(screen.text).toContain(place())
     screen.type('no\r')
     expect(await screen.ended).toBe(130)
   }
   expect((await cli.raw()).map(({ email }) => email.constructor.name)).toEqual(['Binary', 'Binary', 'String'])
+})
+
+test('indexes are dropped where no record is left in the clear, if that is what is wanted', async () => {
+  const at = { MIGRATING: 'true' }
+  const [{ _id }] = await cli.users(1)
+  await cli.collection().createIndex({ email: 1 })
+  const names = async () => (await cli.collection().indexes()).map(({ name }) => name)
+  const args = ['migrate', ...of, '--drop-indexes']
+  for (const [typed, code, after] of [
+    ['no', 130, ['_id_', 'email_1']],
+    ['yes', 0, ['_id_']],
+  ] as const) {
+    const screen = cli.open(args, at)
+    await screen.shows(/^0 records of User will be encrypted, .* dropped\. Type yes to go on:$/m)
+    screen.type(`${typed}\r`)
+    expect([typed, await screen.ended, await names()]).toEqual([typed, code, after])
+  }
+  expect((await cli.raw()).map((record) => record._id)).toEqual([_id])
 })
 
 test('status is a table', async () => {

@@ -326,3 +326,69 @@ test('a model with nothing to index is told so, and a static of the application 
     /a static backfillBlindIndexes of its own\. Give it another name/,
   )
 })
+
+describe('of one record', () => {
+  test('its index values are made, with those of its subdocuments, and unsaved changes stay as they are', async () => {
+    const contact = (indexed: object) =>
+      new Schema<any>({}).plugin(plugin, { provider, fields: { phone: { type: String, ...indexed } } })
+    const name = named('Holder')
+    const make = (on: any, indexed: object) =>
+      on.model(
+        name,
+        new Schema<any>({ name: String, contacts: [contact(indexed)] }).plugin(plugin, {
+          ...{ provider, fields: { email: { type: String, ...indexed }, note: String } },
+        }),
+      )
+    const Before = make(connection, {})
+    const After = make(await open(), { blindIndex: true })
+    const { _id } = await Before.create({ email: ada(), contacts: [{ phone: number() }, { phone: secret('another') }] })
+    const [before] = await raw(Before)
+    const doc = await After.findById(_id)
+    doc.note = secret('unsaved')
+    await doc.contacts[1].backfillBlindIndexes()
+    const [one] = await raw(After)
+    expect(one).toEqual({
+      ...before,
+      contacts: [before.contacts[0], { ...before.contacts[1], phone_bidx: expect.anything() }],
+    })
+    await doc.backfillBlindIndexes()
+    const [all] = await raw(After)
+    expect(all).toEqual({
+      ...before,
+      email_bidx: expect.anything(),
+      contacts: [{ ...before.contacts[0], phone_bidx: expect.anything() }, one.contacts[1]],
+    })
+    expect(await After.countDocuments({ email: ada(), 'contacts.phone': number() })).toBe(1)
+    // Once more there is nothing to do.
+    await doc.backfillBlindIndexes()
+    expect(await raw(After)).toEqual([all])
+    await doc.save()
+    expect(await (await After.findById(_id)).note).toBe('unsaved')
+  })
+
+  test('in a transaction that is aborted nothing is written', async () => {
+    const { Before, After } = await models()
+    const { _id } = await Before.create({ email: ada() })
+    const [before] = await raw(Before)
+    const doc = await After.findById(_id)
+    const session = await After.db.startSession()
+    session.startTransaction()
+    doc.$session(session)
+    await doc.backfillBlindIndexes()
+    await session.abortTransaction()
+    await session.endSession()
+    expect(await raw(After)).toEqual([before])
+  })
+
+  test('one without a blind index, or that is gone, is refused', async () => {
+    const { Before, After } = await models()
+    const { _id } = await Before.create({ email: ada() })
+    await misconfigured(
+      async () => (await Before.findById(_id)).backfillBlindIndexes(),
+      /no field of this model has a blind index/,
+    )
+    const doc = await After.findById(_id)
+    await After.deleteOne({ _id })
+    await expect(doc.backfillBlindIndexes()).rejects.toMatchObject({ name: 'DocumentNotFoundError' })
+  })
+})

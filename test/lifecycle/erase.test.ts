@@ -404,6 +404,59 @@ describe('what was erased is left as it is, and the rest', () => {
   })
 })
 
+describe.each([
+  ['keys of their own', { provider }],
+  ["the owner's key", { dataKey: 'owner' }],
+])('an array of subdocuments under %s, some of which were erased', (_, options) => {
+  /** Of the first element the phone was erased, which since then has a fax. */
+  async function holder() {
+    const contact = new Schema<any>({ label: String }).plugin(plugin, { ...options, fields: ['phone', 'fax'] })
+    const Holder = userModel({}, { contacts: [contact] })
+    const given = ['a', 'b', 'c'].map((label) => ({ label, phone: secret(`phone of ${label}`) }))
+    const doc = await Holder.create({ note: ada().note, contacts: [given[0]] })
+    await Holder.eraseKmsKey({ filter: { _id: doc._id } })
+    const found = await Holder.findById(doc._id)
+    found.contacts[0].fax = secret('since then')
+    found.contacts.push(given[1], given[2])
+    await found.save()
+    return { Holder, loaded: await Holder.findById(doc._id) }
+  }
+
+  test.each<[string, (doc: any) => unknown, string]>([
+    ['turned round', (doc) => doc.set({ contacts: [...doc.contacts].reverse() }), 'cba'],
+    ['set in another order', (doc) => doc.set({ contacts: [1, 0, 2].map((index) => doc.contacts[index]) }), 'bac'],
+    ['sorted', (doc) => doc.contacts.sort((one: any, other: any) => (one.label < other.label ? 1 : -1)), 'cba'],
+    [
+      'replaced by others before the erased one',
+      (doc) => doc.set({ contacts: [{ label: 'n', phone: 'phone of n' }, doc.contacts[0]] }),
+      'na',
+    ],
+  ])('can be %s', async (_name, change, labels) => {
+    const { Holder, loaded } = await holder()
+    const [before] = await raw(Holder)
+    await change(loaded)
+    await loaded.save()
+    const [after] = await raw(Holder)
+    const erased = after.contacts.find(({ label }: any) => label === 'a')
+    expect(erased.phone).toEqual(before.contacts[0].phone)
+    const found = await Holder.findById(loaded._id)
+    expect(found.contacts.map(({ label }: any) => label).join('')).toBe(labels)
+    for (const each of found.contacts) {
+      if (each.label !== 'a') expect(await each.phone).toBe(`phone of ${each.label}`)
+      else await refused(() => each.phone, 'ERASED')
+    }
+    expect(await found.contacts.find(({ label }: any) => label === 'a').fax).toBe('since then')
+    expect(await Holder.verifyKms()).toMatchObject({ failed: 0 })
+  })
+
+  test('gives none of them to another record', async () => {
+    const { Holder, loaded } = await holder()
+    const before = await raw(Holder)
+    await refused(() => new Holder({ contacts: [loaded.contacts[0]] }).save(), 'ERASED')
+    expect(await raw(Holder)).toEqual(before)
+  })
+})
+
 test('a record whose index value another has by now is rotated, and told of', async () => {
   const name = named('Twice')
   const make = (on: any, unique: boolean) =>

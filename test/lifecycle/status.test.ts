@@ -2,7 +2,7 @@ import { Schema } from 'mongoose'
 import { type KeyStatus, type KmsStatus, localKms } from '../../lib'
 import { contactSchema, misconfigured, named, plugin, provider, refused, secret, useFaults } from '../faults/support'
 import { rawCollection } from '../support'
-import { commandsOf } from './support'
+import { commandsOf, watchedKms } from './support'
 
 // What is stored of wrapped keys is counted, and nothing of it is opened.
 const { connection, open, tamper } = useFaults()
@@ -123,4 +123,78 @@ test('options that cannot be used are refused', async () => {
     () => new Schema<any>({}).plugin(plugin, { fields: ['email'], dataKey: 'owner', indexKeys: true }),
     /indexKeys: With dataKey: 'owner'/,
   )
+})
+
+describe('of one record', () => {
+  const phone = secret('+44 20 7946 0000')
+
+  async function person() {
+    const name = named('Person')
+    const make = (on: any, options: object) =>
+      on.model(
+        name,
+        new Schema<any>({ contacts: [contactSchema(options)] }).plugin(plugin, {
+          provider,
+          fields: ['email'],
+          ...options,
+        }),
+      )
+    const Before = make(connection, {})
+    const After = make(await open(), { version: 2, previousVersions: { 1: {} } })
+    const { _id } = await Before.create({ email: ada(), contacts: [{ phone }] })
+    return { Before, After, _id, key: (await rawCollection(Before).findOne({ _id }))!.encrypted_kms_key[0] }
+  }
+
+  test('each wrapped key is told of, and whether it is what a new one would be', async () => {
+    const { Before, After, _id, key } = await person()
+    const own = { path: 'encrypted_kms_key', version: 1, keyId: localKms().keyId, createdAt: key.createdAt }
+    const contact = { ...own, path: 'contacts.0.encrypted_kms_key', createdAt: expect.any(Date) }
+    const before = await Before.findById(_id)
+    expect(await before.kmsStatus()).toEqual([
+      { ...own, isCurrent: true },
+      { ...contact, isCurrent: true },
+    ])
+    const after = await After.findById(_id).select('_id contacts')
+    expect(await after.kmsStatus()).toEqual([
+      { ...own, isCurrent: false },
+      { ...contact, isCurrent: false },
+    ])
+    expect(await after.contacts[0].kmsStatus()).toEqual([{ ...contact, isCurrent: false }])
+    await after.contacts[0].rewrapKmsKey()
+    expect(await after.kmsStatus()).toEqual([
+      { ...own, isCurrent: false },
+      { ...contact, version: 2, isCurrent: true },
+    ])
+    await tamper(Before, { _id }, { $set: { 'encrypted_kms_key.0.keyId': 'another' } })
+    await refused(() => before.kmsStatus(), 'WRAPPED_KEY_DAMAGED')
+  })
+
+  test('what was erased says when, and a record without keys or that is gone is told from it', async () => {
+    const { Before, _id } = await person()
+    const doc = await Before.findById(_id)
+    const erased = await Before.findById(_id)
+    await erased.eraseKmsKey()
+    const stored = await rawCollection(Before).findOne({ _id })
+    expect(await doc.kmsStatus()).toEqual([
+      { path: 'encrypted_kms_key', erasedAt: stored!.encrypted_kms_key[0].erasedAt },
+      { path: 'contacts.0.encrypted_kms_key', erasedAt: stored!.contacts[0].encrypted_kms_key[0].erasedAt },
+    ])
+    expect(await (await Before.create({})).kmsStatus()).toEqual([])
+    await Before.deleteOne({ _id })
+    await expect(doc.kmsStatus()).rejects.toMatchObject({ name: 'DocumentNotFoundError' })
+  })
+
+  test('it asks the KMS nothing, and writes nothing', async () => {
+    const { Before, _id } = await person()
+    const kms = watchedKms()
+    const on = await open()
+    const sent = commandsOf(on)
+    const schema = new Schema<any>({}).plugin(plugin, { provider: kms.provider, fields: ['email'] })
+    const Watched = on.model<any>(Before.modelName, schema)
+    await Watched.init()
+    const doc = await Watched.findById(_id)
+    sent.length = 0
+    await doc.kmsStatus()
+    expect([kms.opened, sent.map(({ name }) => name)]).toEqual([[], ['find']])
+  })
 })

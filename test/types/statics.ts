@@ -7,6 +7,7 @@ import {
   type KmsStatus,
   kmsEncrypted,
   type MigrationResult,
+  type RecordKeyStatus,
   type RotateOptions,
   type VerifyFailure,
   type VerifyResult,
@@ -147,6 +148,10 @@ export async function jobs() {
   const { records, keys }: KmsStatus = await User.kmsStatus({ filter: { name: 'Ada' } })
   for (const { keyIds, versions, olderThanDays } of keys)
     expectType<(number | undefined)[]>()([records, keyIds[0]?.records, versions[0]?.version, olderThanDays[30]])
+  for (const user of [await User.findOne().orFail(), await Renamed.findOne().orFail()]) {
+    expectType<readonly RecordKeyStatus[]>()(await user.kmsStatus())
+    expectType<void>()(await user.backfillBlindIndexes())
+  }
   const rotation: RotateOptions = { ...options, olderThan: new Date() }
   expectType<JobResult>()(await User.rotateKmsKey(rotation))
   expectType<JobResult>()(await Renamed.rotateKmsKey())

@@ -1,10 +1,12 @@
 const mongoose = require('mongoose')
 const { kmsEncrypted } = require('mongoose-kms-encrypted')
 
+const indexKey = process.env.INDEX_KEY
 const userSchema = new mongoose.Schema({ name: { type: String, index: true }, at: Date }, { timestamps: true })
 userSchema.plugin(kmsEncrypted, {
   keyId: process.env.KMS_KEY_ID,
-  fields: { email: String, dob: Date },
+  fields: { email: indexKey ? { type: String, blindIndex: true } : String, dob: Date },
+  ...(indexKey && { indexKey }),
   migrating: process.env.MIGRATING === 'true',
 })
 mongoose.model('User', userSchema)

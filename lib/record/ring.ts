@@ -29,6 +29,13 @@ export interface OpenKey {
   readonly stored: unknown
 }
 
+/** The encryption context of one generation of keys. */
+interface KnownContext {
+  readonly version: number
+  readonly context: EncryptionContext
+  readonly encoded: Uint8Array
+}
+
 /**
  * The data keys of one record under one use of the plugin: those that are stored, open or not, and one that was generated and
  * is not known to be stored yet. With the boxes of a document it is all the state there is of it.
@@ -46,7 +53,7 @@ export class KeyRing {
   #pending: OpenKey | undefined
   #generating: Promise<OpenKey> | undefined
   readonly #open = new Map<KeyReference, OpenKey>()
-  readonly #contexts = new Map<number, { readonly context: EncryptionContext; readonly encoded: Uint8Array }>()
+  readonly #contexts: KnownContext[] = []
   #prefix: { readonly context: Uint8Array; readonly bytes: Uint8Array } | undefined
 
   constructor(use: Use, identity: Identity, stored: readonly unknown[], subject?: Doc, replaces?: KeyRing) {
@@ -92,7 +99,7 @@ export class KeyRing {
 
   /** The encryption context of one generation of keys. Remembered, so that a change of the record does not alter it. */
   context(version: number) {
-    let known = this.#contexts.get(version)
+    let known = this.#knownContext(version)
     if (!known) {
       const generation = this.use.generations.get(version)
       if (!generation) {
@@ -103,10 +110,14 @@ export class KeyRing {
         )
       }
       const context = contextOf(this.use, generation, this.identity, this.subject)
-      known = { context, encoded: encodeContext(context) }
-      this.#contexts.set(version, known)
+      known = { version, context, encoded: encodeContext(context) }
+      this.#contexts.push(known)
     }
     return known
+  }
+
+  #knownContext(version: number): KnownContext | undefined {
+    return this.#contexts.find((each) => each.version === version)
   }
 
   /** Remembers the contexts of a record that was just loaded. One that cannot be had fails where it is needed. */
@@ -130,7 +141,7 @@ export class KeyRing {
   }
 
   #hasContext(version: number, identity: Identity): boolean {
-    const remembered = this.#contexts.get(version)
+    const remembered = this.#knownContext(version)
     if (!remembered) return true
     const { use, subject } = this
     const now = contextOf(use, use.generations.get(version)!, identity, subject)

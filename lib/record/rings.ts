@@ -26,10 +26,14 @@ export function isSamePlace(one: Target, other: Target): boolean {
   return use === other.ring.use && identity.name === another.name && sameBytes(one.place, other.place)
 }
 
-/** The rings of one document under one use: as it was loaded, and as it is now. They are the same unless it has moved. */
+/** What one document is encrypted under by one use: as it was loaded, and as it is now. They are the same unless it has moved. */
 interface Rings {
-  loaded: KeyRing
-  current: KeyRing
+  loaded: Target
+  current: Target
+}
+
+function targetBy(ring: KeyRing): Target {
+  return { ring, place: ring.identity.place }
 }
 
 const rings = new WeakMap<Doc, Map<Use, Rings>>()
@@ -42,24 +46,24 @@ export function currentTarget(doc: Doc, use: Use): Target {
     return { ring, place: identityOf(use.host, doc).place }
   }
   const known = ringsOf(doc, use)
-  const identity = identityOf(use.host, doc, idOf(doc), known.loaded.identity)
-  if (known.loaded.standsFor(identity)) known.current = known.loaded
-  else if (known.current === known.loaded || !known.current.standsFor(identity)) {
-    known.current = new KeyRing(use, identity, [], doc, known.loaded)
-    if (use.isCustom) known.current.context(use.version)
+  const identity = identityOf(use.host, doc, idOf(doc), known.loaded.ring.identity)
+  if (known.loaded.ring.standsFor(identity)) known.current = known.loaded
+  else if (known.current === known.loaded || !known.current.ring.standsFor(identity)) {
+    const ring = new KeyRing(use, identity, [], doc, known.loaded.ring)
+    known.current = targetBy(ring)
+    if (use.isCustom) ring.context(use.version)
   }
-  return { ring: known.current, place: known.current.identity.place }
+  return known.current
 }
 
 /** What the stored envelopes of a document were encrypted for: it may have been changed since it was loaded. */
 export function loadedTarget(doc: Doc, use: Use): Target {
   requireId(doc)
   if (use.byOwner) {
-    const { loaded } = ringsOf(ownerOf(doc), requireOwnerUse(doc, use))
-    return { ring: loaded, place: identityOf(use.host, doc, loadedIdOf(doc, use)).place }
+    const { ring } = ringsOf(ownerOf(doc), requireOwnerUse(doc, use)).loaded
+    return { ring, place: identityOf(use.host, doc, loadedIdOf(doc, use)).place }
   }
-  const { loaded } = ringsOf(doc, use)
-  return { ring: loaded, place: loaded.identity.place }
+  return ringsOf(doc, use).loaded
 }
 
 /** The target that made the envelope of a box, or that it was loaded with. */
@@ -70,14 +74,14 @@ export function targetOf(box: Box): Target {
 /** Notes that the current ring of a document is what is stored now. */
 export function ringStored(ring: KeyRing): void {
   const known = ring.subject && rings.get(ring.subject)?.get(ring.use)
-  if (known && known.current === ring) known.loaded = ring
+  if (known && known.current.ring === ring) known.loaded = known.current
 }
 
 /** Remembers the encryption contexts of a record that was just loaded, to notice when a change of it alters one. */
 export function rememberContexts(doc: Doc): void {
   for (const use of usesOf(schemaOf(doc))) {
     if (!use.isCustom || idOf(doc) === undefined || idOf(ownerOf(doc)) === undefined) continue
-    ringsOf(doc, use).loaded.rememberContexts()
+    ringsOf(doc, use).loaded.ring.rememberContexts()
   }
 }
 
@@ -96,7 +100,8 @@ function ringsOf(doc: Doc, use: Use): Rings {
   let known = byUse.get(use)
   // A document that was loaded anew has other wrapped keys than the ring knows.
   if (!known || !isStoredAs(known, valuesOf(doc)[use.keyPath])) {
-    const loaded = new KeyRing(use, identityOf(use.host, doc, loadedIdOf(doc, use)), storedKeysOf(doc, use), doc)
+    const identity = identityOf(use.host, doc, loadedIdOf(doc, use))
+    const loaded = targetBy(new KeyRing(use, identity, storedKeysOf(doc, use), doc))
     known = { loaded, current: loaded }
     byUse.set(use, known)
   }
@@ -115,7 +120,7 @@ function loadedIdOf(doc: Doc, use: Use): unknown {
 }
 
 function isStoredAs({ loaded, current }: Rings, keys: unknown): boolean {
-  return loaded.storedAs === keys || current.storedAs === keys
+  return loaded.ring.storedAs === keys || current.ring.storedAs === keys
 }
 
 function storedKeysOf(doc: Doc, use: Use): readonly unknown[] {

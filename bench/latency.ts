@@ -10,6 +10,10 @@ const latencyMs = 10
 const ways = ['Model.decrypt', 'onLoad', 'insertMany'] as const
 const limits = { 32: [1.1, 1.15, 1.2], 100: [1.5, 1.5, 1.5] } as const
 
+async function readAll(cursor: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of cursor);
+}
+
 /** What one of many waits for the KMS, beside the time that it takes by itself. */
 export const latency: Part = {
   title: 'Many records and a slow KMS',
@@ -36,6 +40,7 @@ export const latency: Part = {
         {
           'Model.decrypt': () => Locked.decrypt(locked),
           onLoad: () => OnLoad.find(),
+          cursor: () => readAll(OnLoad.find().cursor()),
           insertMany: () => Inserted.insertMany(news),
           find: () => plain.find(),
           'plain insertMany': () => plainInserted.insertMany(news),
@@ -61,8 +66,9 @@ export const latency: Part = {
         )
       }
       rows.push(
-        ...([...ways, 'find', 'plain insertMany', 'waits'] as const).map((way) => [
+        ...([...ways, 'cursor', 'find', 'plain insertMany', 'waits'] as const).map((way) => [
           {
+            cursor: 'onLoad, by a cursor',
             find: 'find, without encryption',
             'plain insertMany': 'insertMany, without encryption',
             waits: 'the calls alone',

@@ -23,8 +23,9 @@ import {
   type Plain,
   schemaOf,
 } from './mongoose/host'
-import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch } from './mongoose/model'
+import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch, onCursor } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
+import { type DriverCursor, openAhead } from './record/ahead'
 import {
   concurrencyOf,
   type DecryptManyOptions,
@@ -288,14 +289,15 @@ function addSaveHooks(schema: AnySchema, isActive: (doc: Doc) => boolean): void 
   const isFor = (doc: Doc) => !doc.$isSubdocument && isActive(doc)
   schema.pre(
     'validate',
-    always(async function noticeChangesInPlace(this: unknown) {
+    always(function noticeChangesInPlace(this: unknown) {
       if (isFor(this as Doc)) for (const part of encryptedPartsOf(this as Doc)) noticeChanges(part)
     }) as never,
   )
   schema.pre(
     'save',
-    always(async function encryptFields(this: unknown) {
-      if (isFor(this as Doc)) await stage(this as Doc)
+    // A promise only where there is something to do: Mongoose waits for each.
+    always(function encryptFields(this: unknown) {
+      return isFor(this as Doc) ? stage(this as Doc) : undefined
     }) as never,
   )
 }
@@ -354,6 +356,14 @@ function openAfterLoading(base: AnyModel): void {
   if (loadingBases.has(base)) return
   loadingBases.add(base)
   afterExec(base, openLoaded)
+}
+
+const readAhead = new WeakSet<AnyModel>()
+
+function openCursorsAhead(model: AnyModel): void {
+  if (readAhead.has(model)) return
+  readAhead.add(model)
+  onCursor(model, (cursor) => openAhead(cursor as DriverCursor, model))
 }
 
 async function openLoaded(result: unknown): Promise<void> {
@@ -419,6 +429,7 @@ function coverModel(model: AnyModel): void {
   if (isEncrypted(model.schema)) maskContainers(hostOf(model.schema), model.schema)
   const base = isEncrypted(model.schema) ? baseOf(model) : undefined
   if (base && holdsUse(model.schema, opensOnLoad)) openAfterLoading(base)
+  if (holdsUse(model.schema, opensOnLoad)) openCursorsAhead(model)
   if (base) addStatics(base)
   if (isEncrypted(model.schema)) coverInspection(model)
   if (usesOf(model.schema).length > 0) coverValidation(model)

@@ -47,6 +47,25 @@ describe.each(upserts)('an upsert by %s', (_, upsert) => {
 })
 
 describe('a bulk write', () => {
+  test('of records that are asked for by their _ids writes to each what is its own, also to one twice', async () => {
+    const [ada, bob] = await User.create([
+      { name: 'Ada', contacts: [{ phone: 'a' }] },
+      { name: 'Bob', contacts: [{ phone: 'b' }], email: 'bob@example.org' },
+    ])
+    const update = (_id: unknown, $set: object) => ({ updateOne: { filter: { _id }, update: { $set } } })
+    await User.bulkWrite([
+      update(ada._id, { email: secret('ada@example.org') }),
+      update(ada._id, { 'contacts.0.phone': secret('020 7946 0958') }),
+      update(bob._id, { 'contacts.0.phone': secret('020 7946 0959') }),
+      update(bob._id, { name: 'Robert' }),
+    ])
+    const users = await User.find().sort({ name: 1 })
+    expect(users.map(({ name }: any) => name)).toEqual(['Ada', 'Robert'])
+    expect([await users[0].email, await users[1].email]).toEqual(['ada@example.org', 'bob@example.org'])
+    expect(await users[0].contacts[0].phone).toBe('020 7946 0958')
+    expect(await users[1].contacts[0].phone).toBe('020 7946 0959')
+  })
+
   test('of a field in a subdocument beside an operation in the clear is made once and resolves', async () => {
     const { _id } = await User.create({ name: 'Ada', contacts: [{ phone: 'a' }], one: { phone: 'b' } })
     const bulk = () =>

@@ -1,4 +1,5 @@
 import mongoose, { Schema } from 'mongoose'
+import { KeyProviderError } from '../lib'
 import { type CountingKms, countingKms } from './counting'
 import { useProxy } from './proxied'
 import { modelOf, secret, sweep } from './support'
@@ -158,7 +159,34 @@ describe('many records at once', () => {
     expect(kms.most).toBe(bound)
   })
 
-  test('bulkWrite() of 200 keeps to it, with one read for each operation', async () => {
+  test('updateMany() by a list of _ids sends the list once', async () => {
+    await insert(50)
+    const ids = await User.find().distinct('_id')
+    await User.init()
+    server.clearCommands()
+    await User.updateMany({ _id: { $in: ids }, name: 'many' }, { phone: 'all@cost.example' })
+    const sent = server.commands.flatMap(({ name, command }) =>
+      name === 'update' ? (command.updates as unknown[]) : [],
+    )
+    expect(sent).toHaveLength(50)
+    for (const update of sent) expect(JSON.stringify(update)).not.toContain('$in')
+  })
+
+  test('bulkWrite() of 250 records by their _ids keeps to it, with one read for a hundred', async () => {
+    await insert(250)
+    const ids = await User.find().distinct('_id')
+    const operations = ids.map((_id: unknown, index: number) => ({
+      updateOne: { filter: { _id }, update: { $set: { phone: `${index}@cost.example` } } },
+    }))
+    const { commands, calls } = await costOf(() => User.bulkWrite(operations))
+    expect(commands).toEqual(['find', 'find', 'find', 'update'])
+    expect(calls).toHaveLength(250)
+    expect(kms.most).toBeLessThanOrEqual(bound)
+    for (const [index, _id] of ids.entries())
+      expect(await (await User.findById(_id)).phone).toBe(`${index}@cost.example`)
+  })
+
+  test('bulkWrite() of 200 by anything else keeps to it, with one read for each operation', async () => {
     await insert(200)
     const operations = Array.from({ length: 200 }, (_, count) => ({
       updateOne: { filter: { count }, update: { $set: { phone: `${count}@cost.example` } } },
@@ -170,20 +198,62 @@ describe('many records at once', () => {
     expect(kms.most).toBeLessThanOrEqual(bound)
   })
 
-  test.each(['find()', 'a cursor'])('%s under onLoad keeps to it', async (way) => {
-    const Eager = modelOf(connection, new Schema({ name: String }), {
-      provider: kms,
-      fields: { email: String },
-      decrypt: 'onLoad',
+  describe('under onLoad', () => {
+    beforeEach(async () => {
+      User = modelOf(connection, new Schema({ name: String }), {
+        provider: kms,
+        fields: { email: String },
+        decrypt: 'onLoad',
+      })
+      await User.insertMany(emails(100).map((email) => ({ email })))
     })
-    User = Eager
-    await Eager.insertMany(emails(100).map((email) => ({ email })))
-    const { calls } = await costOf(async () => {
-      if (way === 'find()') for (const record of await Eager.find()) expect(record.email).toMatch(/^number/)
-      else for await (const record of Eager.find().cursor()) expect(record.email).toMatch(/^number/)
+
+    test.each<[string, () => AsyncIterable<any>]>([
+      ['a cursor', () => User.find().sort('_id').cursor()],
+      ['a cursor with small batches', () => User.find().sort('_id').cursor({ batchSize: 7 })],
+      ['a query that is iterated over', () => User.find().sort('_id')],
+    ])('%s opens ahead of its reader and keeps to it', async (_way, read) => {
+      const seen: string[] = []
+      const { calls } = await costOf(async () => {
+        for await (const record of read()) seen.push(record.email)
+      })
+      expect(seen).toEqual(emails(100))
+      expect(calls).toHaveLength(100)
+      expect(kms.most).toBe(bound)
     })
-    expect(calls).toHaveLength(100)
-    expect(kms.most).toBeLessThanOrEqual(bound)
+
+    test('find() keeps to it', async () => {
+      const { calls } = await costOf(async () => {
+        for (const record of await User.find()) expect(record.email).toMatch(/^number/)
+      })
+      expect(calls).toHaveLength(100)
+      expect(kms.most).toBe(bound)
+    })
+
+    test('a cursor that gives lean objects opens nothing, and one that is left early no more than it reads ahead', async () => {
+      const lean = await costOf(async () => {
+        for await (const record of User.find().lean().cursor()) expect(typeof record.email).toBe('object')
+      })
+      expect(lean.calls).toEqual([])
+      const { calls } = await costOf(async () => {
+        for await (const record of User.find().cursor()) {
+          expect(record.email).toMatch(/^number/)
+          break
+        }
+      })
+      expect(calls.length).toBeGreaterThan(1)
+      expect(calls.length).toBeLessThanOrEqual(2 * bound)
+    })
+
+    test('what the KMS refuses ahead is told by the record that it is of, and asked for again by no one', async () => {
+      kms.failWith(new KeyProviderError('KMS_ACCESS_DENIED', 'no'))
+      const { calls } = await costOf(async () => {
+        for await (const record of User.find().cursor())
+          expect(() => record.email).toThrow(expect.objectContaining({ code: 'KMS_ACCESS_DENIED' }))
+      })
+      kms.failWith(undefined)
+      expect(calls).toHaveLength(100)
+    })
   })
 
   test('Model.decrypt() of 500 keeps to it', async () => {

@@ -1,14 +1,15 @@
 import { Schema } from 'mongoose'
-import { randomBytes } from '../lib/format/random'
+import { RandomBytes } from '../lib/format/random'
 import { modelOf, secret, useDatabase } from './support'
 
 const { connection, raw } = useDatabase()
 
 test('random bytes are given once, and what is given is nowhere else', () => {
-  const given = Array.from({ length: 1000 }, () => randomBytes(12))
+  const random = new RandomBytes()
+  const given = Array.from({ length: 1000 }, () => random.next(12))
   for (const bytes of given) expect(bytes).toHaveLength(12)
   expect(new Set(given.map((bytes) => bytes.toString('hex'))).size).toBe(1000)
-  const [one, other] = [randomBytes(32), randomBytes(32)]
+  const [one, other] = [random.next(32), random.next(32)]
   expect(one.equals(other)).toBe(false)
   const before = other.toString('hex')
   one.fill(0)

@@ -5,8 +5,9 @@ import { DecryptionError } from '../lib'
 import { DataKey } from '../lib/format/datakey'
 import { encodeWrappedKey, parseWrappedKey, type WrappedKey } from '../lib/format/entry'
 import { decryptEnvelope, encodeAad, encodeAadPrefix, encryptEnvelope, parseReference } from '../lib/format/envelope'
+import { encodeText } from '../lib/format/text'
 
-const { Binary } = mongoose.mongo
+const { Binary, BSON } = mongoose.mongo
 const binary = (bytes: Uint8Array, subtype?: number) => new Binary(bytes, subtype)
 const place = 'User/1 email'
 const newKey = () => DataKey.derive(randomBytes(32))
@@ -31,6 +32,14 @@ const entries: fc.Arbitrary<WrappedKey> = fc.record({
   commitment: fc.uint8Array({ minLength: 32, maxLength: 32 }).map((array) => Buffer.from(array)),
   createdAt: fc.date({ noInvalidDate: true }),
   boundVersion: fc.integer({ min: 1, max: 2 ** 31 - 1 }),
+})
+
+describe('texts', () => {
+  test('are encoded as BSON encodes them', () => {
+    const same = (text: string) => expect(encodeText(text).equals(BSON.serialize({ v: text }))).toBe(true)
+    fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' })), same))
+    for (const text of ['', '\0', 'ß', '€', '🔑', '\ud83d', '\udd11\ud83d', 'a'.repeat(100_000)]) same(text)
+  })
 })
 
 describe('envelopes', () => {

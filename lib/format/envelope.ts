@@ -3,7 +3,7 @@ import { lengthPrefixed } from './bytes'
 import { decrypt, encrypt, nonceLength, tagLength } from './cipher'
 import { type DataKey, type KeyReference, readReference, referenceLength } from './datakey'
 import { bytesOf } from './entry'
-import { randomBytes } from './random'
+import { RandomBytes } from './random'
 
 /** AES-256-GCM with a key from HKDF-SHA-256, the one suite of format version 1. */
 const suite = 1
@@ -45,9 +45,11 @@ export function encodeAad(prefix: Uint8Array, path: string): Buffer {
   return aad
 }
 
+const nonces = new RandomBytes()
+
 /** Encrypts the bytes of one field: suite 1 ‖ key reference 4 ‖ nonce 12 ‖ ciphertext ‖ tag 16. */
 export function encryptEnvelope(key: DataKey, aad: Uint8Array, plaintext: Uint8Array): Buffer {
-  const nonce = randomBytes(nonceLength)
+  const nonce = nonces.next(nonceLength)
   const envelope = Buffer.allocUnsafe(envelopeOverhead + plaintext.length)
   envelope[0] = suite
   key.commitment.copy(envelope, 1, 0, referenceLength)

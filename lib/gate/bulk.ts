@@ -9,28 +9,18 @@ import { checkArrayFilters } from '../queries/arrayfilters'
 import { IndexValue } from '../queries/indexvalue'
 import { allInOrder } from '../record/outcomes'
 import { refreshFrom } from '../record/refreshing'
-import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
+import { askedOfFound, equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
 import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
 import { aimInsertion, insertedIn } from './insert'
 import { readyFilter } from './lookup'
 import type { Plan } from './plan'
+import { BulkReader } from './reading'
 import { type Request, sessionOnly } from './request'
 import { type Aimed, type RawRings, ringName } from './targets'
 import { settle } from './tie'
-import {
-  aimBound,
-  aimFor,
-  aimInserted,
-  empty,
-  fillInserted,
-  findReached,
-  planOf,
-  wholeOf,
-  withKeys,
-  withParts,
-} from './update'
+import { aimBound, aimFor, aimInserted, empty, fillInserted, planOf, wholeOf, withKeys, withParts } from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
 export interface Prepared {
@@ -54,6 +44,12 @@ export interface Bulk {
   readonly raw: RawRings
   /** What those before the one at hand store: a later one may be to find it. */
   readonly made: Made[]
+  readonly reader: BulkReader
+}
+
+/** @param operations those for the collection of the gate */
+export function newBulk(gate: Gate, operations: readonly Plain[], options: Plain): Bulk {
+  return { gate, options, raw: new Map(), made: [], reader: new BulkReader(gate, operations, options) }
 }
 
 /** What one operation stores, and whether it is all of a record. */
@@ -64,7 +60,7 @@ interface Made {
 
 /** Writes many operations, those with values for encrypted fields each tied to its record. */
 export async function bulkWrite(gate: Gate, operations: readonly Plain[], options: Plain = {}): Promise<any> {
-  const bulk: Bulk = { gate, options, raw: new Map(), made: [] }
+  const bulk = newBulk(gate, operations, options)
   const begun: Begun[] = []
   for (const [index, operation] of operations.entries()) begun.push(await begin(bulk, operation, index))
   const prepared = await allInOrder(begun.map((encrypt) => encrypt()))
@@ -107,7 +103,7 @@ export async function begin(bulk: Bulk, given: Plain, index: number): Promise<Be
 }
 
 async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string): Promise<Begun> {
-  const { gate, options, raw } = bulk
+  const { gate, options, raw, reader } = bulk
   const content = name === 'replaceOne' ? 'replacement' : 'update'
   const request: Request = {
     method: name,
@@ -127,9 +123,9 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   const bound = aimBound(gate, request, plan)
   if (bound) {
     const whole = await withParts(gate, request, plan, bound)
-    return async () => finishTied(given, await fill(whole), idOfFilter(body.filter))
+    return async () => finishTied(given, await fill(whole), body.filter, idOfFilter(body.filter))
   }
-  const found = await findReached(gate, request, plan)
+  const found = await reader.find(request, plan)
   if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
   if (!found && !body.upsert) {
     const nothing = { ...body, filter: matchingNothing(body.filter), [content]: empty(gate, plan) }
@@ -144,7 +140,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   await guardDependencies(gate, request, plan, found)
   const aimed = aimFor(gate, plan, { id: found._id, stored: found }, rings)
   shareRings(raw, plan, aimed)
-  return async () => finishTied(given, await fill(aimed, wholeOf(plan)), found._id)
+  return async () => finishTied(given, await fill(aimed, wholeOf(plan)), askedOfFound(body.filter), found._id)
 }
 
 /** A replacement has keys of its own, and what comes after it in the bulk finds those. */
@@ -162,9 +158,14 @@ interface Given {
 }
 
 /** An operation that is tied to the record that it was encrypted for. */
-function finishTied({ gate, name, body, content, plan }: Given, sealed: readonly Sealed[], id: unknown): Prepared {
+function finishTied(
+  { gate, name, body, content, plan }: Given,
+  sealed: readonly Sealed[],
+  asked: Plain,
+  id: unknown,
+): Prepared {
   const { conditions, update } = withKeys(plan, sealed)
-  const filter = tiedFilter(body.filter, id, conditions)
+  const filter = tiedFilter(asked, id, conditions)
   const operation = { [name]: { ...body, filter, [content]: update, ...(body.upsert ? { upsert: false } : {}) } }
   return { gate, operation, sealed, tied: { id, filter: body.filter, isUpsert: body.upsert === true }, matches: 1 }
 }

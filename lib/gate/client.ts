@@ -4,7 +4,7 @@ import { whenSet } from '../mongoose/model'
 import { checkPipeline } from '../queries/pipeline'
 import { allInOrder } from '../record/outcomes'
 import { Place } from '../schema/layout'
-import { type Begun, type Bulk, begin, type Prepared, sendBulk } from './bulk'
+import { type Begun, type Bulk, begin, newBulk, type Prepared, sendBulk } from './bulk'
 import { inFieldTerms } from './duplicates'
 import { type Gate, layoutIn } from './gate'
 import { checkOperation, gateOf } from './passes'
@@ -77,7 +77,7 @@ function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[
         begun.push(async () => named(namespace, name, { gate: some, operation, sealed: [], matches: undefined }))
         continue
       }
-      const bulk = bulks.get(gate) ?? { gate, options, raw: new Map(), made: [] }
+      const bulk = bulks.get(gate) ?? newBulk(gate, operationsOf(models, namespace), options)
       bulks.set(gate, bulk)
       const encrypt = await begin(bulk, { [name]: body }, index)
       begun.push(async () => named(namespace, name, await encrypt()))
@@ -89,6 +89,11 @@ function gateClient(connection: Connection, client: { bulkWrite?: (...args: any[
       throw inFieldTerms(bulks.keys(), error)
     }
   }
+}
+
+/** The operations for one collection, in the form that a collection takes. */
+function operationsOf(models: readonly Plain[], namespace: unknown): Plain[] {
+  return models.filter((model) => model.namespace === namespace).map(({ name, ...body }) => ({ [name]: body }))
 }
 
 /** An operation in the form that the client takes. */

@@ -8,6 +8,11 @@ export function matchingNothing(filter: Plain): Plain {
   return { $and: [filter, { _id: { $in: [] } }] }
 }
 
+/** What there is to ask of a record that was found by a filter: that it has the `_id` it has needs no list of those of the others. */
+export function askedOfFound({ _id, ...rest }: Plain): Plain {
+  return rest
+}
+
 /** A filter that matches one record alone, and only while it matches what was asked for and what else is given. */
 export function tiedFilter(filter: Plain, id: unknown, conditions: Plain): Plain {
   const { _id, $and, ...rest } = filter

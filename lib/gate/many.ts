@@ -5,7 +5,7 @@ import { bytesOf } from '../format/entry'
 import type { Plain } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
 import { allInOrder } from '../record/outcomes'
-import { tiedFilter } from './conditions'
+import { askedOfFound, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
 import type { Sealed } from './filling'
 import type { Gate } from './gate'
@@ -139,7 +139,9 @@ async function prepareRecord(gate: Gate, request: Request, record: Plain): Promi
   return {
     record,
     sealed,
-    operation: { updateOne: { filter: tiedFilter(filter, record._id, conditions), update, ...settings } },
+    operation: {
+      updateOne: { filter: tiedFilter(askedOfFound(filter), record._id, conditions), update, ...settings },
+    },
   }
 }
 
@@ -163,7 +165,7 @@ async function updateAlone(gate: Gate, request: Request, record: Plain, progress
     const result = await updateOne(gate, {
       ...request,
       method: 'updateOne',
-      filter: tiedFilter(filter, record._id, {}),
+      filter: tiedFilter(askedOfFound(filter), record._id, {}),
       options: { ...options, upsert: false },
       send: (where, update, given) => gate.native.updateOne(where, update, given),
     })

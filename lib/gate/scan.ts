@@ -228,12 +228,13 @@ function boxFor(walk: Walk, place: Place, value: unknown, record: Plain | undefi
 
 /** A field of a discriminator in a record that is none of it: no document could read it. */
 function refuseForeign(walk: Walk, { fields }: Place, box: Box, record: Plain): void {
-  const own = fields.filter(({ field }) => field === box.field)
-  const isDeclared = own.some(({ schema }) => {
+  const isDeclared = fields.some(({ field, schema }) => {
+    if (field !== box.field) return false
     const mapping = discriminatorOf(schema)
     return !mapping || mapping.isRoot || record[mapping.key] === mapping.value
   })
   if (isDeclared) return
+  const own = fields.filter(({ field }) => field === box.field)
   const names = own.map(({ schema }) => String(discriminatorOf(schema)?.value)).join(', ')
   throw new OperationError(
     'WRITE_REFUSED',

@@ -78,7 +78,7 @@ export function aim(
   const first = bound.find((doc) => doc !== undefined)
   const owner = first && ownerOf(first)
   return slots.map((slot, index) => {
-    const prefix = slot.path.slice(0, -1).join('.')
+    const prefix = slot.path.length === 1 ? '' : slot.path.slice(0, -1).join('.')
     const doc = bound[index]
     const target = doc ? targetsOf(doc)(slot.box.use) : rawTarget(slot, reached, raw, owner)
     // Of a record that is inserted, nothing is stored beside what is sent.
@@ -87,14 +87,12 @@ export function aim(
   })
 }
 
+/** Remembers what it made last: the slots of one document follow each other. */
 function remembered<K, V>(make: (key: K) => V): (key: K) => V {
-  const made = new Map<K, V>()
+  let last: { readonly key: K; readonly value: V } | undefined
   return (key) => {
-    const known = made.get(key)
-    if (known !== undefined) return known
-    const value = make(key)
-    made.set(key, value)
-    return value
+    if (!last || last.key !== key) last = { key, value: make(key) }
+    return last.value
   }
 }
 

@@ -9,7 +9,7 @@ import { storedReference } from '../record/ring'
 import { encodeClear } from '../schema/type'
 import { ownerUseOf } from '../schema/uses'
 import { withAsked } from './asked'
-import { equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
+import { askedOfFound, equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
 import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
@@ -185,14 +185,15 @@ async function attemptUpdate(
   const { conditions, update } = withKeys(plan, sealed)
   await guardDependencies(gate, request, plan, found)
   // Were the record deleted meanwhile, an upsert would insert what belongs to it.
-  const result = await request.send(tiedFilter(filter, found._id, conditions), update, { ...options, upsert: false })
+  const tied = tiedFilter(askedOfFound(filter), found._id, conditions)
+  const result = await request.send(tied, update, { ...options, upsert: false })
   if (!isHit(result)) return undefined
   settle(sealed, options.session)
   return { result }
 }
 
 /** Encrypts the values of an update for a record that was read. What only an insert would store is left out. */
-export async function encryptFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings): Promise<Sealed[]> {
+export function encryptFor(gate: Gate, plan: Plan, reached: Reached, raw: RawRings): ReturnType<typeof fill> {
   return fill(aimFor(gate, plan, reached, raw), wholeOf(plan))
 }
 
@@ -308,7 +309,7 @@ function refuseComputed(gate: Gate, { update, isReplacement: isWhole }: Plan): v
 }
 
 /** Reads the record that a write would reach, in its session and order, as far as it must be known to encrypt for it. */
-export async function findReached(gate: Gate, { filter, options }: Request, plan: Plan): Promise<Plain | null> {
+export function findReached(gate: Gate, { filter, options }: Request, plan: Plan): Promise<Plain | null> {
   const { sort, collation, hint, session } = options
   const projection = plan.isReplacement ? { _id: 1 } : gate.isCustom ? undefined : projectionFor(plan)
   return gate.native.findOne(filter, withoutUndefined({ projection, sort, collation, hint, session }))

@@ -8,7 +8,7 @@ import { ConfigurationError, KeyProviderError } from '../errors'
 import { dataKeyLength } from '../format/datakey'
 import { currentAudit } from './actor'
 import { defaultTimeoutMs } from './calls'
-import { makeClient, sdk, sendBy } from './client'
+import { type Connection, connect, connectBy } from './client'
 import { failureOf } from './failures'
 import { defaultConcurrency, type KeyProvider, type OnRequestId } from './provider'
 
@@ -56,11 +56,14 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     throw new ConfigurationError('OPTION_INVALID', 'awsKms: actorInUserAgent must be true or false')
   if (given && actorInUserAgent) nameActor(given)
   // Made on first use: a schema is often built before the environment is ready, and in tests KMS is never reached.
-  let connection = given && { client: given, send: sendBy(given) }
-  const connect = () => {
+  let connection: Connection | undefined
+  const connected = () => {
     if (connection) return connection
-    connection = makeClient(timeoutMs ?? defaultTimeoutMs, concurrency ?? defaultConcurrency)
-    if (actorInUserAgent) nameActor(connection.client)
+    if (given) connection = connectBy(given)
+    else {
+      connection = connect(timeoutMs ?? defaultTimeoutMs, concurrency ?? defaultConcurrency)
+      if (actorInUserAgent) nameActor(connection.client)
+    }
     return connection
   }
 
@@ -69,9 +72,10 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     async generateDataKey({ keyId, context, signal, onRequestId }) {
       const request = { KeyId: keyId, KeySpec: 'AES_256', EncryptionContext: { ...context } } as const
-      const answer = await attempt('GenerateDataKey', keyId, onRequestId, async () =>
-        connect().send<GenerateDataKeyCommandOutput>(new (sdk().GenerateDataKeyCommand)(request), signal),
-      )
+      const answer = await attempt('GenerateDataKey', keyId, onRequestId, async () => {
+        const { send, sdk } = connected()
+        return send<GenerateDataKeyCommandOutput>(new sdk.GenerateDataKeyCommand(request), signal)
+      })
       return {
         plaintext: present(answer.Plaintext, 'GenerateDataKey', 'Plaintext'),
         wrapped: present(answer.CiphertextBlob, 'GenerateDataKey', 'CiphertextBlob'),
@@ -81,8 +85,8 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
     async unwrapDataKey({ wrapped, keyId, context, signal, onRequestId }) {
       const request = { CiphertextBlob: wrapped, EncryptionContext: { ...context } }
       const answer = await attempt('Decrypt', keyId, onRequestId, async () => {
-        const { client, send } = connect()
-        const command = new (sdk().DecryptCommand)({ ...request, KeyId: await nearest(client, keyId) })
+        const { client, send, sdk } = connected()
+        const command = new sdk.DecryptCommand({ ...request, KeyId: await nearest(client, keyId) })
         return send<DecryptCommandOutput>(command, signal)
       })
       const plaintext = present(answer.Plaintext, 'Decrypt', 'Plaintext')
@@ -102,8 +106,8 @@ export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
         DestinationEncryptionContext: { ...to.context },
       }
       const answer = await attempt('ReEncrypt', to.keyId, onRequestId, async () => {
-        const { client, send } = connect()
-        const command = new (sdk().ReEncryptCommand)({ ...request, SourceKeyId: await nearest(client, keyId) })
+        const { client, send, sdk } = connected()
+        const command = new sdk.ReEncryptCommand({ ...request, SourceKeyId: await nearest(client, keyId) })
         return send<ReEncryptCommandOutput>(command, signal)
       })
       return {

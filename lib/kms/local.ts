@@ -3,7 +3,7 @@ import { ConfigurationError, KeyProviderError } from '../errors'
 import { decrypt, encrypt, hkdf, nonceLength, tagLength } from '../format/cipher'
 import { type EncryptionContext, encodeContext } from '../format/context'
 import { dataKeyLength } from '../format/datakey'
-import { randomBytes } from '../format/random'
+import { RandomBytes } from '../format/random'
 import type { KeyProvider } from './provider'
 
 /** Options of {@link localKms}. */
@@ -12,6 +12,7 @@ export interface LocalKmsOptions {
   readonly secret?: string | Uint8Array
 }
 
+const random = new RandomBytes()
 const keyIdPrefix = 'local:not-for-production/'
 let processSecret: Buffer | undefined
 
@@ -40,7 +41,7 @@ export function localKms(options: LocalKmsOptions = {}): KeyProvider & { readonl
     keyId,
     async generateDataKey(request: { keyId: string; context: EncryptionContext }) {
       if (request.keyId !== keyId) throw keyNotFound(request.keyId)
-      const plaintext = randomBytes(dataKeyLength)
+      const plaintext = random.next(dataKeyLength)
       return { plaintext, wrapped: wrapLocally(wrappingKey, plaintext, request.context), keyId }
     },
     async unwrapDataKey(request: { wrapped: Uint8Array; keyId: string; context: EncryptionContext }) {
@@ -70,7 +71,7 @@ export function localKms(options: LocalKmsOptions = {}): KeyProvider & { readonl
 }
 
 function wrapLocally(key: KeyObject, plaintext: Uint8Array, context: EncryptionContext): Buffer {
-  const nonce = randomBytes(nonceLength)
+  const nonce = random.next(nonceLength)
   const { ciphertext, tag } = encrypt(key, nonce, encodeContext(context), plaintext)
   return Buffer.concat([nonce, ciphertext, tag])
 }
@@ -106,7 +107,7 @@ function keyNotFound(keyId: string): KeyProviderError {
 
 function readSecret(secret: string | Uint8Array | undefined): Buffer {
   if (secret === undefined) {
-    processSecret ??= randomBytes(dataKeyLength)
+    processSecret ??= random.next(dataKeyLength)
     return processSecret
   }
   const bytes = typeof secret === 'string' ? decodeSecret(secret) : secret

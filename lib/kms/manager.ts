@@ -1,4 +1,4 @@
-import { LRUCache } from 'lru-cache'
+import type { LRUCache } from 'lru-cache'
 import { DecryptionError, KeyProviderError } from '../errors'
 import { copyBytes, latin1 } from '../format/bytes'
 import type { EncryptionContext } from '../format/context'
@@ -70,8 +70,7 @@ export class KeyManager {
   constructor(provider: KeyProvider, cache?: CacheOptions) {
     this.#provider = provider
     this.#limiter = limiterOf(provider)
-    // What has expired is freed by itself: it is a key, and nobody may ask for it again.
-    this.#cache = cache && new LRUCache({ max: cache.maxEntries, ttl: cache.maxAgeMs, ttlAutopurge: true })
+    this.#cache = cache && makeCache(cache)
   }
 
   /** How many calls to the provider run at once. */
@@ -220,6 +219,12 @@ export class KeyManager {
       if (holds) await holds
     }
   }
+}
+
+/** Who has none does not load what it is made by. What has expired is freed by itself: it is a key, and nobody may ask for it again. */
+function makeCache({ maxAgeMs, maxEntries }: CacheOptions): LRUCache<string, DataKey> {
+  const { LRUCache } = require('lru-cache') as typeof import('lru-cache')
+  return new LRUCache({ max: maxEntries, ttl: maxAgeMs, ttlAutopurge: true })
 }
 
 /** Tells one opening from another: where each part ends is told by the lengths before them. */

@@ -155,8 +155,8 @@ export const serialiser = '$toObject'
  * `_calledWithOptions`, `_skipDepopulateTopLevel`, `_isNested`; `saving.test` and `test/faults/shown.test`.
  */
 export function isInternalShape(options: unknown): boolean {
-  const { _calledWithOptions: called, ...given } = (options ?? {}) as Plain
-  const asked = (called ?? given) as Plain
+  const given = (options ?? {}) as Plain
+  const asked = (given._calledWithOptions ?? given) as Plain
   if (asked._skipDepopulateTopLevel || asked._isNested || asked.bson) return true
   // What a query that is made again asks for, of what it has cast.
   if (asked.flattenDecimals === false && Object.keys(asked).every((key) => key === 'flattenDecimals')) return true
@@ -209,7 +209,10 @@ export function countingAsPrimitive(
   const method = function hasOnlyPrimitiveValues(this: Doc) {
     const { $__, _doc } = this as unknown as { $__: unknown; _doc: Plain }
     const others: Plain = {}
-    for (const key of Object.keys(_doc)) if (!isWhole(_doc[key])) others[key] = _doc[key]
+    for (const key of Object.keys(_doc)) {
+      const value = _doc[key]
+      if (typeof value === 'object' && !isWhole(value)) others[key] = value
+    }
     return own.call({ $__, _doc: others } as unknown as Doc)
   }
   return { name, method }

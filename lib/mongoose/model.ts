@@ -93,6 +93,21 @@ export interface QueryHere {
   selectedInclusively(): boolean
 }
 
+/**
+ * Does something with the driver's cursor of each that gives documents of a model, before anything is read of it. `cursor()` of the model's
+ * own class of queries, and the event `cursor`; `cost.test`.
+ */
+export function onCursor(model: AnyModel, use: (cursor: unknown) => void): void {
+  replaceMethod(queriesOf(model), 'cursor', (makeCursor) => {
+    return function cursorSeen(this: any, ...args: unknown[]) {
+      // There is none where a hook has skipped the query.
+      return makeCursor.apply(this, args).once('cursor', (native: unknown) => {
+        if (native && !this.mongooseOptions().lean) use(native)
+      })
+    }
+  })
+}
+
 /** Has something done with what queries of a model give, before the application has it. `loading.test`. */
 export function afterExec(model: AnyModel, look: (result: unknown) => Promise<unknown>): void {
   aroundExec(model, async (exec) => {

@@ -1,3 +1,4 @@
+import type { SchemaType } from 'mongoose'
 import { RecordError } from '../errors'
 import {
   countingAsPrimitive,
@@ -189,10 +190,11 @@ function attemptOpen(box: Box): boolean {
 }
 
 function setField(own: Method, doc: Doc, path: unknown, value: unknown, rest: unknown[]): unknown {
-  if (isDocument(path) || typeof path !== 'string') return setAll(own, doc, path, value, rest)
+  if (typeof path !== 'string') return setAll(own, doc, path, value, rest)
+  const type = typeAbove(doc, path)
   // Whoever sets what a request brings must not be able to set these.
-  if (isKeyPath(doc, path)) return doc
-  const found = fieldFor(schemaOf(doc), path)
+  if (keptOf(type)) return doc
+  const found = encryptedFieldOf(type)
   if (!found) return setInPart(own, doc, path, value, rest)
   refuseOdd(found.field, doc, value)
   if (!path.includes('.')) return own.call(doc, path, value, ...rest)
@@ -210,10 +212,11 @@ function setAll(own: Method, doc: Doc, values: unknown, value: unknown, rest: un
   if (typeof values !== 'object' || values === null || isDocument(values) || value)
     return own.call(doc, values, value, ...rest)
   const ours: string[] = []
-  for (const [key, item] of Object.entries(values)) {
-    const found = fieldFor(schemaOf(doc), key)
-    if (found) refuseOdd(found.field, doc, item)
-    if (isKeyPath(doc, key) || (found && key.includes('.')) || placeWithin(doc, key)) ours.push(key)
+  for (const key of Object.keys(values)) {
+    const type = typeAbove(doc, key)
+    const found = encryptedFieldOf(type)
+    if (found) refuseOdd(found.field, doc, (values as Plain)[key])
+    if (keptOf(type) || (key.includes('.') && (found || placeWithin(doc, key)))) ours.push(key)
   }
   if (ours.length === 0) return own.call(doc, values, value, ...rest)
   const others = Object.entries(values).filter(([key]) => !ours.includes(key))
@@ -227,8 +230,9 @@ function isEncryptedAt(doc: Doc, path: string): boolean {
   return (follow(layoutFor(schemaOf(doc)), path)?.place.fields.length ?? 0) > 0
 }
 
-function isKeyPath(doc: Doc, path: string): boolean {
-  return keptOf(schemaOf(doc).paths[topOf(path)] as never) !== undefined
+/** The type that the first segment of a path has in the schema. */
+function typeAbove(doc: Doc, path: string): SchemaType | undefined {
+  return schemaOf(doc).paths[topOf(path)]
 }
 
 /** Adds to an encrypted number, which MongoDB could not. */

@@ -33,37 +33,27 @@ function nameFor(model: string, id: unknown, within?: Within): string {
   return `${record}/${within.path}${within.id === undefined ? '' : `/${idText(within.id)}`}`
 }
 
-/** The identity of a document or subdocument, with the `_id` that it had when it was loaded, if that is given. */
-export function identityOf(host: Host, doc: Doc, loadedId: unknown = idOf(doc)): Identity {
+/**
+ * The identity of a document or subdocument, with the `_id` that it had when it was loaded, if that is given.
+ *
+ * @param known what it was when it was asked for before: given again where it still is that
+ */
+export function identityOf(host: Host, doc: Doc, loadedId: unknown = idOf(doc), known?: Identity): Identity {
   const owner = ownerOf(doc)
-  if (owner === doc) return recordIdentity(host, doc, loadedId)
+  if (owner === doc) {
+    if (known && isStill(known, loadedId)) return known
+    return identify(host, modelNameOf(doc), idAsRead(host, schemaOf(doc), loadedId))
+  }
   const model = modelNameOf(owner)
   const id = idAsRead(host, schemaOf(doc), loadedId)
   return identify(host, model, idAsRead(host, schemaOf(owner), idOf(owner)), { path: fullPathOf(doc), id })
 }
 
-interface Known {
-  readonly id: unknown
-  readonly text: string
-  readonly identity: Identity
-}
-
-const known = new WeakMap<Doc, Known>()
-
-/** That of a whole record is asked for several times in each write. An `_id` of a type that has no text of its own is looked at anew. */
-function recordIdentity(host: Host, doc: Doc, id: unknown): Identity {
-  const text = textOfId(id)
-  const found = known.get(doc)
-  if (found && text !== undefined && found.id === id && found.text === text) return found.identity
-  const identity = identify(host, modelNameOf(doc), idAsRead(host, schemaOf(doc), id))
-  if (text !== undefined) known.set(doc, { id, text, identity })
-  return identity
-}
-
-/** What tells one state of an `_id` from another, where it is one that can hardly be changed in place. */
-function textOfId(id: unknown): string | undefined {
-  if (typeof id !== 'object' || id === null) return String(id)
-  return (id as { _bsontype?: unknown })._bsontype === 'ObjectId' ? String(id) : undefined
+/** Whether a record is still the same. An `_id` of a type that may be changed in place, unlike these, is looked at anew. */
+function isStill({ model, name, id }: Identity, now: unknown): boolean {
+  if (id !== now) return false
+  if (typeof id === 'object' && (id as { _bsontype?: unknown } | null)?._bsontype !== 'ObjectId') return false
+  return name === `${model}/${String(id)}`
 }
 
 /** An `_id` as it will be read again: Mixed takes whatever is given, of which the driver gives some as something else. */

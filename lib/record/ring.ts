@@ -152,6 +152,12 @@ export class KeyRing {
     if (known) return known
     this.requireReading(fields)
     const stored = this.#entryWith(reference, fields)
+    const begun = begunAhead.get(stored as object)
+    if (begun) {
+      const opened = await begun.finally(() => begunAhead.delete(stored as object))
+      this.#open.set(reference, opened)
+      return opened
+    }
     const entry = parseWrappedKey(stored, this.identity.name)
     this.#requireAllowed(entry)
     const { wrapped, keyId, commitment, version, boundVersion } = entry
@@ -166,6 +172,16 @@ export class KeyRing {
     } catch (error) {
       throw this.#named(error)
     }
+  }
+
+  /** Begins to open the data key with this reference for the ring of a document that will have the same stored entry. */
+  openAhead(reference: KeyReference, fields: readonly string[]): void {
+    const stored = this.#stored[this.indexOf(reference)]
+    if (stored === undefined) return
+    const opening = this.open(reference, fields)
+    // Whoever takes it is told why it fails.
+    opening.catch(() => {})
+    begunAhead.set(stored as object, opening)
   }
 
   /** The data key to encrypt with, where that is open already. */
@@ -428,6 +444,9 @@ export class KeyRing {
     return { model: this.identity.model, id: this.identity.id, fields: this.use.fieldNames, read }
   }
 }
+
+/** Openings that were begun ahead, by stored entry, until they are taken. */
+const begunAhead = new WeakMap<object, Promise<OpenKey>>()
 
 /** The commitment of a stored key, without checking the rest of it: one that is damaged must not stop the others. */
 export function storedCommitment(stored: unknown): Uint8Array | undefined {

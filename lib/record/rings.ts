@@ -42,7 +42,7 @@ export function currentTarget(doc: Doc, use: Use): Target {
     return { ring, place: identityOf(use.host, doc).place }
   }
   const known = ringsOf(doc, use)
-  const identity = identityOf(use.host, doc)
+  const identity = identityOf(use.host, doc, idOf(doc), known.loaded.identity)
   if (known.loaded.standsFor(identity)) known.current = known.loaded
   else if (known.current === known.loaded || !known.current.standsFor(identity)) {
     known.current = new KeyRing(use, identity, [], doc, known.loaded)

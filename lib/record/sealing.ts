@@ -4,6 +4,7 @@ import { isDocument } from '../mongoose/host'
 import type { Box } from '../schema/box'
 import type { Use } from '../schema/use'
 import type { BlindIndex } from '../search/declaration'
+import type { IndexKeySource } from '../search/indexkey'
 import type { IndexKeys } from '../search/value'
 import { openBox, placeOf, referenceIn } from './opening'
 import { allInOrder } from './outcomes'
@@ -46,8 +47,8 @@ export class Writers {
     return key
   }
 
-  /** Opens what jobs lack, side by side. */
-  async open(jobs: readonly Job[]): Promise<void> {
+  /** Begins to open what jobs lack, side by side. */
+  open(jobs: readonly Job[]): Promise<void>[] {
     const rings = new Set<KeyRing>()
     const uses = new Set<Use>()
     for (const job of jobs) {
@@ -59,11 +60,11 @@ export class Writers {
       }
       if (isIndexed(job)) uses.add(keyUseOf(job))
     }
-    await allInOrder([
-      ...jobs.filter(({ box }) => !box.isOpen).map(({ box }) => openBox(box)),
-      ...Array.from(rings, async (ring) => void this.#keys.set(ring, await ring.writer())),
-      ...Array.from(uses, async (use) => void this.#indexKeys.set(use, (await use.indexKey?.open()) as IndexKeys)),
-    ])
+    const opening = jobs.filter(({ box }) => !box.isOpen).map(({ box }) => openBox(box))
+    for (const ring of rings) opening.push(ring.writer().then((key) => void this.#keys.set(ring, key)))
+    for (const use of uses)
+      opening.push((use.indexKey as IndexKeySource).open().then((key) => void this.#indexKeys.set(use, key)))
+    return opening
   }
 }
 
@@ -75,15 +76,19 @@ export class Writers {
  */
 export function prepare(jobs: readonly Job[]): Writers | Promise<Writers> {
   const writers = new Writers()
-  const lacking = jobs.filter((job) => !canWrite(job, writers))
+  const lacking = lackingOf(jobs, writers)
   return lacking.length === 0 ? writers : openAll(jobs, lacking, writers)
 }
 
-async function openAll(jobs: readonly Job[], lacking: readonly Job[], writers: Writers): Promise<Writers> {
-  await writers.open(lacking)
+async function openAll(jobs: readonly Job[], first: readonly Job[], writers: Writers): Promise<Writers> {
   // Whoever has a document may change it while the KMS is asked.
-  const left = jobs.filter((job) => !canWrite(job, writers))
-  return left.length === 0 ? writers : openAll(jobs, left, writers)
+  for (let lacking = first; lacking.length > 0; lacking = lackingOf(jobs, writers))
+    await allInOrder(writers.open(lacking))
+  return writers
+}
+
+function lackingOf(jobs: readonly Job[], writers: Writers): Job[] {
+  return jobs.filter((job) => !canWrite(job, writers))
 }
 
 /** Whether a job can be done without asking the KMS. */

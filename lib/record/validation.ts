@@ -23,7 +23,7 @@ export function coverValidation({ prototype }: AnyModel): void {
     replaceMethod(prototype, name, (original) => {
       return function validate(this: Doc, paths: unknown, ...rest: unknown[]) {
         const within = pathsWithin(this, paths)
-        if (within.size === 0) return original.call(this, paths, ...rest)
+        if (!within) return original.call(this, paths, ...rest)
         asked.set(this, within)
         const list = [paths].flat().flatMap((path) => String(path).split(' '))
         const whole = [...new Set(list.map((path) => (fieldFor(schemaOf(this), path) ? topOf(path) : path)))]
@@ -37,12 +37,12 @@ export function coverValidation({ prototype }: AnyModel): void {
   }
 }
 
-function pathsWithin(doc: Doc, paths: unknown): Map<string, string[]> {
+function pathsWithin(doc: Doc, paths: unknown): Map<string, string[]> | undefined {
+  if (typeof paths !== 'string' && !Array.isArray(paths)) return undefined
   const within = new Map<string, string[]>()
-  if (typeof paths !== 'string' && !Array.isArray(paths)) return within
   for (const path of [paths].flat().flatMap((each) => String(each).split(' '))) {
     if (!path.includes('.') || !fieldFor(schemaOf(doc), path)) continue
     within.set(topOf(path), [...(within.get(topOf(path)) ?? []), path])
   }
-  return within
+  return within.size > 0 ? within : undefined
 }

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import { OperationError } from '../errors'
 import { sameBytes } from '../format/bytes'
+import { encodeText } from '../format/text'
 import { markSaved } from '../mongoose/document'
 import type { Doc } from '../mongoose/host'
 import { isPlainObject, unboxed } from '../mongoose/plain'
@@ -241,7 +242,8 @@ export class Box {
 
   /** The plaintext: BSON of `{ v: value }`. */
   encode(): Uint8Array {
-    return this.field.host.serialize({ v: this.stored() })
+    const value = this.stored()
+    return typeof value === 'string' ? encodeText(value) : this.field.host.serialize({ v: value })
   }
 
   /** Whether it is a nested object that nobody has put anything into: Mongoose has one always, and stores none. */

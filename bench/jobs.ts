@@ -12,7 +12,7 @@ import { cell, number } from './report'
 
 const concurrency = 50
 const latencyMs = 10
-/** To rotate a data key is to unwrap one and to generate one. */
+/** To rotate a data key is to unwrap one and to generate one. Both are asked for at once, of a KMS that takes `concurrency` calls at a time. */
 const callsPerRecord = 2
 const perInsert = 2000
 

@@ -3,9 +3,12 @@ import { hasPositionLikeKey } from '../mongoose/plain'
 import type { Box } from '../schema/box'
 import { clearPaths } from '../schema/type'
 
+/** A condition that no record meets. */
+export const noRecord: Plain = Object.freeze({ _id: { $in: [] } })
+
 /** For a write that found nothing to encrypt for: a record that comes up meanwhile must not be reached. */
 export function matchingNothing(filter: Plain): Plain {
-  return { $and: [filter, { _id: { $in: [] } }] }
+  return { $and: [filter, noRecord] }
 }
 
 /** What there is to ask of a record that was found by a filter: that it has the `_id` it has needs no list of those of the others. */

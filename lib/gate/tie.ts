@@ -7,9 +7,10 @@ import { transactionOf } from '../record/fetching'
 import { idOf } from '../record/identity'
 import { type KeyRing, type OpenKey, storedCommitment } from '../record/ring'
 import { ringStored } from '../record/rings'
+import { isErased } from '../record/sealing'
 import { noticeChanges } from '../record/staging'
 import { noteUncommitted } from '../record/transactions'
-import { clearAt, isAsRead, isScalar } from './conditions'
+import { clearAt, isAsRead, isScalar, noRecord } from './conditions'
 import type { Sealed } from './filling'
 
 /**
@@ -52,8 +53,8 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     }
     Object.assign(conditions, unchangedContext(ring, at, touched))
     const pending = pendingOf(ring, reference)
-    // Its key is gone for good.
-    if (ring.isErased(reference)) continue
+    // Its key is gone for good: not one that was taken away after something was encrypted under it.
+    if (isErased(each)) continue
     if (!pending) Object.assign(conditions, hasKey(ring, keyPath, ring.indexOf(reference)))
     else if (ring.replaces) {
       Object.assign(conditions, hasExactly(ring.replaces, keyPath))
@@ -136,6 +137,8 @@ function pendingOf({ pending }: KeyRing, reference: KeyReference): OpenKey | und
  * element: MongoDB lets one array alone decide it.
  */
 function hasKey(ring: KeyRing, keyPath: string, index: number): Plain {
+  // It was taken away since.
+  if (index === -1) return noRecord
   return {
     [`${keyPath}.${index}.commitment`]: ring.use.host.binary(storedCommitment(ring.stored[index]) as Uint8Array),
   }

@@ -457,6 +457,34 @@ describe.each([
   })
 })
 
+test.each(['eraseKmsKey', 'rotateKmsKey'])(
+  'a bulk save that is about to write under a data key is refused when %s() takes that away',
+  async (job) => {
+    let meanwhile = async () => {}
+    const slow = watchedKms({
+      generateDataKey: async (request) => {
+        await meanwhile()
+        return provider.generateDataKey(request)
+      },
+    })
+    const schema = new Schema<any>({ name: String })
+      .plugin(plugin, { provider, fields: ['note'] })
+      .plugin(plugin, { provider: slow.provider, name: 'other', fields: ['phone'] })
+    const User = connection.model<any>(named('Both'), schema)
+    const doc = await User.create({ note: secret('before all') })
+    // Of a record that has a tombstone, no key that is missing may be taken for one that was erased.
+    await doc.eraseKmsKey()
+    doc.note = secret('before the job')
+    await doc.save()
+    doc.set({ note: secret('with the bulk'), phone: secret('0123456789') })
+    meanwhile = () => doc[job]()
+    await refused(() => User.bulkSave([doc]), 'RECORD_CHANGED')
+    meanwhile = async () => {}
+    await User.bulkSave([doc])
+    expect(await (await User.findById(doc._id)).decrypt()).toEqual({ note: 'with the bulk', phone: '0123456789' })
+  },
+)
+
 test('a record whose index value another has by now is rotated, and told of', async () => {
   const name = named('Twice')
   const make = (on: any, unique: boolean) =>

@@ -250,6 +250,8 @@ export class KeyRing {
   undone(key: OpenKey): void {
     const reference = referenceOf(key.entry.commitment)
     this.takeOver(this.#stored.filter((entry) => storedReference(entry) !== reference))
+    // An erasure that was undone with it has let go of it.
+    this.#open.set(reference, key)
     this.#pending ??= key
   }
 

@@ -186,7 +186,7 @@ export async function sendUpdate(
   update: Plain,
   conditions: readonly Plain[],
   send: Send,
-  _id: unknown = idOf(owner),
+  _id: unknown,
 ): Promise<boolean> {
   const session = sessionOf(owner)
   const filter = filterOf(owner)

@@ -87,7 +87,7 @@ async function sendBatch(model: AnyModel, batch: readonly Waiting[]): Promise<vo
     matched = (await gateOf(model.collection).native.bulkWrite(operations, { ordered: false })).matchedCount
   } catch (error) {
     const { writeErrors, result } = error as Partial<BulkFailure>
-    // All were written, though not as safely as is asked for.
+    // The server has refused all of them, or has not stored them as safely as is asked for.
     if (writeErrors?.length === 0) {
       for (const { settle } of batch) settle(Promise.reject(error))
       return

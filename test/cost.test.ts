@@ -1,5 +1,5 @@
 import mongoose, { Schema } from 'mongoose'
-import { KeyProviderError } from '../lib'
+import { channels, KeyProviderError, withAudit } from '../lib'
 import { type CountingKms, countingKms } from './counting'
 import { useProxy } from './proxied'
 import { modelOf, secret, sweep } from './support'
@@ -243,6 +243,28 @@ describe('many records at once', () => {
       })
       expect(calls.length).toBeGreaterThan(1)
       expect(calls.length).toBeLessThanOrEqual(2 * bound)
+    })
+
+    test('a cursor that is rewound gives all from the first on', async () => {
+      const cursor = User.find().sort('_id').cursor()
+      for (const email of emails(3)) expect((await cursor.next()).email).toBe(email)
+      cursor.rewind()
+      const seen: string[] = []
+      for await (const record of cursor) seen.push(record.email)
+      expect(seen).toEqual(emails(100))
+    })
+
+    test('whoever acts when a record is read is told to have opened it, also where it was begun with ahead', async () => {
+      const told = new Map<unknown, unknown[]>()
+      const tell = ({ id, audit }: any) => told.set(String(id), [...(told.get(String(id)) ?? []), audit.actor])
+      channels.unwrap.start.subscribe(tell)
+      const cursor: any = withAudit({ actor: 'ada' }, () => User.find().sort('_id').cursor())
+      const read = (actor: string): any => withAudit({ actor }, () => cursor.next())
+      const first = [await read('ada'), await read('ada')]
+      const others = [await read('bob'), await read('bob')]
+      channels.unwrap.start.unsubscribe(tell)
+      for (const { id, email } of first) expect([email, told.get(id)]).toEqual([expect.any(String), ['ada']])
+      for (const { id, email } of others) expect([email, told.get(id)?.at(-1)]).toEqual([expect.any(String), 'bob'])
     })
 
     test('what the KMS refuses ahead is told by the record that it is of, and asked for again by no one', async () => {

@@ -134,6 +134,63 @@ describe.each<[string, (doc: any) => Promise<unknown>, RegExp | string]>([
     expect(await (await User.findById(user._id)).decrypt()).toEqual({ email: 'ada@example.org', note: 'new' })
   })
 
+  test.each(['at once', 'after another value was read'])(
+    'keeps what was saved after it for the next save, %s',
+    async (when) => {
+      const user = await created()
+      await abort(async (session) => {
+        await actIn(user, session)
+        user.email = 'new@example.org'
+        await user.save()
+      })
+      user.$session(null)
+      if (when !== 'at once') expect(await user.note).toBe('kept')
+      await user.save()
+      const values = { email: 'new@example.org', note: 'kept' }
+      expect(await user.decrypt()).toEqual(values)
+      expect(await (await User.findById(user._id)).decrypt()).toEqual(values)
+    },
+  )
+
+  test('keeps what was saved in a transaction that was aborted before it', async () => {
+    const user = await created()
+    user.email = 'new@example.org'
+    await abort((session) => user.save({ session }))
+    user.$session(null)
+    await act(user)
+    await user.save()
+    for (const each of [user, await User.findById(user._id)]) expect(await each.email).toBe('new@example.org')
+    expect(await Promise.resolve(user.note).catch(({ code }: any) => code)).toMatch(after)
+  })
+
+  test('in a transaction that is tried again keeps what was saved after it', async () => {
+    const user = await created()
+    let attempts = 0
+    user.email = 'new@example.org'
+    await connection.transaction(async (session) => {
+      await actIn(user, session)
+      await user.save()
+      if (++attempts === 1)
+        throw new mongoose.mongo.MongoServerError({ message: 'again', errorLabels: ['TransientTransactionError'] })
+    })
+    user.$session(null)
+    for (const each of [user, await User.findById(user._id)]) expect(await each.email).toBe('new@example.org')
+    expect(await Promise.resolve(user.note).catch(({ code }: any) => code)).toMatch(after)
+  })
+
+  test('keeps the first values of a record, which were saved in the same transaction', async () => {
+    const { _id } = await User.create({ name: 'Ada' })
+    const user = await User.findById(_id)
+    user.email = 'new@example.org'
+    await abort(async (session) => {
+      await user.save({ session })
+      await actIn(user, session)
+    })
+    user.$session(null)
+    await user.save()
+    for (const each of [user, await User.findById(_id)]) expect(await each.email).toBe('new@example.org')
+  })
+
   test('leaves it so where the first thing afterwards is a save, or all values are asked for', async () => {
     const [saved, opened] = [await created(), await created()]
     for (const user of [saved, opened]) {
@@ -193,6 +250,26 @@ test('what was saved and rotated in one transaction that was aborted is written 
   await user.save()
   expect(await (await User.findById(_id)).decrypt()).toEqual({ email: 'new@example.org', note: 'kept' })
 })
+
+test.each(['save', 'eraseKmsKey'])(
+  'a subdocument that came with a transaction that was aborted holds up no save: %s() was called first',
+  async (first) => {
+    const Ward = wardOf({ provider: localKms() })
+    const { _id } = await Ward.create({ allergies: 'a' })
+    const ward = await Ward.findById(_id)
+    await abort(async (session) => {
+      ward.$session(session)
+      ward.allergies = 'b'
+      if (first === 'eraseKmsKey') await ward.eraseKmsKey()
+      ward.notes.push({ text: 'new' })
+      await ward.save()
+      if (first === 'save') await ward.eraseKmsKey()
+    })
+    ward.$session(null)
+    await ward.save()
+    expect(await opened(Ward, _id)).toEqual(['b'])
+  },
+)
 
 test('a record of which the migration was aborted is migrated by the next save', async () => {
   const User = modelOf(connection, new Schema({ name: String }), { migrating: true, fields: { email: String } })

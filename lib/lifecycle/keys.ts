@@ -24,7 +24,7 @@ export function rewrapKmsKey(model: AnyModel, options?: JobOptions): Promise<Job
     condition: { $or: holdingKeys(layoutOf([model]), staleKeys) },
     begin: async () => {},
     run: (stored: Plain, _startedAt: Date, send: Send) =>
-      rewriteRead(model, stored, rewrapping, (fresh) => rewrapStored(fresh, send)),
+      rewriteRead(model, stored, rewrapping, (fresh, now) => rewrapStored(fresh, now, send)),
     calls: (stored: Plain) => callsForKeys(recordOf(model, stored), (ring, entry) => !ring.isCurrent(entry)),
   }
   return runJob(job, options)

@@ -15,7 +15,7 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { noteStored, requireStored } from '../record/rewriting'
+import { readToRewrite } from '../record/rewriting'
 import { encryptedPartsOf } from '../record/staging'
 import type { Box } from '../schema/box'
 import type { JobResult, MigrationOptions, MigrationResult } from '../schema/jobs'
@@ -122,8 +122,7 @@ export async function migrateDocumentToKms(doc: Doc): Promise<void> {
   const model = modelOf(owner)
   migratingLayout(model, `${recordName(owner)}.migrateToKms()`)
   const options = sessionOnly({ session: sessionOf(owner) })
-  const stored = await requireStored(owner)
-  noteStored(owner, stored)
+  const stored = await readToRewrite(owner)
   if (!(await migrate(model, stored, options))) return
   for (const part of encryptedPartsOf(owner)) for (const box of boxesOf(part)) forgetClear(box, storedOf(part, stored))
   refresh(owner, (await fetchStored(owner, [])) ?? stored)

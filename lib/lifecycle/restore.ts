@@ -12,7 +12,7 @@ import { prefixOf } from '../record/indexes'
 import { boxesOf, openBox } from '../record/opening'
 import { allInOrder } from '../record/outcomes'
 import { refresh } from '../record/refreshing'
-import { noteStored, requireStored, requireWriting, withWritten } from '../record/rewriting'
+import { readToRewrite, requireWriting, withWritten } from '../record/rewriting'
 import { encryptedPartsOf } from '../record/staging'
 import type { JobOptions, JobResult } from '../schema/jobs'
 import type { Place } from '../schema/layout'
@@ -62,8 +62,7 @@ function encryptedIn(place: Place, prefix = ''): Plain[] {
 export async function migrateDocumentFromKms(doc: Doc): Promise<void> {
   const owner = ownerOf(doc)
   migratingLayout(modelOf(owner), `${recordName(owner)}.migrateFromKms()`)
-  const stored = await requireStored(owner)
-  noteStored(owner, stored)
+  const stored = await readToRewrite(owner)
   const session = sessionOf(owner)
   if (await restore(modelOf(owner), stored, session)) refresh(owner, (await fetchStored(owner, [])) ?? stored)
 }

@@ -64,6 +64,12 @@ export function sendingTogether(concurrency: number): Send {
   }
 }
 
+/** The driver's `MongoBulkWriteError`. */
+interface BulkFailure {
+  readonly writeErrors: readonly { readonly index: number }[]
+  readonly result: { readonly matchedCount: number }
+}
+
 /** Settles each, and never fails. */
 async function sendBatch(model: AnyModel, batch: readonly Waiting[]): Promise<void> {
   const sendAlone = ({ filter, update }: Waiting) => sendPast(model, filter, update, {})
@@ -80,13 +86,15 @@ async function sendBatch(model: AnyModel, batch: readonly Waiting[]): Promise<vo
   try {
     matched = (await gateOf(model.collection).native.bulkWrite(operations, { ordered: false })).matchedCount
   } catch (error) {
-    const { writeErrors, result } = error as { writeErrors?: unknown; result?: { matchedCount: number } }
-    if (!Array.isArray(writeErrors) || writeErrors.length === 0) {
+    const { writeErrors, result } = error as Partial<BulkFailure>
+    // The server has refused all of them, or has not stored them as safely as is asked for.
+    if (writeErrors?.length === 0) {
       for (const { settle } of batch) settle(Promise.reject(error))
       return
     }
+    // Where nothing is said of any, as of what could not be sent together, each is asked for alone.
     matched = result?.matchedCount ?? 0
-    failed = new Set(writeErrors.map(({ index }) => index))
+    failed = new Set(writeErrors?.map(({ index }) => index))
   }
   const isSure = matched === batch.length - failed.size
   for (const [index, each] of batch.entries()) {

@@ -19,6 +19,7 @@ import { KeyRing } from './ring'
 export interface DriverCursor {
   next(): Promise<Plain | null>
   readBufferedDocuments(count: number): Plain[]
+  rewind(): void
 }
 
 /** Has a cursor open ahead of its reader. Nothing is opened before the first record is asked for. */
@@ -26,20 +27,26 @@ export function openAhead(cursor: DriverCursor, model: AnyModel): void {
   const uses = usesOf(model.schema).filter(isKnownByRecord)
   if (uses.length === 0) return
   const limit = keepingBusy(mostAtOnce(uses))
-  const read = cursor.next
+  const { next, rewind } = cursor
   const begun: Plain[] = []
   const begin = (record: Plain) => {
     for (const use of uses) beginToOpen(use, model, record)
-    begun.push(record)
+    return record
   }
   cursor.next = async () => {
-    if (begun.length === 0) {
-      const record = await read.call(cursor)
-      if (record === null) return null
+    let record = begun.shift() ?? null
+    if (!record) {
+      record = await next.call(cursor)
+      if (!record) return null
       begin(record)
     }
-    for (const record of cursor.readBufferedDocuments(limit - begun.length)) begin(record)
-    return begun.shift() as Plain
+    // One of them is the reader's.
+    begun.push(...cursor.readBufferedDocuments(limit - begun.length - 1).map(begin))
+    return record
+  }
+  cursor.rewind = () => {
+    begun.length = 0
+    rewind.call(cursor)
   }
 }
 

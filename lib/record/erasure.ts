@@ -59,7 +59,7 @@ async function eraseParts(
 ): Promise<boolean> {
   const { $set, $unset, conditions } = erasureOf(owner, parts, stored, erasedAt)
   if (Object.keys($set).length === 0) return false
-  await sendUpdate(owner, { $set, ...(Object.keys($unset).length > 0 && { $unset }) }, conditions, send)
+  await sendUpdate(owner, { $set, ...(Object.keys($unset).length > 0 && { $unset }) }, conditions, send, stored._id)
   return true
 }
 

@@ -17,15 +17,17 @@ export function refreshFrom(boxes: readonly Box[], stored: Plain): void {
 /**
  * Takes over wrapped keys and envelopes that were found in the database. What the user has set stays; a value that was read from
  * an envelope which is no longer stored is forgotten, so that no later save writes it back.
+ *
+ * @param isKept whether a value stays for another reason
  */
-export function refresh(doc: Doc, stored: Plain): void {
+export function refresh(doc: Doc, stored: Plain, isKept: (box: Box) => boolean = () => false): void {
   for (const part of encryptedPartsOf(doc)) {
     const found = storedPart(part, stored)
-    if (found) refreshPart(part, found)
+    if (found) refreshPart(part, found, isKept)
   }
 }
 
-function refreshPart(part: Doc, stored: Plain): void {
+function refreshPart(part: Doc, stored: Plain, isKept: (box: Box) => boolean): void {
   const values = valuesOf(part)
   for (const use of usesOf(schemaOf(part))) {
     const target = loadedTarget(part, use)
@@ -34,7 +36,7 @@ function refreshPart(part: Doc, stored: Plain): void {
     for (const field of use.fields.values()) {
       const { name } = field
       const box = values[name]
-      const isSet = box instanceof Box && box.isUnsaved && !box.isMigrating
+      const isSet = box instanceof Box && ((box.isUnsaved && !box.isMigrating) || isKept(box))
       if (isChanged(part, name) || !part.isSelected(name) || isSet) continue
       const found = stored[name]
       const envelope = envelopeAt({ field, use }, found)

@@ -16,7 +16,7 @@ import type { KeyRing } from './ring'
  */
 export function rewrap(doc: Doc, send: Send): Promise<boolean> {
   return rewrite(doc, deed, async (owner, fresh, stored) => {
-    const written = await rewrapParts(owner, partsFor(doc, fresh), send)
+    const written = await rewrapParts(owner, partsFor(doc, fresh), stored._id, send)
     if (!written) return undefined
     refresh(owner, withWritten(stored, written))
     return Object.keys(written).length > 0
@@ -32,13 +32,13 @@ export const deed = 'wrap its keys anew'
  * @param fresh a document of what is stored
  * @returns whether anything was written; nothing where another write came between
  */
-export async function rewrapStored(fresh: Doc, send: Send): Promise<boolean | undefined> {
-  const written = await rewrapParts(fresh, partsFor(fresh, fresh), send)
+export async function rewrapStored(fresh: Doc, stored: Plain, send: Send): Promise<boolean | undefined> {
+  const written = await rewrapParts(fresh, partsFor(fresh, fresh), stored._id, send)
   return written && Object.keys(written).length > 0
 }
 
 /** @returns what was written, or nothing where another write came between */
-async function rewrapParts(owner: Doc, parts: readonly Doc[], send: Send): Promise<Plain | undefined> {
+async function rewrapParts(owner: Doc, parts: readonly Doc[], _id: unknown, send: Send): Promise<Plain | undefined> {
   const written: Plain = {}
   const conditions: Plain[] = []
   await allInOrder(
@@ -51,7 +51,7 @@ async function rewrapParts(owner: Doc, parts: readonly Doc[], send: Send): Promi
     }),
   )
   if (Object.keys(written).length === 0) return written
-  return (await sendUpdate(owner, { $set: written }, conditions, send)) ? written : undefined
+  return (await sendUpdate(owner, { $set: written }, conditions, send, _id)) ? written : undefined
 }
 
 /** The entries of a ring as they are to be stored; `undefined` where all are current. */

@@ -12,7 +12,7 @@ import { refresh } from './refreshing'
 import type { KeyRing } from './ring'
 import { currentTarget, requireId } from './rings'
 import { encryptedPartsOf } from './staging'
-import { noteRewriting } from './transactions'
+import { noteRewriting, settleTransactions } from './transactions'
 
 /** What writes of the wrapped keys of a record have in common: they are made past the gate, and only while the keys are what was read. */
 
@@ -61,8 +61,7 @@ export async function rewrite<T>(
   attempt: (owner: Doc, fresh: Doc, stored: Plain, isAgain: boolean) => Promise<T | undefined>,
 ): Promise<T> {
   const owner = ownerOf(doc)
-  const read = await requireStored(doc)
-  noteStored(owner, read)
+  const read = await readToRewrite(doc)
   const readAgain = () => fetchStored(owner, [])
   const done = await rewriteStored(modelOf(owner), read, readAgain, deed, (fresh, stored, isAgain) => {
     refresh(owner, stored)
@@ -72,12 +71,21 @@ export async function rewrite<T>(
   return done
 }
 
-/** Remembers what is stored before a job writes it: should that be in a transaction that is aborted, the document is to know that again. */
-export function noteStored(owner: Doc, stored: Plain): void {
-  noteRewriting(owner, () => {
-    refresh(owner, stored)
+/**
+ * Reads the record of a document before a job writes it, and remembers that: should it be written in a transaction that is aborted, the document is to
+ * know it again.
+ *
+ * @throws {RecordError} ID_NOT_SELECTED; {DocumentNotFoundError} Mongoose's own, when it is not stored
+ */
+export async function readToRewrite(doc: Doc): Promise<Plain> {
+  const owner = ownerOf(doc)
+  const stored = await requireStored(doc)
+  await settleTransactions(owner, encryptedPartsOf(owner))
+  noteRewriting(owner, (isKept) => {
+    refresh(owner, stored, isKept)
     for (const box of encryptedPartsOf(owner).flatMap(boxesOf)) box.failure = undefined
   })
+  return stored
 }
 
 /** Sends an update to the collection of a model, past the gate: here envelopes are conditions. */
@@ -178,7 +186,7 @@ export async function sendUpdate(
   update: Plain,
   conditions: readonly Plain[],
   send: Send,
-  _id: unknown = idOf(owner),
+  _id: unknown,
 ): Promise<boolean> {
   const session = sessionOf(owner)
   const filter = filterOf(owner)

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { AccessError, DecryptionError, KeyProviderError, RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { type EncryptionContext, encodeContext } from '../format/context'
@@ -12,7 +13,7 @@ import {
   type WrappedKey,
 } from '../format/entry'
 import { encodeAadPrefix } from '../format/envelope'
-import { currentAudit } from '../kms/actor'
+import { type Audit, currentAudit } from '../kms/actor'
 import { type Doc, valuesOf } from '../mongoose/host'
 import { StoredKeys } from '../schema/kept'
 import type { Use } from '../schema/use'
@@ -164,8 +165,9 @@ export class KeyRing {
     this.requireReading(fields)
     const stored = this.#entryWith(reference, fields)
     const begun = begunAhead.get(stored as object)
-    if (begun) {
-      const opened = await begun.finally(() => begunAhead.delete(stored as object))
+    // Whoever else is said to act has a call of his own in the trace.
+    if (begun && isDeepStrictEqual(begun.audit, currentAudit())) {
+      const opened = await begun.opening.finally(() => begunAhead.delete(stored as object))
       this.#open.set(reference, opened)
       return opened
     }
@@ -192,7 +194,7 @@ export class KeyRing {
     const opening = this.open(reference, fields)
     // Whoever takes it is told why it fails.
     opening.catch(() => {})
-    begunAhead.set(stored as object, opening)
+    begunAhead.set(stored as object, { opening, audit: currentAudit() })
   }
 
   /** The data key to encrypt with, where that is open already. */
@@ -248,6 +250,8 @@ export class KeyRing {
   undone(key: OpenKey): void {
     const reference = referenceOf(key.entry.commitment)
     this.takeOver(this.#stored.filter((entry) => storedReference(entry) !== reference))
+    // An erasure that was undone with it has let go of it.
+    this.#open.set(reference, key)
     this.#pending ??= key
   }
 
@@ -456,8 +460,8 @@ export class KeyRing {
   }
 }
 
-/** Openings that were begun ahead, by stored entry, until they are taken. */
-const begunAhead = new WeakMap<object, Promise<OpenKey>>()
+/** Openings that were begun ahead, and for whom, by stored entry, until they are taken. */
+const begunAhead = new WeakMap<object, { readonly opening: Promise<OpenKey>; readonly audit: Audit | undefined }>()
 
 /** The commitment of a stored key, without checking the rest of it: one that is damaged must not stop the others. */
 export function storedCommitment(stored: unknown): Uint8Array | undefined {

@@ -11,7 +11,7 @@ import { recordName } from './identity'
 import { boxesOf } from './opening'
 import { currentTarget, isSameTarget, loadedTarget, type Target, targetOf } from './rings'
 import { type Job, prepare, seal, Writers } from './sealing'
-import { hasEndedTransaction, restoreAborted, takeBackAborted } from './transactions'
+import { settleTransactions } from './transactions'
 
 /**
  * Encrypts what a save of a document is about to write, its subdocuments included, before Mongoose works out what that is: so a
@@ -21,8 +21,8 @@ import { hasEndedTransaction, restoreAborted, takeBackAborted } from './transact
  */
 export async function stage(doc: Doc): Promise<void> {
   const parts = encryptedPartsOf(doc)
-  takeBackAborted(doc)
-  if (parts.some(hasEndedTransaction)) await restoreAborted(doc, parts)
+  const settling = settleTransactions(doc, parts)
+  if (settling) await settling
   for (const part of parts) noticeChanges(part)
   const migrates = doc.isModified()
   const jobs: Job[] = []

@@ -40,15 +40,26 @@ export function noteUncommitted(
   const { before, clear } = earlier ?? { before: box.storedEnvelope, clear: box.clear }
   known.boxes.set(name, { box, before, clear })
   if (added) known.keys.set(added.ring, added.key)
+  const job = rewritten.get(ownerOf(doc))
+  if (job?.transaction === transaction) job.savedSince.add(box)
+}
+
+/**
+ * Has a document know what it knew before the transactions that were aborted since, but for what the user has set, which the next save writes. To be
+ * called before anything is written of it.
+ */
+export function settleTransactions(owner: Doc, parts: readonly Doc[]): Promise<void> | undefined {
+  takeBackAborted(owner)
+  return parts.some(hasEndedTransaction) ? restoreAborted(owner, parts) : undefined
 }
 
 /** Whether the transaction that a document or subdocument was written in last has ended, one way or the other. */
-export function hasEndedTransaction(part: Doc): boolean {
+function hasEndedTransaction(part: Doc): boolean {
   return uncommitted.get(part)?.transaction.isActive === false
 }
 
 /** What an aborted transaction wrote is written again, by the save that runs when the transaction is tried anew. */
-export async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<void> {
+async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<void> {
   const ended = parts.filter(hasEndedTransaction)
   const record = doc.$isNew ? null : await fetchStored(ownerOf(doc), [])
   for (const part of ended) {
@@ -61,6 +72,7 @@ export async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<v
     for (const [name, { box, clear }] of known.boxes) {
       if (valuesOf(part)[name] !== box) continue
       box.clear = clear
+      box.isUnsaved = true
       part.markModified(name)
     }
   }
@@ -84,17 +96,22 @@ function wasCommitted(part: Doc, record: Plain, { transaction, boxes, keys }: Un
 /** What takes back what a document knows of a job that has written its record in a transaction. */
 interface Rewritten {
   readonly transaction: Transaction
-  readonly takeBack: () => void
+  readonly takeBack: TakeBack
+  /** What was written in the transaction after it: the next save writes that again. */
+  readonly savedSince: Set<Box>
 }
+
+type TakeBack = (isKept: (box: Box) => boolean) => void
 
 const rewritten = new WeakMap<Doc, Rewritten>()
 
 /** Remembers, before a job writes the record of a document, how to take that back. */
-export function noteRewriting(owner: Doc, takeBack: () => void): void {
+export function noteRewriting(owner: Doc, takeBack: TakeBack): void {
   const transaction = transactionOf(sessionOf(owner))
   if (!transaction) rewritten.delete(owner)
   // Of several jobs in one, what was before the first counts.
-  else if (rewritten.get(owner)?.transaction !== transaction) rewritten.set(owner, { transaction, takeBack })
+  else if (rewritten.get(owner)?.transaction !== transaction)
+    rewritten.set(owner, { transaction, takeBack, savedSince: new Set() })
 }
 
 /** What a job did in a transaction that was aborted, it did not do. */
@@ -102,5 +119,5 @@ export function takeBackAborted(owner: Doc): void {
   const known = rewritten.get(owner)
   if (!known || known.transaction.isActive) return
   rewritten.delete(owner)
-  if (known.transaction.state === 'TRANSACTION_ABORTED') known.takeBack()
+  if (known.transaction.state === 'TRANSACTION_ABORTED') known.takeBack((box) => known.savedSince.has(box))
 }

@@ -45,6 +45,19 @@ test('a document that was opened when it was loaded says so, too, and not that i
   expect(other.email).toBe(ada().email)
 })
 
+test('of a record whose _id is stored as another type than the schema says, it is erased, and not one that has that as its own', async () => {
+  const { _id } = await User.create(bob())
+  const [stored] = await raw(User)
+  const { email_bidx: _index, ...other } = stored
+  await User.collection.conn.db.collection(User.collection.name).insertOne({ ...other, _id: String(_id), name: 'Ada' })
+  expect(await User.eraseKmsKey({ filter: { name: 'Ada' } })).toMatchObject({ updated: 1, failures: [] })
+  const erased = (record: any) => record.encrypted_kms_key[0].erasedAt !== undefined
+  expect((await raw(User)).map((record) => [record.name, erased(record)]).sort()).toEqual([
+    ['Ada', true],
+    ['Bob', false],
+  ])
+})
+
 test('whoever reads it is told, in every way of reading', async () => {
   const user = await User.create(ada())
   const open = await User.findById(user._id)

@@ -153,7 +153,8 @@ describe('Model.migrateToKms()', () => {
       await Old.create(each)
     const again = await New.migrateToKms()
     expect(again).toMatchObject({ updated: 5, failed: 0 })
-    expect(JSON.stringify(await raw(Old))).not.toContain('+44')
+    // With its space: base64 may have the rest by chance.
+    expect(JSON.stringify(await raw(Old))).not.toContain('+44 1')
     expect(await New.migrateToKms()).toMatchObject({ updated: 0 })
     const read = await New.decrypt(await New.find().sort({ _id: 1 }).lean())
     const phones = JSON.stringify(read).match(/"phone":"\+44 1"/g)

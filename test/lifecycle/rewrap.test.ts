@@ -282,3 +282,14 @@ test('is traced with the record, the new key and the new context', async () => {
   const context = { Record: `${After.modelName}/${_id}` }
   expect(events).toMatchObject([{ operation: 'rewrap', id: _id, keyId: second, context, records: 1 }])
 })
+
+test('a record whose _id is stored as another type than the schema says', async () => {
+  const { Before, After } = await deployments({ keyId: first }, { keyId: second, allowKeyIds: [first, second] })
+  const { _id } = await Before.create(ada())
+  const [stored] = await raw(After)
+  const records = connection.db!.collection(After.collection.name)
+  await records.deleteOne({ _id })
+  await records.insertOne({ ...stored, _id: String(_id) as never })
+  expect(await After.rewrapKmsKey()).toMatchObject({ updated: 1, failures: [] })
+  expect((await raw(After))[0].encrypted_kms_key[0].keyId).toBe(second)
+})

@@ -105,3 +105,14 @@ test('an answer that was lost is asked for again, and every record is done once'
   for (const [index, record] of (await Person.find().sort('_id')).entries())
     expect(await record.email).toBe(address(index))
 })
+
+test('a record whose update is too large for one command fails alone', async () => {
+  const { Person, people: all, before } = await people()
+  // With what is stored as its condition, an update is twice as long.
+  all[3].email = 'x'.repeat(8.5 * 1024 * 1024)
+  await all[3].save()
+  const { failures, ...result } = await Person.rotateKmsKey()
+  expect(result).toMatchObject(counts(count - 1, 1))
+  expect(failures).toEqual([expect.objectContaining({ id: all[3]._id })])
+  for (const [index, key] of (await keysOf(Person)).entries()) expect(key === before[index]).toBe(index === 3)
+})

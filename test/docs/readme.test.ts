@@ -122,7 +122,9 @@ describe('the code blocks', () => {
   test('the first one runs without AWS as the text says', async () => {
     const imported = first.replace('{ kmsEncrypted }', '{ kmsEncrypted, localKms }')
     project.write('local.mts', imported.replace(/keyId: .*/, 'provider: localKms(),'))
-    expect((await project.run('local.mts', env)).stdout).toBe('ada@example.org\n1815-12-10T00:00:00.000Z\n')
+    // The second time there is a record that a key of the first process has encrypted.
+    for (const _time of [1, 2])
+      expect((await project.run('local.mts', env)).stdout).toBe('ada@example.org\n1815-12-10T00:00:00.000Z\n')
     expect(kms.calls).toEqual([])
   })
 

@@ -49,6 +49,11 @@ describe('discriminators', () => {
     await Two.create({ email: bob })
     for (const record of await raw(Base)) expect(bytesAt(record)).toBeDefined()
     await refused(() => One.findOne({ email: ada }), 'QUERY_REFUSED', /several models of this collection index email/)
+    // Whether it is there needs no index value, and is asked of the field.
+    await One.create({})
+    expect(await One.countDocuments({ email: null })).toBe(1)
+    expect(await One.countDocuments({ email: { $exists: true } })).toBe(1)
+    expect(await Two.countDocuments({ email: { $ne: null } })).toBe(1)
   })
 })
 

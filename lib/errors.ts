@@ -107,9 +107,14 @@ export class RecordError extends KmsEncryptedError<RecordErrorCode> {
   override readonly name = 'RecordError'
 }
 
-/** A query or write names an encrypted field in a way that cannot be honoured. Nothing was sent. */
+/** A query or write names an encrypted field in a way that cannot be honoured. Nothing was written, unless `UPDATE_INCOMPLETE` says how much. */
 export class OperationError extends KmsEncryptedError<OperationErrorCode> {
   override readonly name = 'OperationError'
+  /** Of `UPDATE_INCOMPLETE` alone: the counts of what was written, as of an ordinary `updateMany()`. */
+  declare readonly matchedCount?: number
+  declare readonly modifiedCount?: number
+  /** Of `UPDATE_INCOMPLETE` alone: the records that were not written, by `_id`, and why. */
+  declare readonly failures?: readonly { readonly _id: unknown; readonly error: unknown }[]
 }
 
 /** Another worker does the part of a job. What was done of it is kept. */

@@ -1,6 +1,6 @@
 // What can be written with encrypted fields, and what comes back.
 import { type HydratedDocumentFromSchema, model, Schema } from 'mongoose'
-import { kmsEncrypted } from 'mongoose-kms-encrypted'
+import { kmsEncrypted, OperationError } from 'mongoose-kms-encrypted'
 import { expectAssignable, expectType } from './expect'
 
 const userSchema = new Schema({ name: String, visits: { type: Number, default: 0 } }).plugin(kmsEncrypted, {
@@ -71,4 +71,15 @@ export async function construct() {
 
   const hydrated = User.hydrate({ _id: user._id, name: 'Ada' })
   expectType<string | Promise<string>>()(hydrated.email)
+}
+
+export async function updateMany() {
+  try {
+    await User.updateMany({}, { email: 'a' })
+  } catch (error) {
+    if (!(error instanceof OperationError && error.code === 'UPDATE_INCOMPLETE')) throw error
+    expectType<number | undefined>()(error.matchedCount)
+    expectType<number | undefined>()(error.modifiedCount)
+    for (const { _id, error: cause } of error.failures ?? []) console.log(_id, cause)
+  }
 }

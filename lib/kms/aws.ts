@@ -31,7 +31,7 @@ export interface AwsKmsOptions {
  * The key provider of AWS KMS: `GenerateDataKey`, `Decrypt` with the key's ARN given, `ReEncrypt`. Throttling and 5xx
  * answers are retried by the SDK, as often as the client's `maxAttempts` says; refusals are not.
  *
- * @throws {ConfigurationError} OPTION_INVALID when `client` or `concurrency` cannot be used, or there is no such option
+ * @throws {ConfigurationError} OPTION_INVALID when an option cannot be used, or there is none of that name
  */
 export function awsKms(options: AwsKmsOptions = {}): KeyProvider {
   const { client: given, concurrency, timeoutMs, actorInUserAgent = false, ...others } = options

@@ -15,7 +15,10 @@ export type KeyIdOption<Doc = any> = string | ((record: Doc) => string)
  */
 export type ContextOption<Doc = any> = (record: Doc) => EncryptionContext
 
-/** An earlier generation of key and context: its records are still read, and no longer written. */
+/**
+ * Another generation of key and context, most often an earlier one: its records are read, and none are written under it. What it does not say is
+ * as the options have it now: where `context` is new, give the one of before, ``(user) => ({ Record: `User/${user._id}` })`` if it was the default.
+ */
 export interface PreviousVersion<Doc = any> {
   readonly keyId?: KeyIdOption<Doc>
   readonly context?: ContextOption<Doc>
@@ -23,7 +26,7 @@ export interface PreviousVersion<Doc = any> {
 
 /**
  * When a record is opened. `'onAccess'`: the getter of a locked field returns a promise, and awaiting it opens the
- * record. `'onLoad'`: finds open the records first, and getters give plain values.
+ * record. `'onLoad'`: finds open the records first, and getters give plain values; of a field that could not be opened, the getter throws why.
  */
 export type DecryptOption = 'onAccess' | 'onLoad'
 
@@ -89,7 +92,7 @@ export interface KmsEncryptedOptions<
   readonly name?: string
   /** The current generation of key and context, a positive integer. Default 1. */
   readonly version?: number
-  /** Earlier generations by their number. */
+  /** Other generations that are read, by their number. */
   readonly previousVersions?: Readonly<Record<number, PreviousVersion<Doc>>>
   /**
    * The KMS keys under which a stored data key is opened and a new one made: a list of key ARNs, or a function. Default: those of
@@ -110,11 +113,11 @@ export interface KmsEncryptedOptions<
    * to do for, instead of reading all records. Default: false.
    */
   readonly indexKeys?: boolean
-  /** Keeps opened data keys across records and requests. Off by default: a cached read leaves no line in CloudTrail. */
+  /** Keeps opened data keys across documents and requests. Off by default: a cached read leaves no line in CloudTrail. */
   readonly cache?: CacheOptions
   /** Which of its duties this process has. What the others would need is refused, before the KMS is asked. Default: `'read-write'`. */
   readonly access?: AccessOption
-  /** Refuses to open a record unless `withAudit()` has told an actor. Default false. */
+  /** Refuses to open a record unless `withAudit()` has told an actor, to jobs as well. Default false. */
   readonly requireActor?: boolean
   /**
    * `'owner'`, for the schema of a subdocument: its fields are encrypted under the data key of the record that holds

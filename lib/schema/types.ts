@@ -95,8 +95,8 @@ export interface EncryptedMethods {
    */
   rewrapKmsKey(): Promise<void>
   /**
-   * Takes away the wrapped keys of the record and the index values of its fields: what is encrypted can never be read again. Reading
-   * says `ERASED`.
+   * Takes away the wrapped keys of the record and the index values of its fields: what is encrypted can be read from backups alone, and from
+   * documents that are open already. Reading says `ERASED`.
    */
   eraseKmsKey(): Promise<void>
   /** Encrypts what the record has stored in the clear, where the plugin is used with `migrating: true`. Unsaved changes stay as they are. */
@@ -118,7 +118,7 @@ export interface EncryptedJobs {
   /**
    * Opens every record, its subdocuments included, and tells what is not in order: a wrapped key that is damaged, there twice or not opened
    * by the KMS, a field that does not decrypt, whose data key is not there, or that is not encrypted, and index values that are not those
-   * of the value. One call to the KMS for each data key. Nothing is written.
+   * of the value. One call to the KMS for each data key. No record is written.
    *
    * @throws {ConfigurationError} OPTION_INVALID. What a record fails with is in the result.
    */
@@ -138,8 +138,8 @@ export interface EncryptedJobs {
    */
   rewrapKmsKey(options?: JobOptions): Promise<JobResult>
   /**
-   * Takes away the wrapped keys of the records and the index values of their fields: what is encrypted can never be read again.
-   * Reading says `ERASED`.
+   * Takes away the wrapped keys of the records and the index values of their fields: what is encrypted can be read from backups alone, and from
+   * documents that are open already. Reading says `ERASED`.
    *
    * @throws {ConfigurationError} OPTION_INVALID, also where `filter` says nothing. What a record fails with is in the result.
    */

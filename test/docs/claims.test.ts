@@ -1,5 +1,5 @@
 import { Schema } from 'mongoose'
-import { awsKms, channels, createIndexKey, type KeyEvent, kmsEncrypted } from '../../lib'
+import { awsKms, channels, createIndexKey, type KeyEvent, kmsEncrypted, withAudit } from '../../lib'
 import { type Access, type KmsStandIn, startKms } from '../kms'
 import { rawCollection, secret, useDatabase } from '../support'
 import { blocksOf, readPage, sectionOf } from './page'
@@ -185,6 +185,34 @@ describe('what is protected, and what is not', () => {
     expect(await user.phone).toBe('+44 20 7946 0000')
   })
 
+  test('an index value that is moved has a record found by the value of another', async () => {
+    const provider = awsKms({ client: kms.client() })
+    const indexKey = await createIndexKey({ provider, keyId: arn })
+    const User = userModel({ provider, indexKey, fields: { email: { type: String, blindIndex: true } } })
+    await User.create({ name: 'Ada', email: secret('ada@example.org') })
+    await User.create({ name: 'Eve', email: secret('eve@example.org') })
+    const [{ email_bidx }] = (await raw('users')) as any
+    await rawCollection(User).updateOne({ name: 'Eve' }, { $set: { email_bidx } })
+    await rawCollection(User).updateOne({ name: 'Ada' }, { $unset: { email_bidx: 1 } })
+    const found = await User.findOne({ email: 'ada@example.org' }).orFail()
+    expect([found.name, await found.email]).toEqual(['Eve', 'eve@example.org'])
+    expect((await User.verifyKms()).failures).toMatchObject([
+      { code: 'BLIND_INDEX_STALE' },
+      { code: 'BLIND_INDEX_STALE' },
+    ])
+  })
+
+  test('a data key from before a rotation opens an older value where both are put back', async () => {
+    const User = userModel()
+    const user = await User.create({ email: secret('old@example.org') })
+    const [{ email, encrypted_kms_key }] = (await raw('users')) as any
+    await user.rotateKmsKey()
+    await rawCollection(User).updateOne({}, { $set: { email } })
+    await expect((await User.findOne().orFail()).email).rejects.toMatchObject({ code: 'DATA_KEY_MISSING' })
+    await rawCollection(User).updateOne({}, { $push: { encrypted_kms_key: encrypted_kms_key[0] } } as never)
+    expect(await (await User.findOne().orFail()).email).toBe('old@example.org')
+  })
+
   test('lengths show, and which fields are set', async () => {
     const User = userModel()
     await User.create({ email: null })
@@ -230,6 +258,44 @@ test('a renamed model reads its records by previousVersions', async () => {
   expect(await customer.email).toBe('ada@example.org')
 })
 
+test('allowKeyIds is none by default where keyId is a function', async () => {
+  const { arn: planted } = kms.createKey()
+  const { _id } = await userModel({ keyId: planted }).create({ email: secret('ada@example.org') })
+  connection.deleteModel('User')
+  const User = userModel({ keyId: () => arn })
+  expect(await (await User.findById(_id).orFail()).email).toBe('ada@example.org')
+  connection.deleteModel('User')
+  const Strict = userModel({ keyId: () => arn, allowKeyIds: [arn] })
+  await expect((await Strict.findById(_id).orFail()).email).rejects.toMatchObject({ code: 'KMS_KEY_NOT_ALLOWED' })
+})
+
+describe('in a transaction', () => {
+  /** Does it in a transaction that MongoDB has tried three times. */
+  async function thrice(operation: (session: any) => Promise<unknown>): Promise<void> {
+    const { MongoServerError } = connection.base.mongo
+    let tries = 0
+    await connection.transaction(async (session) => {
+      await operation(session)
+      if (++tries === 3) return
+      const error = new MongoServerError({ message: 'a transient one' })
+      error.addErrorLabel('TransientTransactionError')
+      throw error
+    })
+  }
+
+  test('a save that is tried again asks KMS once, an update each time', async () => {
+    const User = userModel()
+    await User.createCollection()
+    const user = new User({ email: secret('ada@example.org') })
+    await thrice((session) => user.save({ session }))
+    expect(operations()).toEqual(['GenerateDataKey'])
+    kms.clearCalls()
+    await thrice((session) => User.updateOne({}, { email: secret('eve@example.org') }, { session }))
+    expect(operations()).toEqual(['Decrypt', 'Decrypt', 'Decrypt'])
+    expect(await (await User.findOne().orFail()).email).toBe('eve@example.org')
+  })
+})
+
 test('a new keyId needs no version, and the full ARN of one that the one before is allowed', async () => {
   const { arn: before } = kms.createKey()
   const { arn: after } = kms.createKey()
@@ -255,6 +321,19 @@ test('onLoad: what is not selected costs nothing', async () => {
   expect(operations()).toEqual([])
   expect((await User.findOne().orFail()).email).toBe('ada@example.org')
   expect(operations()).toEqual(['Decrypt'])
+})
+
+test('onLoad: a field that cannot be opened throws when it is read; lean objects stay as they are stored', async () => {
+  const User = userModel({ decrypt: 'onLoad' })
+  await User.create({ name: 'Ada', email: secret('ada@example.org'), phone: secret('+44 20 7946 0000') })
+  await rawCollection(User).updateOne({}, [{ $set: { email: '$phone' } }])
+  const [user] = await User.find()
+  expect(() => user.email).toThrow(expect.objectContaining({ code: 'ENVELOPE_REJECTED' }))
+  expect(user.phone).toBe('+44 20 7946 0000')
+  kms.clearCalls()
+  expect((await User.findOne().lean()).phone).toMatchObject({ sub_type: 0x80 })
+  expect((await User.aggregate([{ $match: { name: 'Ada' } }]))[0].phone).toMatchObject({ sub_type: 0x80 })
+  expect(operations()).toEqual([])
 })
 
 describe('queries and updates', () => {
@@ -487,6 +566,37 @@ test('a promise that is used as text or number throws', async () => {
   expect(() => user.email > 'a').toThrow(expect.objectContaining({ code: 'VALUE_NOT_AWAITED' }))
 })
 
+test('a promise in a condition, or whose property is read, is nothing that could throw', async () => {
+  const User = userModel({ fields: { vip: Boolean, email: String, address: { city: String } } })
+  await User.create({ vip: false, email: secret('ada@example.org'), address: { city: secret('London, W1') } })
+  const user = await User.findOne().orFail()
+  expect([Boolean(user.vip), user.email === 'ada@example.org', user.address.city]).toEqual([true, false, undefined])
+  expect(JSON.stringify({ email: user.email })).toBe('{}')
+  expect([await user.vip, await user.email, (await user.address).city]).toEqual([
+    false,
+    'ada@example.org',
+    'London, W1',
+  ])
+})
+
+test('a copy that is made of toObject() lacks the encrypted fields', async () => {
+  const User = userModel()
+  await User.create({ name: 'Ada', email: secret('ada@example.org') })
+  const user = await User.findOne().orFail()
+  expect(new User(user.toObject()).email).toBeUndefined()
+  expect(new User({ ...user.toObject(), ...(await user.decrypt()) }).email).toBe('ada@example.org')
+})
+
+test('what is changed within a field after it was awaited is saved', async () => {
+  const User = userModel({ fields: { tags: [String] } })
+  await User.create({ tags: [secret('first tag')] })
+  const user = await User.findOne().orFail()
+  const tags = await user.tags
+  tags.push(secret('second tag'))
+  await user.save()
+  expect(await (await User.findOne().orFail()).tags).toEqual(['first tag', 'second tag'])
+})
+
 test("Mongoose's own errors hold no value of an encrypted field, and that of any other", async () => {
   const schema = new Schema<any>({ count: Number })
   const User = userModel({ fields: { age: Number, role: { type: String, enum: ['guest'] } } }, 'User', schema)
@@ -543,4 +653,21 @@ describe('limits', () => {
     expect(operations()).toEqual(['Decrypt'])
     expect((await raw('users'))[0]).toHaveProperty('role')
   })
+})
+
+test('requireActor asks for an actor of jobs, too, and neither to create nor to find nor to erase', async () => {
+  const provider = awsKms({ client: kms.client() })
+  const indexKey = await createIndexKey({ provider, keyId: arn })
+  const fields = { email: { type: String, blindIndex: true } }
+  const User = userModel({ provider, indexKey, fields, requireActor: true })
+  await User.create({ email: secret('ada@example.org') })
+  expect(await User.exists({ email: 'ada@example.org' })).not.toBeNull()
+  const refused = [{ error: expect.objectContaining({ code: 'ACTOR_REQUIRED' }) }]
+  expect(await User.rotateKmsKey()).toMatchObject({ failures: refused })
+  expect(await User.verifyKms()).toMatchObject({
+    failures: expect.arrayContaining([expect.objectContaining(refused[0])]),
+  })
+  await expect(User.updateOne({}, { email: 'eve@example.org' })).rejects.toMatchObject({ code: 'ACTOR_REQUIRED' })
+  expect(await withAudit({ actor: 'cron' }, () => User.rotateKmsKey())).toMatchObject({ updated: 1 })
+  expect(await User.eraseKmsKey({ filter: { email: 'ada@example.org' } })).toMatchObject({ updated: 1 })
 })

@@ -154,3 +154,46 @@ test('an index key that is lost is replaced under the next version', async () =>
   expect(await User.backfillBlindIndexes()).toMatchObject({ updated: 1 })
   expect(await User.exists({ email: 'ada@example.org' })).not.toBeNull()
 })
+
+test('a record that is copied under another _id is not opened', async () => {
+  await next().create({ email: secret('ada@example.org') })
+  const { _id, ...rest } = await stored()
+  const User = next()
+  await User.collection.insertOne({ ...rest, _id: 'another' })
+  await rawCollection(User).deleteOne({ _id })
+  const Another = next({}, new Schema<any>({ _id: String }))
+  await expect((await Another.findById('another').orFail()).email).rejects.toMatchObject({ code: 'KMS_WRONG_CONTEXT' })
+})
+
+describe('subdocuments', () => {
+  const under = (path: string, dataKey?: 'owner', migrating = false): any => {
+    const note = new Schema<any>({})
+    const own = dataKey ? { dataKey } : { provider: awsKms({ client: kms.client() }), keyId: arn }
+    note.plugin(kmsEncrypted, { ...own, fields: ['text'], migrating })
+    return next({ migrating }, new Schema<any>({ [path]: [note] }))
+  }
+
+  test.each([
+    [undefined, 'KMS_WRONG_CONTEXT'],
+    ['owner', 'ENVELOPE_REJECTED'],
+  ] as const)('with dataKey: %p their values are bound to their path', async (dataKey, code) => {
+    await under('notes', dataKey).create({ notes: [{ text: secret('Admitted.') }] })
+    const Moved = under('memos', dataKey)
+    await rawCollection(Moved).updateOne({}, { $rename: { notes: 'memos' } })
+    const { memos } = await Moved.findOne().orFail()
+    await expect(memos[0].text).rejects.toMatchObject({ code })
+  })
+
+  test.each([
+    [undefined, 'owner'],
+    ['owner', undefined],
+  ] as const)('from dataKey: %p to %p they come by way of the clear', async (before, after) => {
+    await under('notes', before).create({ notes: [{ text: 'admitted' }] })
+    const { notes } = await under('notes', after).findOne().orFail()
+    await expect(notes[0].text).rejects.toMatchObject({ code: 'DATA_KEY_MISSING' })
+    await under('notes', before, true).migrateFromKms()
+    await under('notes', after, true).migrateToKms()
+    const user = await under('notes', after).findOne().orFail()
+    expect(await user.notes[0].text).toBe('admitted')
+  })
+})

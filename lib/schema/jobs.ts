@@ -137,7 +137,7 @@ export interface KeyStatus {
   readonly withoutKeys: number
   /** The KMS keys that wrap them, by what the KMS calls them, the most used first: each is still needed by so many records. */
   readonly keyIds: readonly { readonly keyId: string; readonly records: number }[]
-  /** The generations of the option `version`, likewise. */
+  /** The generations of the option `version` that they are wrapped under, likewise. What `rewrapKmsKey()` has done still needs the one of before. */
   readonly versions: readonly { readonly version: number; readonly records: number }[]
   /** How many records have a data key that is older than 30, 90 and 365 days. */
   readonly olderThanDays: Readonly<Record<number, number>>

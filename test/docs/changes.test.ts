@@ -69,6 +69,19 @@ test('what an earlier version does not say is as the options have it now', async
   await expect((await User.findById(_id).orFail()).email).rejects.toMatchObject({ code: 'KMS_WRONG_CONTEXT' })
 })
 
+test('a version of before is needed until data keys are rotated, also where kmsStatus() counts none under it', async () => {
+  await next().create({ email: secret('ada@example.org') })
+  const context = () => ({ Tenant: 'acme' })
+  const before = (user: any) => ({ Record: `User/${user._id}` })
+  const Both = next({ version: 2, context, previousVersions: { 1: { context: before } } })
+  await Both.rewrapKmsKey()
+  expect((await Both.kmsStatus()).keys).toMatchObject([{ versions: [{ version: 2, records: 1 }] }])
+  const read = async () => (await next({ version: 2, context }).findOne().orFail()).email
+  await expect(read()).rejects.toMatchObject({ code: 'KEY_VERSION_UNKNOWN' })
+  await next({ version: 2, context, previousVersions: { 1: { context: before } } }).rotateKmsKey()
+  expect(await read()).toBe('ada@example.org')
+})
+
 test('a field that was in the clear is encrypted under the data key that the record has', async () => {
   const Before = next({ fields: { email: String } }, new Schema<any>({ phone: String }))
   await Before.create({ email: secret('ada@example.org'), phone: '+44 20 7946 0000' })

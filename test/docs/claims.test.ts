@@ -410,6 +410,37 @@ describe('queries and updates', () => {
     expect(await (await User.findById(_id).orFail()).email).toBe('third@example.org')
   })
 
+  test('of two who change an array the later wins, unless optimisticConcurrency refuses it', async () => {
+    const both = async (optimisticConcurrency: boolean) => {
+      const schema = new Schema<any>({}, { optimisticConcurrency })
+      const User = userModel({ fields: { tags: [String] } }, 'User', schema)
+      const { _id } = await User.create({ tags: ['one'] })
+      const users = [await User.findById(_id).orFail(), await User.findById(_id).orFail()] as const
+      for (const [index, user] of users.entries()) (await user.tags).push(`by ${index}`)
+      await users[0].save()
+      const outcome = await users[1].save().then(
+        () => 'saved',
+        ({ name }: Error) => name,
+      )
+      const found = await User.findById(_id).orFail()
+      connection.deleteModel('User')
+      return [outcome, await found.tags]
+    }
+    expect(await both(false)).toEqual(['saved', ['one', 'by 1']])
+    expect(await both(true)).toEqual(['VersionError', ['one', 'by 0']])
+  })
+
+  test('a document that an update gives back is locked', async () => {
+    const User = userModel()
+    await User.create({ email: secret('ada@example.org') })
+    kms.clearCalls()
+    const update = { email: secret('countess@example.org') }
+    const user = await User.findOneAndUpdate({}, update, { returnDocument: 'after' }).orFail()
+    expect(operations()).toEqual(['Decrypt'])
+    expect(await user.email).toBe('countess@example.org')
+    expect(operations()).toEqual(['Decrypt', 'Decrypt'])
+  })
+
   test('Model.collection is gated, connection.db is not', async () => {
     const User = userModel()
     await User.collection.insertOne({ name: 'Ada', email: secret('ada@example.org') })
@@ -594,6 +625,8 @@ test('what is changed within a field after it was awaited is saved', async () =>
   const tags = await user.tags
   tags.push(secret('second tag'))
   await user.save()
+  ;(await user.decrypt()).tags.push('third tag')
+  expect(user.isModified('tags')).toBe(false)
   expect(await (await User.findOne().orFail()).tags).toEqual(['first tag', 'second tag'])
 })
 

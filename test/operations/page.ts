@@ -34,7 +34,7 @@ where the wrapped keys are stored. No option turns the encryption off: \`{ middl
 - **Aggregations of other models** and those of \`connection.aggregate()\` are looked at like any other: what they join of an encrypted
   collection is not compared, and they do not write to one.
 - **Results of \`aggregate()\` and lean objects** hold what is stored. \`Model.decrypt()\` opens them.
-- **Change streams** show what is stored. A pipeline of \`Model.watch()\` that compares an encrypted field is refused; those of
+- **Change streams** show what is stored. \`Model.decrypt()\` opens their \`fullDocument\`. A pipeline of \`Model.watch()\` that compares an encrypted field is refused; those of
   \`connection.watch()\` are the driver's, and match nothing.
 - **JavaScript in a filter** (\`$where\`, \`$function\`) is refused where its text names an encrypted field. Text that names it in pieces is not
   understood.

@@ -202,6 +202,21 @@ describe('what is protected, and what is not', () => {
     ])
   })
 
+  test("Mongoose's debug output is what is sent", async () => {
+    const User = userModel()
+    const shown: string[] = []
+    connection.base.set('debug', (...args: unknown[]) => void shown.push(JSON.stringify(args)))
+    try {
+      await User.create({ email: secret('ada@example.org') })
+      await User.updateOne({}, { email: secret('eve@example.org') })
+      await User.updateMany({}, { email: secret('info@example.org') })
+    } finally {
+      connection.base.set('debug', false)
+    }
+    expect(shown.length).toBeGreaterThan(3)
+    expect(shown.join()).not.toMatch(/@example/)
+  })
+
   test('a data key from before a rotation opens an older value where both are put back', async () => {
     const User = userModel()
     const user = await User.create({ email: secret('old@example.org') })

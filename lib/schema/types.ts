@@ -105,7 +105,11 @@ export interface EncryptedMethods {
   migrateFromKms(): Promise<void>
 }
 
-/** The jobs over the records of a model. All take the same options, and give the same result. */
+/**
+ * The jobs over the records of a model. All take the same options, and give the same result. Beside what each throws: {JobError} JOB_RUNNING and
+ * LEASE_LOST with `partition` or `resume: true`, {OperationError} WRITE_REFUSED where the asynchronous context passes a transaction on, and what
+ * `onProgress` and the like throw.
+ */
 export interface EncryptedJobs {
   /**
    * Makes the index values of records that were stored before their fields had a blind index, or with other versions of it: one

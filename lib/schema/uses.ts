@@ -152,15 +152,25 @@ function checkVirtuals({ schema, modelName }: AnyModel): void {
   }
 }
 
-/** Checks a schema and all that it holds: each may have had paths added after the plugin. */
-function checkSchema(schema: AnySchema, modelName: string, seen: Set<AnySchema>): void {
+/**
+ * Checks a schema and all that it holds: each may have had paths added after the plugin.
+ *
+ * @param around the schemas that it is held by
+ */
+function checkSchema(
+  schema: AnySchema,
+  modelName: string,
+  seen: Set<AnySchema>,
+  around: ReadonlySet<AnySchema> = new Set(),
+): void {
   if (seen.has(schema)) return
   seen.add(schema)
+  const within = new Set(around).add(schema)
   checkPaths(schema, modelName)
   checkId(schema, modelName)
   for (const own of discriminatorsOf(schema)) {
     checkDiscriminator(schema, own, modelName)
-    checkSchema(own, modelName, seen)
+    checkSchema(own, modelName, seen, within)
   }
   schema.eachPath((path, type) => {
     for (const inner of levelsOf(type)) {
@@ -168,7 +178,8 @@ function checkSchema(schema: AnySchema, modelName: string, seen: Set<AnySchema>)
       if (!held) continue
       if (isArrayType(inner) && usesOf(held).length > 0 && !held.path('_id')) throw withoutId(modelName, path)
       if (isEncrypted(held) && [...levelsOf(type)].filter(isArrayType).length > 2) throw tooDeep(modelName, path)
-      checkSchema(held, modelName, seen)
+      if (within.has(held) && isEncrypted(held)) throw endless(modelName, path)
+      checkSchema(held, modelName, seen, within)
     }
   })
 }
@@ -249,6 +260,15 @@ function tooDeep(modelName: string, path: string): ConfigurationError {
     'FIELD_INVALID',
     `${modelName}: the subdocuments in ${path} have encrypted fields and are in arrays of arrays of arrays, in which they cannot be told apart. ` +
       'Put them into two levels at most, or make the array itself an encrypted field.',
+  )
+}
+
+/** What is at any depth would be looked for at some, and stand in the clear at others. */
+function endless(modelName: string, path: string): ConfigurationError {
+  return new ConfigurationError(
+    'FIELD_INVALID',
+    `${modelName}: what ${path} holds is of a schema that holds itself, and its encrypted fields would stand at paths without end. Make ` +
+      `${path} itself an encrypted field, or keep the records in a collection of their own that name each other by _id.`,
   )
 }
 

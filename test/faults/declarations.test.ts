@@ -290,3 +290,69 @@ test('subdocuments in arrays of arrays of arrays', async () => {
   expect(owner([[held]])).not.toThrow()
   expect(owner([[[new Schema({ clear: String })]]])).not.toThrow()
 })
+
+describe('a schema that holds itself, where fields would stand at paths without end', () => {
+  const endless = () => {
+    const schema = contactSchema()
+    return schema.add({ contacts: [schema] })
+  }
+  test.each<[string, () => Schema<any>]>([
+    ['of a record', endless],
+    ['of a subdocument', () => new Schema<any>({ contacts: [endless()] } as never)],
+    [
+      'by way of another',
+      () => {
+        const schema = contactSchema()
+        return schema.add({ deep: { one: new Schema<any>({ byPlace: { type: Map, of: schema } } as never) } })
+      },
+    ],
+    [
+      'around one with fields',
+      () => {
+        const schema = new Schema<any>({ contacts: [contactSchema()] } as never)
+        return schema.add({ others: [schema] })
+      },
+    ],
+    [
+      'as a discriminator',
+      () => {
+        const schema = contactSchema()
+        schema.add({ any: [new Schema({ name: String })] })
+        ;(schema.path('any') as any).discriminator('Self', new Schema<any>({ contacts: [schema] } as never))
+        return schema
+      },
+    ],
+  ])('is refused when the model is made: %s', async (_name, schema) => {
+    await misconfigured(() => model(schema()), /of a schema that holds itself/)
+  })
+
+  test('is refused where it comes to the model later, and nothing is sent', async () => {
+    const events = new Schema<any>({ events: [new Schema({ name: String })] } as never)
+    const User = model(events)
+    ;(User.schema.path('events') as any).discriminator('Self', endless())
+    const write = { events: [{ __t: 'Self', contacts: [{ phone: secret('555-0100') }] }] }
+    await refused(() => User.insertMany([write], { lean: true }), 'FIELD_INVALID')
+    expect(await raw(User)).toEqual([])
+  })
+
+  test('is left alone where it has none, beside fields', async () => {
+    const tree = new Schema<any>({ name: String })
+    tree.add({ branches: [tree] })
+    const User = model(encrypted({ name: String, tree }))
+    await User.create({
+      name: 'Ada',
+      email: secret('ada@example.org'),
+      tree: { branches: [{ branches: [{ name: 'x' }] }] },
+    })
+    await expectReads(User, { name: 'Ada' }, { email: 'ada@example.org' })
+  })
+
+  test('can be the type of a field', async () => {
+    const tree = new Schema<any>({ label: String })
+    tree.add({ branches: [tree] })
+    const User = model(new Schema<any>({}).plugin(plugin, { provider, fields: { tree } }))
+    const { _id } = await User.create({ tree: { branches: [{ branches: [{ label: secret('a leaf') }] }] } })
+    const found = await User.findById(_id)
+    expect((await found.tree).branches[0].branches[0].label).toBe('a leaf')
+  })
+})

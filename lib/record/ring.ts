@@ -493,5 +493,5 @@ function versionOf(stored: unknown): number | undefined {
 }
 
 function boundVersionOf(stored: unknown): number | undefined {
-  return int32Of((stored as { boundVersion?: unknown } | null)?.boundVersion)
+  return int32Of((stored as Partial<WrappedKey> | null)?.boundVersion)
 }

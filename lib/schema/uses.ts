@@ -1,3 +1,4 @@
+import type { SchemaOptions } from 'mongoose'
 import { ConfigurationError } from '../errors'
 import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
 import {
@@ -201,22 +202,29 @@ function checkPaths(schema: AnySchema, modelName: string): void {
       if (encryptedFieldOf(schema.path(name))?.use === use) continue
       throw new ConfigurationError(
         'FIELD_INVALID',
-        `${modelName}: ${name} is encrypted, and the schema declares it again as something else. Remove one of the two.`,
+        `${modelName}: ${name} is encrypted, and ${whatBecameOf(schema, name)}`,
       )
     }
     for (const index of use.indexes) {
       if (keptOf(schema.path(index.path))?.indexed === index) continue
       throw new ConfigurationError(
         'FIELD_INVALID',
-        `${modelName}: ${index.path} holds the index values of ${index.name}, and the schema declares it again. Remove one of the two.`,
+        `${modelName}: ${index.path} holds the index values of ${index.name}, and ${whatBecameOf(schema, index.path)}`,
       )
     }
     if (use.byOwner || keysUseOf(schema.path(use.keyPath)) === use) continue
     throw new ConfigurationError(
       'OPTION_INVALID',
-      `${modelName}: ${use.keyPath} holds wrapped keys, and the schema declares it again. Choose another keyPath or name.`,
+      `${modelName}: ${use.keyPath} holds wrapped keys, and ${whatBecameOf(schema, use.keyPath, 'Choose another keyPath or name.')}`,
     )
   }
+}
+
+/** What the schema has where the plugin has put a path of its own, and what to do about it. */
+function whatBecameOf(schema: AnySchema, path: string, advice = 'Remove one of the two.'): string {
+  return schema.path(path)
+    ? `the schema declares it again as something else. ${advice}`
+    : `the schema has ${path} no more: it was removed, or left out by pick() or omit(). Use the plugin after that, on what is left.`
 }
 
 /** The model that a model is a discriminator of. While it is compiled, only the schema of its base knows of it. */
@@ -243,14 +251,19 @@ function checkDiscriminator(base: AnySchema, own: AnySchema, modelName: string):
 function checkIndexes(model: AnyModel): void {
   const { schema, modelName } = model
   const layout = layoutOf([model])
-  for (const [index] of schema.indexes()) {
-    for (const path of Object.keys(index)) {
-      if (!fieldAt(layout, path)) continue
-      throw new ConfigurationError(
-        'FIELD_INVALID',
-        `${modelName}: an index names ${path}, which is encrypted: MongoDB cannot compare what is encrypted. Remove it.`,
-      )
-    }
+  const { shardKey, timeseries } = (schema as unknown as { options: SchemaOptions }).options
+  const named: [string, (string | undefined)[]][] = [
+    ...schema.indexes().map(([index]): [string, string[]] => ['an index', Object.keys(index)]),
+    ['the option shardKey', Object.keys(shardKey ?? {})],
+    ['the option timeseries', [timeseries?.timeField, timeseries?.metaField]],
+  ]
+  for (const [what, paths] of named) {
+    const path = paths.find((each) => each !== undefined && fieldAt(layout, each))
+    if (path === undefined) continue
+    throw new ConfigurationError(
+      'FIELD_INVALID',
+      `${modelName}: ${what} names ${path}, which is encrypted: MongoDB cannot compare what is encrypted. Remove it.`,
+    )
   }
 }
 

@@ -1,4 +1,4 @@
-import { Schema } from 'mongoose'
+import { Schema, type SchemaOptions } from 'mongoose'
 import {
   contactSchema,
   expectReads,
@@ -120,6 +120,18 @@ describe('fault 1: a field that is declared again in the clear', () => {
     await refused(() => User.findOne({ email }), 'QUERY_REFUSED')
   })
 
+  test.each<[string, (schema: Schema<any>) => Schema<any>, RegExp]>([
+    ['pick()', (schema) => schema.pick(['name', 'email']), /has address no more/],
+    ['pick() of fields alone', (schema) => schema.pick(['email', 'address', 'tags']), /has encrypted_kms_key no more/],
+    ['omit()', (schema) => schema.omit(['email']), /has email no more/],
+    ['remove()', (schema) => schema.remove('email'), /has email no more/],
+    ['remove() of the keys', (schema) => schema.remove('encrypted_kms_key'), /has encrypted_kms_key no more/],
+  ])('is not what a message tells of one that is taken away: by %s', async (_name, take, message) => {
+    const warn = jest.spyOn(process, 'emitWarning').mockImplementation()
+    await misconfigured(() => model(take(encrypted())), message)
+    warn.mockRestore()
+  })
+
   test('is refused in a copy of the schema', async () => {
     const copy = encrypted().clone()
     copy.add({ email: String })
@@ -231,6 +243,15 @@ describe('fault 29: an index on an encrypted field', () => {
     const Base = model(encrypted(), 'Base')
     const child = new Schema<any>({ grade: Number }).index({ email: 1 }, { unique: true })
     await misconfigured(() => Base.discriminator(named('Child'), child), /email/)
+  })
+
+  test.each<[string, SchemaOptions]>([
+    ['shardKey', { shardKey: { name: 1, email: 1 } }],
+    ['timeseries', { timeseries: { timeField: 'at', metaField: 'email' } }],
+    ['timeseries', { timeseries: { timeField: 'email' } }],
+  ])('that the option %s of the schema stands for is refused', async (option, settings) => {
+    const schema = new Schema<any>({ name: String, at: Date }, { ...settings, autoCreate: false } as never)
+    await misconfigured(() => model(schema.plugin(plugin, { provider, fields })), new RegExp(`${option} names email`))
   })
 
   test('on paths in the clear, beside a condition on whether a field is there, is left alone', async () => {

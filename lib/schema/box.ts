@@ -389,7 +389,7 @@ export class Box {
     throw new OperationError(
       'WRITE_REFUSED',
       `${this.field.name} is encrypted, and this way of writing (or comparing) it does not encrypt, so nothing was sent. Write by a ` +
-        'model of Mongoose, its documents or its queries.',
+        'model of Mongoose, its documents or its queries. To keep a copy elsewhere, write what toObject() gives, or what is stored.',
     )
   }
 

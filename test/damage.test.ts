@@ -155,6 +155,18 @@ test('a context that was changed since the record was loaded', async () => {
   expect(await (await Owned.findById(_id)).email).toBe('ada@example.org')
 })
 
+test('numbers that the driver gives as BSON has them are no damage', async () => {
+  await twoRecords()
+  const settings = { promoteValues: false }
+  const user = await User.findOne({ name: 'Ada' }, null, settings)
+  expect(await user.email).toBe('ada@example.org')
+  user.email = secret('new@example.org')
+  await user.save()
+  const lean = await User.findOne({ name: 'Ada' }, null, settings).lean()
+  expect(await User.decrypt(lean)).toMatchObject({ email: 'new@example.org', phone: '+44-1815-1210' })
+  expect((await raw(collection().collectionName))[0]!.encrypted_kms_key).toHaveLength(1)
+})
+
 test('a record that was loaded without its _id', async () => {
   await twoRecords()
   const user = await User.findOne({ name: 'Ada' }).select('-_id')

@@ -128,9 +128,9 @@ describe('a ciphertext that is moved does not decrypt', () => {
     }
 
     function owner(options: object) {
-      const note = new Schema<any>({ at: Number })
-      note.add({ deeper: [note] })
-      note.plugin(kmsEncrypted, { ...options, fields: { text: String } } as never)
+      const encrypted = (definition: object) =>
+        new Schema<any>(definition as never).plugin(kmsEncrypted, { ...options, fields: { text: String } } as never)
+      const note = encrypted({ at: Number, deeper: [encrypted({ at: Number })] })
       const schema = new Schema({ notes: [note], others: [note], one: note, byKey: { type: Map, of: note } })
       return modelOf(connection, schema, { provider: careless, fields: ['email'] })
     }

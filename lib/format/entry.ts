@@ -39,15 +39,17 @@ export function parseWrappedKey(stored: unknown, place: string): WrappedKey {
   const entry = (stored ?? {}) as Record<string, unknown>
   const wrapped = bytesOf(entry.wrapped)
   const commitment = bytesOf(entry.commitment)
-  const { version, boundVersion = version, keyId, createdAt } = entry
+  const { keyId, createdAt } = entry
+  const version = int32Of(entry.version)
+  const boundVersion = int32Of(entry.boundVersion ?? version)
   if (
-    !isInt32(version) ||
-    !isInt32(boundVersion) ||
+    version === undefined ||
+    boundVersion === undefined ||
     typeof keyId !== 'string' ||
     !(createdAt instanceof Date && !Number.isNaN(createdAt.getTime())) ||
     commitment?.length !== 32 ||
     wrapped === undefined ||
-    entry.crc32 !== checksum({ version, boundVersion, keyId, wrapped, commitment, createdAt })
+    int32Of(entry.crc32) !== checksum({ version, boundVersion, keyId, wrapped, commitment, createdAt })
   ) {
     throw new DecryptionError(
       'WRAPPED_KEY_DAMAGED',
@@ -86,8 +88,11 @@ export function bytesOf(value: unknown): Uint8Array | undefined {
   return position === buffer.length ? buffer : buffer.subarray(0, position)
 }
 
-function isInt32(value: unknown): value is number {
-  return Number.isInteger(value) && ((value as number) | 0) === value
+/** A whole number of 32 bits, also as the class of BSON that the driver gives with `promoteValues: false`; `undefined` for anything else. */
+export function int32Of(value: unknown): number | undefined {
+  const { _bsontype, value: held } = (value ?? {}) as { _bsontype?: unknown; value?: unknown }
+  const number = _bsontype === 'Int32' ? held : value
+  return typeof number === 'number' && (number | 0) === number ? number : undefined
 }
 
 /** CRC-32 of all that an entry holds, as a signed 32-bit integer, which is what BSON's int32 can carry. */

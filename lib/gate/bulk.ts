@@ -9,6 +9,7 @@ import { checkArrayFilters } from '../queries/arrayfilters'
 import { IndexValue } from '../queries/indexvalue'
 import { allInOrder } from '../record/outcomes'
 import { refreshFrom } from '../record/refreshing'
+import type { Box } from '../schema/box'
 import { askedOfFound, equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
 import { fill, type Sealed } from './filling'
@@ -20,7 +21,18 @@ import { BulkReader } from './reading'
 import { type Request, sessionOnly } from './request'
 import { type Aimed, type RawRings, ringName } from './targets'
 import { settle } from './tie'
-import { aimBound, aimFor, aimInserted, empty, fillInserted, planOf, wholeOf, withKeys, withParts } from './update'
+import {
+  adviceFor,
+  aimBound,
+  aimFor,
+  aimInserted,
+  empty,
+  fillInserted,
+  planOf,
+  wholeOf,
+  withKeys,
+  withParts,
+} from './update'
 
 /** One operation of a bulk write, by the driver's name for it. */
 export interface Prepared {
@@ -202,22 +214,23 @@ export async function sendBulk(
   // Mongoose takes none for saved where a bulk fails; those that were would be inserted again.
   for (const { sealed, tied } of prepared)
     if (!tied) for (const { box, isBound } of sealed) if (isBound) noteSaved(box.owner)
+  const changed: Box[] = []
   for (const { gate, sealed, tied } of missed) {
     const stored = await gate.native.findOne({ _id: tied?.id }, sessionOnly({ session }))
-    if (stored)
-      refreshFrom(
-        sealed.filter(({ isBound }) => isBound).map(({ box }) => box),
-        stored,
-      )
+    const boxes = sealed.filter(({ isBound }) => isBound).map(({ box }) => box)
+    if (stored) changed.push(...(await refreshFrom(boxes, stored)))
   }
-  throw overtakenIn(
-    prepared,
-    missed.map((each) => prepared.indexOf(each)),
-  )
+  const indexes = missed.map((each) => prepared.indexOf(each))
+  throw overtakenIn(prepared, indexes, adviceFor(changed))
 }
 
 /** The error for operations of a bulk write that were overtaken. */
-function overtakenIn(prepared: readonly Prepared[], indexes: readonly number[], cause?: unknown): RecordError {
+function overtakenIn(
+  prepared: readonly Prepared[],
+  indexes: readonly number[],
+  advice: string,
+  cause?: unknown,
+): RecordError {
   const own = indexes.map((index) => prepared[index] as Prepared)
   const names = [...new Set(own.flatMap(({ sealed }) => sealed.map(({ target }) => target.ring.identity.name)))].join(
     ', ',
@@ -225,7 +238,7 @@ function overtakenIn(prepared: readonly Prepared[], indexes: readonly number[], 
   return new RecordError(
     'RECORD_CHANGED',
     `${own[0]!.gate.place('bulkWrite')}: records or their data keys changed meanwhile, and so the operations ${indexes.join(', ')} were not made ` +
-      `(${names}). Do these again: documents that were to be saved have the new keys now.`,
+      `(${names}). ${advice}`,
     { cause },
   )
 }
@@ -249,7 +262,7 @@ async function failureOf(
   const { inserting, gate } = prepared[first] ?? {}
   if (!inserting || !gate || !isDuplicate(writeErrors, first, code) || session?.inTransaction()) return error
   return (await gate.native.findOne(inserting, { projection: { _id: 1 } }))
-    ? overtakenIn(prepared, [first], error)
+    ? overtakenIn(prepared, [first], adviceFor([]), error)
     : error
 }
 

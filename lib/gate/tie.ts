@@ -1,6 +1,7 @@
 import type { ClientSession } from 'mongoose'
 import type { KeyReference } from '../format/datakey'
 import { referenceOf } from '../format/entry'
+import { envelopeSubtype } from '../format/envelope'
 import { type Doc, isDocument, ownerOf, type Plain, valuesOf } from '../mongoose/host'
 import { isPlainObject, noValue, valueAt } from '../mongoose/plain'
 import { transactionOf } from '../record/fetching'
@@ -10,6 +11,7 @@ import { ringStored } from '../record/rings'
 import { isErased } from '../record/sealing'
 import { noticeChanges } from '../record/staging'
 import { noteUncommitted } from '../record/transactions'
+import type { Box } from '../schema/box'
 import { clearAt, isAsRead, isScalar, noRecord } from './conditions'
 import type { Sealed } from './filling'
 
@@ -43,7 +45,10 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     const { ring } = target
     Object.assign(conditions, each.conditions)
     if (each.isBound && !slot.isWhole && box.clear) Object.assign(clear, clearAt(box, prefix))
-    if (each.isBound && !slot.isWhole && box.isUnset) conditions[slot.path.join('.')] = noValue
+    if (each.isBound && !slot.isWhole) {
+      if (box.isUnset) conditions[slot.path.join('.')] = noValue
+      if (box.base && box.storedEnvelope) conditions[slot.path.join('.')] = envelopeIn(box)
+    }
     if (slot.isWhole && !box.use.byOwner) continue
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
     const keyPath = `${at}${ring.use.keyPath}`
@@ -67,6 +72,10 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
   const asRead = Object.entries(clear).flatMap(([path, value]) => isAsRead(path, value))
   if (asRead.length > 0) conditions.$and = asRead
   return { conditions, added, replaced }
+}
+
+function envelopeIn({ field, storedEnvelope }: Box): unknown {
+  return field.host.binary(storedEnvelope as Uint8Array, envelopeSubtype)
 }
 
 /** The rings and keys that a write has brought into the database, once it is known to be made. */

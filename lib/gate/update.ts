@@ -6,6 +6,7 @@ import { valueAt } from '../mongoose/plain'
 import { idOf } from '../record/identity'
 import { refreshFrom } from '../record/refreshing'
 import { storedReference } from '../record/ring'
+import type { Box } from '../schema/box'
 import { encodeClear } from '../schema/type'
 import { ownerUseOf } from '../schema/uses'
 import { withAsked } from './asked'
@@ -137,7 +138,7 @@ async function withoutOvertaken(
   if (overtaken.length === 0) return undefined
   const $set = { ...(update as Plain).$set }
   for (const { slot } of overtaken) delete $set[slot.path.join('.')]
-  refreshFrom(
+  await refreshFrom(
     overtaken.map(({ box }) => box),
     stored,
   )
@@ -161,11 +162,11 @@ async function refuseOvertaken(
 ): Promise<void> {
   const stored = await gate.native.findOne(filter, sessionOnly(options))
   if (!stored) return
-  refreshFrom(
+  const changed = await refreshFrom(
     sealed.map(({ box }) => box),
     stored,
   )
-  throw overtaken(gate.place(method), sealed)
+  throw overtaken(gate.place(method), sealed, changed)
 }
 
 /** One attempt; `undefined` when another write came between. */
@@ -363,11 +364,21 @@ export function isHit(result: any): boolean {
 }
 
 /** The error for a write that was overtaken. */
-export function overtaken(place: string, sealed: readonly Aimed[] = []): RecordError {
+export function overtaken(place: string, sealed: readonly Aimed[] = [], changed: readonly Box[] = []): RecordError {
   const names = [...new Set(sealed.map(({ target }) => target.ring.identity.name))].join(', ')
   return new RecordError(
     'RECORD_CHANGED',
-    `${place}${names ? `: ${names}` : ''}: another process changed the data key of the record meanwhile, and nothing was written. Do the ` +
-      'same again: a document that was to be saved has the new key now.',
+    `${place}${names ? `: ${names}` : ''}: another process changed the record or its data key meanwhile, and nothing was written. ${adviceFor(changed)}`,
   )
+}
+
+/**
+ * What to do about a write that was overtaken.
+ *
+ * @param changed what was changed from a value that is not stored any more
+ */
+export function adviceFor(changed: readonly Box[]): string {
+  if (changed.length === 0) return 'Do the same again: a document that was to be saved has the new key now.'
+  const names = [...new Set(changed.map(({ field }) => field.name))].join(', ')
+  return `Another process has written ${names}, which was changed here from what it was before: load the record anew, and change that.`
 }

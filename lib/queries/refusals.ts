@@ -30,6 +30,14 @@ export function refusedBeyondEquality(place: string, path: string): OperationErr
   )
 }
 
+/** A comparison of an indexed field with nothing: by options of the driver, that would be null, or no condition at all. */
+export function refusedUndefined(place: string, path: string): OperationError {
+  return new OperationError(
+    'QUERY_REFUSED',
+    `${place}: ${path} is asked for undefined, as where a value that was to come is missing. Ask for a value, or for null.`,
+  )
+}
+
 /** A comparison with an indexed field after a stage that may have parted it from its index values. */
 export function refusedTouched(place: string, path: string): OperationError {
   return new OperationError(

@@ -11,6 +11,7 @@ import {
   refusedBeyondEquality,
   refusedSeveral,
   refusedTouched,
+  refusedUndefined,
 } from './refusals'
 import type { Variables } from './scope'
 import { entriesOf, hasOperators, itemsOf } from './values'
@@ -430,7 +431,8 @@ function bare(condition: Plain): unknown {
 /** What is asked for in the place of a value: an index value of each live version, or `null` alone. */
 function compared({ compare, place }: Walk, { here, index }: Found, value: unknown): readonly unknown[] {
   if (value === null) return [null]
-  if (value === undefined || isPattern(value)) throw refusedBeyondEquality(place, here.field.name)
+  if (value === undefined) throw refusedUndefined(place, here.field.name)
+  if (isPattern(value)) throw refusedBeyondEquality(place, here.field.name)
   return compare(index, [here], [value], place) ?? [null]
 }
 

@@ -245,6 +245,9 @@ function increase(doc: Doc, path: unknown, by: unknown): boolean {
   const value = doc.get(path as string) ?? 0
   if (typeof value !== 'number') return false
   doc.set(path as string, value + Number(by))
+  const sum = valuesOf(doc)[name]
+  // Of an object, the part is noticed as any other that is changed.
+  if (sum instanceof Box && path === name) sum.madeOf(box instanceof Box ? box : undefined)
   return true
 }
 

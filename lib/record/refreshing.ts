@@ -1,17 +1,53 @@
 import { sameBytes } from '../format/bytes'
+import { envelopeOf } from '../format/envelope'
 import { type Doc, isDocument, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
-import { envelopeAt, load } from '../schema/type'
+import { encodeClear, envelopeAt, load } from '../schema/type'
 import { usesOf } from '../schema/uses'
 import { storedPart } from './fetching'
 import { foreignBoxes } from './foreign'
+import { decryptFor, placeOf, referenceIn } from './opening'
 import { loadedTarget } from './rings'
 import { encryptedPartsOf, isChanged } from './staging'
 
-/** Takes over what is stored now into the documents of these boxes, so that the same write can be tried again. */
-export function refreshFrom(boxes: readonly Box[], stored: Plain): void {
+/**
+ * Takes over what is stored now into the documents of these boxes, so that the same write can be tried again.
+ *
+ * @returns those that were changed from what they were, where another value is stored by now
+ * @throws {KeyProviderError} when the KMS refuses; {DecryptionError} when what is stored does not verify
+ */
+export async function refreshFrom(boxes: readonly Box[], stored: Plain): Promise<Box[]> {
   const owners = boxes.map(({ owner }) => owner).filter(isDocument)
   for (const owner of new Set(owners.map(ownerOf))) refresh(owner, stored)
+  const overtaken: Box[] = []
+  for (const box of boxes) if (isDocument(box.owner) && (await isOvertaken(box, box.owner, stored))) overtaken.push(box)
+  return overtaken
+}
+
+async function isOvertaken(box: Box, part: Doc, stored: Plain): Promise<boolean> {
+  const found = (box.base || box.isUnset) && storedPart(part, stored)
+  if (!found) return false
+  if (box.isUnset) return (found[box.field.name] ?? null) !== null
+  if (box.clear) return !sameBytes(box.clear, encodeClear(box, found))
+  const envelope = envelopeOf(found[box.field.name])
+  if (sameBytes(envelope, box.storedEnvelope)) return false
+  if (!envelope) return true
+  const { ring } = loadedTarget(part, box.use)
+  await ring.open(referenceIn(envelope, box), [box.field.name])
+  return !rebase(box, part, envelope)
+}
+
+/** Has a box be one of what is stored now, where that is the value that it was changed from, encrypted anew, or what it has sent itself. */
+function rebase(box: Box, part: Doc, envelope: Uint8Array): boolean {
+  const { base, field } = box
+  const target = loadedTarget(part, box.use)
+  const key = base && target.ring.opened(referenceIn(envelope, box))
+  if (!key) return false
+  const plaintext = decryptFor(target, field.name, envelope, key, () => placeOf(box))
+  const isSame = sameBytes(plaintext, base) || sameBytes(envelope, box.sent)
+  plaintext.fill(0)
+  if (isSame) box.rebased(envelope)
+  return isSame
 }
 
 /**
@@ -37,9 +73,12 @@ function refreshPart(part: Doc, stored: Plain, isKept: (box: Box) => boolean): v
       const { name } = field
       const box = values[name]
       const isSet = box instanceof Box && ((box.isUnsaved && !box.isMigrating) || isKept(box))
-      if (isChanged(part, name) || !part.isSelected(name) || isSet) continue
       const found = stored[name]
       const envelope = envelopeAt({ field, use }, found)
+      if (isChanged(part, name) || !part.isSelected(name) || isSet) {
+        if (envelope && box instanceof Box) rebase(box, part, envelope)
+        continue
+      }
       if (use.from && !envelope && found !== null) {
         values[name] = foreignBoxes(part, use, [field], stored).get(name)
       } else if (found === undefined || found === null) values[name] = found

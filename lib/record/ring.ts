@@ -7,6 +7,7 @@ import {
   bytesOf,
   encodeWrappedKey,
   erasedAtOf,
+  int32Of,
   isTombstone,
   parseWrappedKey,
   referenceOf,
@@ -487,10 +488,10 @@ function timeOf(entry: unknown): number {
   return createdAt instanceof Date ? createdAt.getTime() || 0 : 0
 }
 
-function versionOf(stored: unknown): unknown {
-  return (stored as { version?: unknown } | null)?.version
+function versionOf(stored: unknown): number | undefined {
+  return int32Of((stored as { version?: unknown } | null)?.version)
 }
 
-function boundVersionOf(stored: unknown): unknown {
-  return (stored as Partial<WrappedKey> | null)?.boundVersion
+function boundVersionOf(stored: unknown): number | undefined {
+  return int32Of((stored as Partial<WrappedKey> | null)?.boundVersion)
 }

@@ -71,8 +71,7 @@ async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<void> {
     if (doc.$isNew || (record && !storedPart(part, record))) continue
     for (const [name, { box, clear }] of known.boxes) {
       if (valuesOf(part)[name] !== box) continue
-      box.clear = clear
-      box.isUnsaved = true
+      box.restored(clear)
       part.markModified(name)
     }
   }

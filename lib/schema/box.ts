@@ -46,7 +46,9 @@ export class Box {
   #seal: Seal | undefined
   #snapshot: Uint8Array | undefined
   #clear: Uint8Array | undefined
-  #isRevised = false
+  #base: Uint8Array | undefined
+  #sent: Uint8Array | undefined
+  #isGiven = false
   #isUnset = false
 
   private constructor(field: Field, use: Use, owner: unknown, loadedId?: unknown) {
@@ -61,6 +63,7 @@ export class Box {
     const box = new Box(field, use, owner)
     box.#put(value, origin)
     box.#isUnsaved = origin !== 'stored'
+    box.#isGiven = box.#isUnsaved
     return box
   }
 
@@ -198,7 +201,25 @@ export class Box {
 
   /** Whether the next write of the record is to encrypt it, though nobody has set it. */
   get isMigrating(): boolean {
-    return this.#clear !== undefined && !this.#isRevised && !this.hasChanged
+    return this.#clear !== undefined && this.base === undefined
+  }
+
+  /**
+   * The plaintext of what was stored, where parts of that were changed: what others have made of it meanwhile would be lost with the write.
+   * `undefined` where nothing was changed, or all was given anew.
+   */
+  get base(): Uint8Array | undefined {
+    if (this.#isGiven) return undefined
+    return this.#base ?? (this.hasChanged ? this.#snapshot : undefined)
+  }
+
+  /** Takes its value for what was made of that of another box, or of nothing: others may make theirs of it meanwhile. */
+  madeOf(box: Box | undefined): void {
+    const isGiven = box ? box.#isGiven : false
+    if (box === this || isGiven) return
+    this.#isGiven = false
+    this.#isUnset = box === undefined || box.#isUnset
+    this.#base = this.#isUnset ? undefined : (box?.base ?? box?.encode())
   }
 
   /** Whether it holds parts of an object of which nothing was known to be stored: all that is would be lost with them. */
@@ -271,7 +292,8 @@ export class Box {
 
   /** Notes the envelope that a key ring made of the value as it is now, whose plaintext is kept where it may change, else zeroed. */
   sealed(envelope: Uint8Array, by: unknown, plaintext: Uint8Array): void {
-    this.#isRevised ||= this.hasChanged
+    this.#base = this.base
+    if (this.#seal?.envelope !== this.storedEnvelope) this.#sent = this.#seal?.envelope
     this.#seal = { envelope, by }
     this.#snapshot = this.field.mutable && this.#isOpen ? plaintext : undefined
     if (!this.#snapshot) plaintext.fill(0)
@@ -287,11 +309,31 @@ export class Box {
     if (this.#seal) this.#seal = { envelope: this.#seal.envelope, by }
   }
 
+  /** The envelope of the write before, which may have been made though it failed. */
+  get sent(): Uint8Array | undefined {
+    return this.#sent
+  }
+
+  /** What is stored has been encrypted anew: what was changed of it is changed of that. */
+  rebased(envelope: Uint8Array): void {
+    this.#stored = envelope
+  }
+
+  /** Takes back that it was stored: all of it is written again, in the place of whatever is there, or of what was in the clear. */
+  restored(clear: Uint8Array | undefined): void {
+    this.#clear = clear
+    this.#isGiven = true
+    this.#isUnsaved = true
+  }
+
   /** Forgets the plaintext, and holds another envelope that was found in the database. */
   relock(envelope: Uint8Array, by: unknown): void {
     this.#isOpen = false
     this.#isUnsaved = false
     this.#isStale = false
+    this.#isGiven = false
+    this.#base = undefined
+    this.#sent = undefined
     this.#value = undefined
     this.#holder = undefined
     this.#snapshot = undefined
@@ -311,6 +353,7 @@ export class Box {
   assign(value: unknown): void {
     if (this.#holder) assign(this.field, this.#holder, value)
     // All of it is given anew, whatever was there.
+    this.#isGiven = true
     this.#clear = undefined
     this.#isUnset = false
     this.#isUnsaved ||= this.#holder?.isModified(this.field.name) ?? false
@@ -319,6 +362,9 @@ export class Box {
   /** The value has been stored with a write. */
   settled(): void {
     this.#isUnsaved = false
+    this.#isGiven = false
+    this.#base = undefined
+    this.#sent = undefined
     this.#isUnset = false
     this.#clear = undefined
     this.#stored = this.#seal?.envelope
@@ -343,7 +389,7 @@ export class Box {
     throw new OperationError(
       'WRITE_REFUSED',
       `${this.field.name} is encrypted, and this way of writing (or comparing) it does not encrypt, so nothing was sent. Write by a ` +
-        'model of Mongoose, its documents or its queries.',
+        'model of Mongoose, its documents or its queries. To keep a copy elsewhere, write what toObject() gives, or what is stored.',
     )
   }
 

@@ -1,3 +1,4 @@
+import type { SchemaOptions } from 'mongoose'
 import { ConfigurationError } from '../errors'
 import { type AnyModel, type AnySchema, topOf } from '../mongoose/host'
 import {
@@ -152,15 +153,25 @@ function checkVirtuals({ schema, modelName }: AnyModel): void {
   }
 }
 
-/** Checks a schema and all that it holds: each may have had paths added after the plugin. */
-function checkSchema(schema: AnySchema, modelName: string, seen: Set<AnySchema>): void {
+/**
+ * Checks a schema and all that it holds: each may have had paths added after the plugin.
+ *
+ * @param around the schemas that it is held by
+ */
+function checkSchema(
+  schema: AnySchema,
+  modelName: string,
+  seen: Set<AnySchema>,
+  around: ReadonlySet<AnySchema> = new Set(),
+): void {
   if (seen.has(schema)) return
   seen.add(schema)
+  const within = new Set(around).add(schema)
   checkPaths(schema, modelName)
   checkId(schema, modelName)
   for (const own of discriminatorsOf(schema)) {
     checkDiscriminator(schema, own, modelName)
-    checkSchema(own, modelName, seen)
+    checkSchema(own, modelName, seen, within)
   }
   schema.eachPath((path, type) => {
     for (const inner of levelsOf(type)) {
@@ -168,7 +179,8 @@ function checkSchema(schema: AnySchema, modelName: string, seen: Set<AnySchema>)
       if (!held) continue
       if (isArrayType(inner) && usesOf(held).length > 0 && !held.path('_id')) throw withoutId(modelName, path)
       if (isEncrypted(held) && [...levelsOf(type)].filter(isArrayType).length > 2) throw tooDeep(modelName, path)
-      checkSchema(held, modelName, seen)
+      if (within.has(held) && isEncrypted(held)) throw endless(modelName, path)
+      checkSchema(held, modelName, seen, within)
     }
   })
 }
@@ -190,22 +202,29 @@ function checkPaths(schema: AnySchema, modelName: string): void {
       if (encryptedFieldOf(schema.path(name))?.use === use) continue
       throw new ConfigurationError(
         'FIELD_INVALID',
-        `${modelName}: ${name} is encrypted, and the schema declares it again as something else. Remove one of the two.`,
+        `${modelName}: ${name} is encrypted, and ${whatBecameOf(schema, name)}`,
       )
     }
     for (const index of use.indexes) {
       if (keptOf(schema.path(index.path))?.indexed === index) continue
       throw new ConfigurationError(
         'FIELD_INVALID',
-        `${modelName}: ${index.path} holds the index values of ${index.name}, and the schema declares it again. Remove one of the two.`,
+        `${modelName}: ${index.path} holds the index values of ${index.name}, and ${whatBecameOf(schema, index.path)}`,
       )
     }
     if (use.byOwner || keysUseOf(schema.path(use.keyPath)) === use) continue
     throw new ConfigurationError(
       'OPTION_INVALID',
-      `${modelName}: ${use.keyPath} holds wrapped keys, and the schema declares it again. Choose another keyPath or name.`,
+      `${modelName}: ${use.keyPath} holds wrapped keys, and ${whatBecameOf(schema, use.keyPath, 'Choose another keyPath or name.')}`,
     )
   }
+}
+
+/** What the schema has where the plugin has put a path of its own, and what to do about it. */
+function whatBecameOf(schema: AnySchema, path: string, advice = 'Remove one of the two.'): string {
+  return schema.path(path)
+    ? `the schema declares it again as something else. ${advice}`
+    : `the schema has ${path} no more: it was removed, or left out by pick() or omit(). Use the plugin after that, on what is left.`
 }
 
 /** The model that a model is a discriminator of. While it is compiled, only the schema of its base knows of it. */
@@ -232,14 +251,19 @@ function checkDiscriminator(base: AnySchema, own: AnySchema, modelName: string):
 function checkIndexes(model: AnyModel): void {
   const { schema, modelName } = model
   const layout = layoutOf([model])
-  for (const [index] of schema.indexes()) {
-    for (const path of Object.keys(index)) {
-      if (!fieldAt(layout, path)) continue
-      throw new ConfigurationError(
-        'FIELD_INVALID',
-        `${modelName}: an index names ${path}, which is encrypted: MongoDB cannot compare what is encrypted. Remove it.`,
-      )
-    }
+  const { shardKey, timeseries } = (schema as unknown as { options: SchemaOptions }).options
+  const named: [string, (string | undefined)[]][] = [
+    ...schema.indexes().map(([index]): [string, string[]] => ['an index', Object.keys(index)]),
+    ['the option shardKey', Object.keys(shardKey ?? {})],
+    ['the option timeseries', [timeseries?.timeField, timeseries?.metaField]],
+  ]
+  for (const [what, paths] of named) {
+    const path = paths.find((each) => each !== undefined && fieldAt(layout, each))
+    if (path === undefined) continue
+    throw new ConfigurationError(
+      'FIELD_INVALID',
+      `${modelName}: ${what} names ${path}, which is encrypted: MongoDB cannot compare what is encrypted. Remove it.`,
+    )
   }
 }
 
@@ -249,6 +273,15 @@ function tooDeep(modelName: string, path: string): ConfigurationError {
     'FIELD_INVALID',
     `${modelName}: the subdocuments in ${path} have encrypted fields and are in arrays of arrays of arrays, in which they cannot be told apart. ` +
       'Put them into two levels at most, or make the array itself an encrypted field.',
+  )
+}
+
+/** What is at any depth would be looked for at some, and stand in the clear at others. */
+function endless(modelName: string, path: string): ConfigurationError {
+  return new ConfigurationError(
+    'FIELD_INVALID',
+    `${modelName}: what ${path} holds is of a schema that holds itself, and its encrypted fields would stand at paths without end. Make ` +
+      `${path} itself an encrypted field, or keep the records in a collection of their own that name each other by _id.`,
   )
 }
 

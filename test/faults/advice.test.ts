@@ -304,3 +304,32 @@ describe('fault 30: what rotateKmsKey() advises when it refuses is what works', 
     await expectReads(model, {}, { email, 'one.phone': '+44 999 9999' })
   })
 })
+
+describe('a copy of a record that is kept in another, as by an audit log', () => {
+  const Log: any = connection.model<any>('CopyLog', new Schema<any>({ copy: Schema.Types.Mixed }))
+  const copies: [string, (doc: any) => unknown][] = [
+    ['the document', (doc) => doc],
+    ['what it holds', (doc) => ({ ...doc._doc })],
+    ['its changes', (doc) => doc.$getChanges?.() ?? doc.getChanges()],
+  ]
+
+  test.each(copies)('is refused as %s, and by a message that says what to keep', async (_name, copy) => {
+    const User = userModel(connection, { name: String })
+    const doc = await User.create({ name: 'Ada', email: secret(email) })
+    doc.email = secret('new@example.org')
+    const error = await refused(() => Log.create({ copy: copy(doc) }), 'WRITE_REFUSED', /^email is encrypted/)
+    expect(error.message).toMatch(/To keep a copy elsewhere, write what toObject\(\) gives, or what is stored\.$/)
+    expect(await raw(Log)).toEqual([])
+  })
+
+  test('can be made of what toObject() gives, or of what is stored', async () => {
+    const User = userModel(connection, { name: String })
+    const doc = await User.create({ name: 'Ada', email: secret(email) })
+    await Log.create({ copy: doc.toObject() })
+    const lean = await User.findById(doc._id).lean()
+    await Log.create({ copy: lean })
+    await User.deleteOne({ _id: doc._id })
+    await User.insertMany([(await Log.findOne({ 'copy.email': { $ne: null } }).lean()).copy], { lean: true })
+    await expectReads(User, { name: 'Ada' }, { email })
+  })
+})

@@ -1,4 +1,4 @@
-import { Schema } from 'mongoose'
+import { Schema, type SchemaOptions } from 'mongoose'
 import {
   contactSchema,
   expectReads,
@@ -120,6 +120,18 @@ describe('fault 1: a field that is declared again in the clear', () => {
     await refused(() => User.findOne({ email }), 'QUERY_REFUSED')
   })
 
+  test.each<[string, (schema: Schema<any>) => Schema<any>, RegExp]>([
+    ['pick()', (schema) => schema.pick(['name', 'email']), /has address no more/],
+    ['pick() of fields alone', (schema) => schema.pick(['email', 'address', 'tags']), /has encrypted_kms_key no more/],
+    ['omit()', (schema) => schema.omit(['email']), /has email no more/],
+    ['remove()', (schema) => schema.remove('email'), /has email no more/],
+    ['remove() of the keys', (schema) => schema.remove('encrypted_kms_key'), /has encrypted_kms_key no more/],
+  ])('is not what a message tells of one that is taken away: by %s', async (_name, take, message) => {
+    const warn = jest.spyOn(process, 'emitWarning').mockImplementation()
+    await misconfigured(() => model(take(encrypted())), message)
+    warn.mockRestore()
+  })
+
   test('is refused in a copy of the schema', async () => {
     const copy = encrypted().clone()
     copy.add({ email: String })
@@ -233,6 +245,15 @@ describe('fault 29: an index on an encrypted field', () => {
     await misconfigured(() => Base.discriminator(named('Child'), child), /email/)
   })
 
+  test.each<[string, SchemaOptions]>([
+    ['shardKey', { shardKey: { name: 1, email: 1 } }],
+    ['timeseries', { timeseries: { timeField: 'at', metaField: 'email' } }],
+    ['timeseries', { timeseries: { timeField: 'email' } }],
+  ])('that the option %s of the schema stands for is refused', async (option, settings) => {
+    const schema = new Schema<any>({ name: String, at: Date }, { ...settings, autoCreate: false } as never)
+    await misconfigured(() => model(schema.plugin(plugin, { provider, fields })), new RegExp(`${option} names email`))
+  })
+
   test('on paths in the clear, beside a condition on whether a field is there, is left alone', async () => {
     const schema = encrypted().index(
       { name: 1 },
@@ -289,4 +310,70 @@ test('subdocuments in arrays of arrays of arrays', async () => {
   await misconfigured(owner([[[held]]]), /path have encrypted fields and are in arrays of arrays of arrays/)
   expect(owner([[held]])).not.toThrow()
   expect(owner([[[new Schema({ clear: String })]]])).not.toThrow()
+})
+
+describe('a schema that holds itself, where fields would stand at paths without end', () => {
+  const endless = () => {
+    const schema = contactSchema()
+    return schema.add({ contacts: [schema] })
+  }
+  test.each<[string, () => Schema<any>]>([
+    ['of a record', endless],
+    ['of a subdocument', () => new Schema<any>({ contacts: [endless()] } as never)],
+    [
+      'by way of another',
+      () => {
+        const schema = contactSchema()
+        return schema.add({ deep: { one: new Schema<any>({ byPlace: { type: Map, of: schema } } as never) } })
+      },
+    ],
+    [
+      'around one with fields',
+      () => {
+        const schema = new Schema<any>({ contacts: [contactSchema()] } as never)
+        return schema.add({ others: [schema] })
+      },
+    ],
+    [
+      'as a discriminator',
+      () => {
+        const schema = contactSchema()
+        schema.add({ any: [new Schema({ name: String })] })
+        ;(schema.path('any') as any).discriminator('Self', new Schema<any>({ contacts: [schema] } as never))
+        return schema
+      },
+    ],
+  ])('is refused when the model is made: %s', async (_name, schema) => {
+    await misconfigured(() => model(schema()), /of a schema that holds itself/)
+  })
+
+  test('is refused where it comes to the model later, and nothing is sent', async () => {
+    const events = new Schema<any>({ events: [new Schema({ name: String })] } as never)
+    const User = model(events)
+    ;(User.schema.path('events') as any).discriminator('Self', endless())
+    const write = { events: [{ __t: 'Self', contacts: [{ phone: secret('555-0100') }] }] }
+    await refused(() => User.insertMany([write], { lean: true }), 'FIELD_INVALID')
+    expect(await raw(User)).toEqual([])
+  })
+
+  test('is left alone where it has none, beside fields', async () => {
+    const tree = new Schema<any>({ name: String })
+    tree.add({ branches: [tree] })
+    const User = model(encrypted({ name: String, tree }))
+    await User.create({
+      name: 'Ada',
+      email: secret('ada@example.org'),
+      tree: { branches: [{ branches: [{ name: 'x' }] }] },
+    })
+    await expectReads(User, { name: 'Ada' }, { email: 'ada@example.org' })
+  })
+
+  test('can be the type of a field', async () => {
+    const tree = new Schema<any>({ label: String })
+    tree.add({ branches: [tree] })
+    const User = model(new Schema<any>({}).plugin(plugin, { provider, fields: { tree } }))
+    const { _id } = await User.create({ tree: { branches: [{ branches: [{ label: secret('a leaf') }] }] } })
+    const found = await User.findById(_id)
+    expect((await found.tree).branches[0].branches[0].label).toBe('a leaf')
+  })
 })

@@ -1,0 +1,232 @@
+import { Schema, type Types } from 'mongoose'
+import { kmsEncrypted, localKms } from '../lib'
+import { modelOf, rawCollection, secret, useDatabase } from './support'
+
+/** A field is stored as one envelope: what one process changes in it is a change of what that process has read. */
+
+const { connection, raw } = useDatabase()
+const provider = localKms()
+
+const note = new Schema({ k: String }).plugin(kmsEncrypted as any, { provider, fields: { tags: [String] } })
+const fields = {
+  list: [String],
+  map: { type: Map, of: String },
+  nested: { a: String, b: String },
+  parts: [new Schema({ a: String })],
+  any: {},
+  plain: String,
+  count: Number,
+}
+const model = (settings: object = {}) =>
+  modelOf(connection, new Schema({ name: String, notes: [note] }, settings), { provider, fields })
+const User = model()
+
+const stored = () => ({
+  list: [secret('first entry')],
+  map: { a: secret('first of a') },
+  nested: { a: secret('first within') },
+  parts: [{ a: secret('first part') }],
+  any: { a: secret('first of any') },
+  plain: secret('a plain text'),
+  notes: [{ k: 'x', tags: [secret('first tag')] }],
+})
+
+async function two(Model = User) {
+  const { _id } = await Model.create(stored())
+  const [one, other] = [await Model.findById(_id), await Model.findById(_id)]
+  for (const doc of [one, other]) for (const each of [doc, ...doc.notes]) await each.decrypt()
+  return { _id, one, other }
+}
+
+const both = [secret('that of one'), secret('that of other')] as const
+
+/** Each changes a part, and would keep what it has read of the rest. */
+const changes: [string, string, (doc: any, text: string) => unknown][] = [
+  ['list', 'push()', (doc, text) => doc.list.push(text)],
+  ['list', 'set()', (doc, text) => doc.list.set(0, text)],
+  ['list', 'document.set()', (doc, text) => doc.set('list.0', text)],
+  ['map', 'set()', (doc, text) => doc.map.set(text.slice(-5).trim(), text)],
+  ['nested', 'assignment', (doc, text) => Object.assign(doc.nested, { b: text })],
+  ['parts', 'a field of a subdocument', (doc, text) => Object.assign(doc.parts[0], { a: text })],
+  ['parts', 'push()', (doc, text) => doc.parts.push({ a: text })],
+  ['any', 'markModified()', (doc, text) => Object.assign(doc.any, { b: text }) && doc.markModified('any')],
+  ['notes.0.tags', 'push()', (doc, text) => doc.notes[0].tags.push(text)],
+]
+
+const textOf = async (Model: any, _id: unknown) => {
+  const lean = await Model.decrypt(await Model.findById(_id).lean())
+  return JSON.stringify(lean, (_key, value) => (value instanceof Map ? Object.fromEntries(value) : value))
+}
+
+describe.each<[string, (doc: any, Model: any) => Promise<unknown>]>([
+  ['save()', (doc) => doc.save()],
+  ['bulkSave()', (doc, Model) => Model.bulkSave([doc])],
+])('a change of a part, written by %s', (_name, write) => {
+  test.each(changes)('of %s, by %s, does not take away what another process wrote', async (path, _how, change) => {
+    const { _id, one, other } = await two()
+    change(one, both[0])
+    change(other, both[1])
+    await write(one, User)
+    for (const _again of [1, 2]) {
+      await expect(write(other, User)).rejects.toMatchObject({
+        code: 'RECORD_CHANGED',
+        message: expect.stringMatching(
+          new RegExp(`has written ${path.split('.').at(-1)}, .*load the record anew`, 'i'),
+        ),
+      })
+    }
+    expect(await textOf(User, _id)).toContain(both[0])
+    const anew = await User.findById(_id)
+    for (const each of [anew, ...anew.notes]) await each.decrypt()
+    change(anew, both[1])
+    await write(anew, User)
+    expect(await textOf(User, _id)).toContain(both[1])
+  })
+
+  test.each(changes)('of %s, by %s, is made after a rotation, which changes no value', async (_path, _how, change) => {
+    const { _id, one } = await two()
+    change(one, both[0])
+    await (await User.findById(_id)).rotateKmsKey()
+    await expect(write(one, User)).rejects.toMatchObject({
+      code: 'RECORD_CHANGED',
+      message: expect.stringMatching(/Do .* again/),
+    })
+    await write(one, User)
+    expect(await textOf(User, _id)).toContain(both[0])
+  })
+
+  test.each(changes)('of %s, by %s, is made after a rotation of the same document', async (_path, _how, change) => {
+    const { _id, one } = await two()
+    change(one, both[0])
+    await one.rotateKmsKey()
+    await write(one, User)
+    change(one, both[1])
+    await write(one, User)
+    expect(await textOf(User, _id)).toContain(both[1])
+  })
+
+  test('takes away what is set by nobody else, and what is given anew takes the place of all', async () => {
+    const { _id, one, other } = await two()
+    one.list.push(both[0])
+    other.list = [both[1]]
+    other.list.push(secret('and another'))
+    other.map = { z: both[1] }
+    await write(one, User)
+    await write(other, User)
+    expect(JSON.parse(await textOf(User, _id))).toMatchObject({ list: [both[1], 'and another'], map: { z: both[1] } })
+  })
+
+  test('stays for the next call where the write fails', async () => {
+    const { _id, one, other } = await two()
+    one.list.push(both[0])
+    one.name = 'x'
+    other.list.push(both[1])
+    const { collection } = User
+    const { updateOne, bulkWrite } = collection
+    const fail = () => Promise.reject(new Error('the network is down'))
+    Object.assign(collection, { updateOne: fail, bulkWrite: fail })
+    await expect(write(one, User)).rejects.toThrow('the network is down')
+    Object.assign(collection, { updateOne, bulkWrite })
+    await write(other, User)
+    await expect(write(one, User)).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+    expect(await textOf(User, _id)).toContain(both[1])
+  })
+})
+
+test.each([
+  ['a number', 40],
+  ['nothing', undefined],
+])('what $inc() adds to %s is not lost with what another process adds', async (_name, count) => {
+  const { _id } = await User.create({ count })
+  const [one, other] = [await User.findById(_id), await User.findById(_id)]
+  for (const doc of [one, other]) {
+    await doc.decrypt()
+    doc.$inc('count', 1)
+    doc.$inc('count', 1)
+  }
+  await one.save()
+  await expect(other.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED', message: expect.stringMatching(/anew/) })
+  expect(await (await User.findById(_id)).count).toBe((count ?? 0) + 2)
+  one.$inc('count', 1)
+  await one.save()
+  one.count = 7
+  one.$inc('count')
+  await User.updateOne({ _id }, { count: 1 })
+  await one.save()
+  expect(await (await User.findById(_id)).count).toBe(8)
+})
+
+test('parts of an object of which nothing was stored are not put in the place of what another process wrote', async () => {
+  const { _id } = await User.create({ plain: secret('a plain text') })
+  const [one, other] = [await User.findById(_id), await User.findById(_id)]
+  one.nested.a = both[0]
+  other.nested.b = both[1]
+  await one.save()
+  await expect(other.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED', message: expect.stringMatching(/anew/) })
+  expect(await textOf(User, _id)).toContain(both[0])
+})
+
+test('a change of a part whose write was made without an answer is made once more', async () => {
+  const { _id, one } = await two()
+  one.list.push(both[0])
+  const { collection } = User
+  const { updateOne } = collection
+  collection.updateOne = async (...args: unknown[]) => {
+    await updateOne.apply(collection, args)
+    throw new Error('no answer')
+  }
+  await expect(one.save()).rejects.toThrow('no answer')
+  collection.updateOne = updateOne
+  await one.save().catch(() => one.save())
+  expect([...(await (await User.findById(_id)).list)]).toEqual(['first entry', both[0]])
+})
+
+test('a change of a part that another process has taken away is refused', async () => {
+  const { _id, one } = await two()
+  one.list.push(both[0])
+  await User.updateOne({ _id }, { $unset: { list: 1 } })
+  await expect(one.save()).rejects.toMatchObject({
+    code: 'RECORD_CHANGED',
+    message: expect.stringMatching(/load the record anew/),
+  })
+  expect((await raw(User.collection.name))[0]).not.toHaveProperty('list')
+})
+
+test('a change of a part in a transaction that is tried anew', async () => {
+  const { _id, one } = await two()
+  let tries = 0
+  await connection
+    .transaction(async (session) => {
+      one.$session(session)
+      one.list.push(secret(`entry of try ${++tries}`))
+      await one.save()
+      one.list.push(secret(`second of try ${tries}`))
+      await one.save()
+      if (tries === 1)
+        throw Object.assign(new Error('again'), {
+          errorLabelSet: 0,
+          hasErrorLabel: (label: string) => label === 'TransientTransactionError',
+        })
+    })
+    .catch((error: Error) => expect(error.message).toBe('again'))
+  one.$session(null)
+  one.list.push(secret('after the transaction'))
+  await one.save()
+  expect([...(await (await User.findById(_id)).list)]).toContain('after the transaction')
+})
+
+test('under optimisticConcurrency it is a VersionError, as ever', async () => {
+  const Careful = model({ optimisticConcurrency: true })
+  const { one, other } = await two(Careful)
+  one.list.push(both[0])
+  other.list.push(both[1])
+  await one.save()
+  await expect(other.save()).rejects.toMatchObject({ name: 'VersionError' })
+})
+
+test('a record that is gone is not found, as ever', async () => {
+  const { _id, one } = await two()
+  one.list.push(both[0])
+  await rawCollection(User).deleteOne({ _id: _id as Types.ObjectId })
+  await expect(one.save()).rejects.toMatchObject({ name: 'DocumentNotFoundError' })
+})

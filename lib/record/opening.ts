@@ -1,6 +1,7 @@
 import { AccessError, DecryptionError, type PlaceName, RecordError } from '../errors'
 import type { KeyReference } from '../format/datakey'
 import { decryptEnvelope, encodeAad, parseReference } from '../format/envelope'
+import { decodeText } from '../format/text'
 import { type Doc, isDocument, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
 import { toPlain } from '../mongoose/plain'
 import { Box } from '../schema/box'
@@ -215,7 +216,7 @@ export function decryptFor(
 function decryptBox(box: Box, envelope: Uint8Array, target: Target, key: OpenKey): void {
   // The plaintext is not zeroed: binary values are views into it.
   const plaintext = decryptFor(target, box.field.name, envelope, key, () => placeOf(box))
-  box.opened(box.field.host.deserialize(plaintext).v, target)
+  box.opened(decodeText(plaintext) ?? box.field.host.deserialize(plaintext).v, target)
 }
 
 /** The key reference in an envelope of a box. */

@@ -230,6 +230,27 @@ describe('many records at once', () => {
       expect(kms.most).toBe(bound)
     })
 
+    test('find() opens what it has read first while it reads the rest', async () => {
+      let sent: string[] | undefined
+      const { unwrapDataKey } = kms
+      kms.unwrapDataKey = (request) => {
+        sent ??= server.commands.map(({ name }) => name)
+        return unwrapDataKey.call(kms, request)
+      }
+      const { commands, calls } = await costOf(async () => {
+        const records = await User.find().sort('_id').batchSize(20)
+        expect(records.map(({ email }: any) => email)).toEqual(emails(100))
+      })
+      expect(sent).toEqual(['find'])
+      expect(commands).toContain('getMore')
+      expect(calls).toHaveLength(100)
+      expect(kms.most).toBe(bound)
+    })
+
+    test('find() of lean objects opens nothing', async () => {
+      expect((await costOf(() => User.find().batchSize(20).lean())).calls).toEqual([])
+    })
+
     test('a cursor that gives lean objects opens nothing, and one that is left early no more than it reads ahead', async () => {
       const lean = await costOf(async () => {
         for await (const record of User.find().lean().cursor()) expect(typeof record.email).toBe('object')
@@ -276,6 +297,22 @@ describe('many records at once', () => {
       kms.failWith(undefined)
       expect(calls).toHaveLength(100)
     })
+  })
+
+  test('whoever waits for the KMS has it asked before what it answered to others is worked on', async () => {
+    await insert(2 * bound)
+    const seen: string[] = []
+    const { unwrapDataKey } = kms
+    kms.unwrapDataKey = (request) => {
+      seen.push('asked')
+      return unwrapDataKey.call(kms, request)
+    }
+    const read = async (record: any) => {
+      await record.email
+      seen.push('opened')
+    }
+    await Promise.all((await User.find()).map(read))
+    expect(seen).toEqual([...Array(2 * bound).fill('asked'), ...Array(2 * bound).fill('opened')])
   })
 
   test('Model.decrypt() of 500 keeps to it', async () => {

@@ -5,7 +5,7 @@ import { DecryptionError } from '../lib'
 import { DataKey } from '../lib/format/datakey'
 import { encodeWrappedKey, parseWrappedKey, type WrappedKey } from '../lib/format/entry'
 import { decryptEnvelope, encodeAad, encodeAadPrefix, encryptEnvelope, parseReference } from '../lib/format/envelope'
-import { encodeText } from '../lib/format/text'
+import { decodeText, encodeText } from '../lib/format/text'
 
 const { Binary, BSON } = mongoose.mongo
 const binary = (bytes: Uint8Array, subtype?: number) => new Binary(bytes, subtype)
@@ -39,6 +39,36 @@ describe('texts', () => {
     const same = (text: string) => expect(encodeText(text).equals(BSON.serialize({ v: text }))).toBe(true)
     fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' })), same))
     for (const text of ['', '\0', 'ß', '€', '🔑', '\ud83d', '\udd11\ud83d', 'a'.repeat(100_000)]) same(text)
+  })
+
+  test('are decoded as BSON decodes them', () => {
+    const same = (text: string) => {
+      const encoded = encodeText(text)
+      expect(decodeText(encoded)).toBe(BSON.deserialize(encoded).v)
+    }
+    fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' })), same))
+    for (const text of ['', '\0', 'ß', '€', '🔑', '\ud83d', 'a'.repeat(100_000)]) same(text)
+  })
+
+  test.each<[string, Record<string, unknown>]>([
+    ['nothing', {}],
+    ['another type', { v: new BSON.Code('text') }],
+    ['another name', { w: 'text' }],
+    ['a longer name', { vv: 'text' }],
+    ['more values', { v: 'text', w: 'text' }],
+  ])('BSON of %s is no text', (_what, document) => {
+    expect(decodeText(Buffer.from(BSON.serialize(document)))).toBeUndefined()
+  })
+
+  test('bytes that were cut or changed in length are no text', () => {
+    const encoded = encodeText('text')
+    for (let length = 0; length < encoded.length; length++)
+      expect(decodeText(encoded.subarray(0, length))).toBeUndefined()
+    for (const index of [0, 4, 5, 6, 7, encoded.length - 2, encoded.length - 1]) {
+      const changed = Buffer.from(encoded)
+      changed[index]! ^= 1
+      expect(decodeText(changed)).toBeUndefined()
+    }
   })
 })
 

@@ -49,11 +49,11 @@ const nonces = new RandomBytes()
 
 /** Encrypts the bytes of one field: suite 1 ‖ key reference 4 ‖ nonce 12 ‖ ciphertext ‖ tag 16. */
 export function encryptEnvelope(key: DataKey, aad: Uint8Array, plaintext: Uint8Array): Buffer {
-  const nonce = nonces.next(nonceLength)
   const envelope = Buffer.allocUnsafe(envelopeOverhead + plaintext.length)
+  const nonce = envelope.subarray(1 + referenceLength, headerLength)
   envelope[0] = suite
   key.commitment.copy(envelope, 1, 0, referenceLength)
-  envelope.set(nonce, 1 + referenceLength)
+  nonces.drawInto(nonce)
   const { ciphertext, tag } = encrypt(key.encryptionKey, nonce, aad, plaintext)
   ciphertext.copy(envelope, headerLength)
   tag.copy(envelope, headerLength + ciphertext.length)

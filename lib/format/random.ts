@@ -1,5 +1,4 @@
 import { randomFillSync } from 'node:crypto'
-import { copyBytes } from './bytes'
 
 /** Random bytes for many, by `node:crypto`: a draw of thousands takes no longer than one of twelve. */
 export class RandomBytes {
@@ -7,16 +6,23 @@ export class RandomBytes {
   readonly #drawn = Buffer.allocUnsafeSlow(4096)
   #given = this.#drawn.length
 
-  /** Gives bytes that it gives nobody else: they are copied, and zeroed here. */
+  /** Gives bytes that it gives nobody else, in memory of their own. */
   next(length: number): Buffer {
+    const bytes = Buffer.alloc(length)
+    this.drawInto(bytes)
+    return bytes
+  }
+
+  /** Puts such bytes where they are wanted: they are copied, and zeroed here. */
+  drawInto(target: Uint8Array): void {
+    const { length } = target
     if (length > this.#drawn.length - this.#given) {
       randomFillSync(this.#drawn)
       this.#given = 0
     }
     const bytes = this.#drawn.subarray(this.#given, this.#given + length)
     this.#given += length
-    const own = copyBytes(bytes)
+    target.set(bytes)
     bytes.fill(0)
-    return own
   }
 }

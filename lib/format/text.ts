@@ -18,3 +18,22 @@ export function encodeText(text: string): Buffer {
   bytes[length + 12] = 0
   return bytes
 }
+
+/**
+ * The mirror of {@link encodeText}.
+ *
+ * @returns `undefined` for BSON of anything else
+ */
+export function decodeText(bytes: Buffer): string | undefined {
+  const { length } = bytes
+  const isText =
+    length >= 13 &&
+    bytes[4] === 2 &&
+    bytes[5] === 0x76 &&
+    bytes[6] === 0 &&
+    bytes.readInt32LE(0) === length &&
+    bytes.readInt32LE(7) === length - 12 &&
+    bytes[length - 2] === 0 &&
+    bytes[length - 1] === 0
+  return isText ? bytes.toString('utf8', 11, length - 2) : undefined
+}

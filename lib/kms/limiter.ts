@@ -33,10 +33,15 @@ export class Limiter {
     )
   }
 
-  /** The place is handed over, not freed and taken again: a newcomer must not slip in between. */
-  leave(): void {
+  /**
+   * The place is handed over, not freed and taken again: a newcomer must not slip in between.
+   *
+   * @returns whether somebody has taken it
+   */
+  leave(): boolean {
     const next = this.#waiting.shift()
     if (next) next()
     else this.#running--
+    return next !== undefined
   }
 }

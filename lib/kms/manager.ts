@@ -1,3 +1,4 @@
+import { setImmediate as loopTurn } from 'node:timers/promises'
 import type { LRUCache } from 'lru-cache'
 import { DecryptionError, KeyProviderError } from '../errors'
 import { copyBytes, latin1 } from '../format/bytes'
@@ -214,9 +215,11 @@ export class KeyManager {
         ),
       )
     } finally {
-      this.#limiter.leave()
+      const isTaken = this.#limiter.leave()
       const holds = released(event)
       if (holds) await holds
+      // What else has been answered hands its place on as well, before anybody works on an answer.
+      if (isTaken) await loopTurn()
     }
   }
 }

@@ -1,6 +1,7 @@
 import { AccessError, DecryptionError, type PlaceName, RecordError } from '../errors'
 import type { KeyReference } from '../format/datakey'
 import { decryptEnvelope, encodeAad, parseReference } from '../format/envelope'
+import { decodeText } from '../format/text'
 import { type Doc, isDocument, ownerOf, schemaOf, valuesOf } from '../mongoose/host'
 import { toPlain } from '../mongoose/plain'
 import { Box } from '../schema/box'
@@ -74,60 +75,92 @@ export async function openDocument(doc: Doc): Promise<void> {
   takeBackAborted(ownerOf(doc))
   const boxes = boxesOf(doc)
   const failures = await openEach(boxes)
-  for (const box of boxes) if (failures.has(box)) throw failures.get(box)
+  for (const box of boxes) if (failures?.has(box)) throw failures.get(box)
 }
 
 /** The same where a record that cannot be opened must not break the find: its fields say why when they are read. */
 export async function openOnLoad(doc: Doc): Promise<void> {
   const failures = await openEach(boxesOf(doc).filter((box) => box.use.decrypt === 'onLoad'))
-  for (const [box, failure] of failures) box.failure ??= failure
+  for (const [box, failure] of failures ?? []) box.failure ??= failure
 }
 
-/** Boxes under one data key; a copy of another document's value stands alone. */
-interface Together {
-  readonly key: { readonly ring: KeyRing; readonly reference: KeyReference } | undefined
-  readonly boxes: Box[]
+/** A locked box with what it is opened by. */
+interface Locked {
+  readonly box: Box
+  readonly envelope: Uint8Array
+  readonly target: Target
 }
+
+/** Boxes under one data key that is not open yet. */
+interface Together {
+  readonly ring: KeyRing
+  readonly reference: KeyReference
+  readonly locked: Locked[]
+}
+
+/** Which boxes cannot be opened, and why; none of them, where nothing has failed. */
+type Failures = Map<Box, unknown> | undefined
 
 /** Opens boxes side by side, by one promise for each data key. Gives those that cannot be opened, and why. */
-async function openEach(boxes: readonly Box[]): Promise<ReadonlyMap<Box, unknown>> {
-  const failures = new Map<Box, unknown>()
+async function openEach(boxes: readonly Box[]): Promise<Failures> {
+  let failures: Failures
+  const fail = (box: Box, error: unknown) => {
+    failures ??= new Map()
+    failures.set(box, error)
+  }
   const groups: Together[] = []
+  const copies: Box[] = []
   for (const box of boxes) {
     try {
-      if (!openNow(box)) group(groups, box)
+      if (box.isOpen) continue
+      if (box.source) copies.push(box)
+      else openOrGroup(groups, box)
     } catch (error) {
-      failures.set(box, error)
+      fail(box, error)
     }
   }
-  if (groups.length > 0) await Promise.all(groups.map((each) => openTogether(each, failures)))
+  const opening = groups.map((each) => openTogether(each, fail))
+  // Each is opened where it is copied from.
+  for (const box of copies) opening.push(openBox(box).catch((error) => fail(box, error)))
+  if (opening.length === 1) await opening[0]
+  else if (opening.length > 0) await Promise.all(opening)
   return failures
 }
 
-function group(groups: Together[], box: Box): void {
-  const key = box.source ? undefined : keyOf(box)
-  const known = groups.find((each) => key && each.key?.ring === key.ring && each.key.reference === key.reference)
-  if (known) known.boxes.push(box)
-  else groups.push({ key, boxes: [box] })
+function openOrGroup(groups: Together[], box: Box): void {
+  const { envelope, target } = sealOf(box)
+  const { ring } = target
+  const reference = referenceIn(envelope, box)
+  const key = ring.opened(reference)
+  const known = key ? undefined : groups.find((each) => each.ring === ring && each.reference === reference)
+  if (key) decryptBox(box, envelope, target, key)
+  else if (known) known.locked.push({ box, envelope, target })
+  else groups.push({ ring, reference, locked: [{ box, envelope, target }] })
 }
 
 /** The data key is asked for once, for all of them. What the KMS refuses is not asked for again. */
-async function openTogether({ key, boxes }: Together, failures: Map<Box, unknown>): Promise<void> {
+async function openTogether(
+  { ring, reference, locked }: Together,
+  fail: (box: Box, error: unknown) => void,
+): Promise<void> {
+  let key: OpenKey | undefined
   let refusal: unknown
   try {
-    await key?.ring.open(
-      key.reference,
-      boxes.map(({ field }) => field.name),
+    key = await ring.open(
+      reference,
+      locked.map(({ box }) => box.field.name),
     )
   } catch (error) {
     if (!namesFields(error)) refusal = error
   }
-  for (const box of boxes) {
+  for (const { box, envelope, target } of locked) {
     try {
       if (refusal) throw refusal
-      if (!openNow(box)) await openBox(box)
+      // Another envelope may have been taken over meanwhile.
+      if (!key || box.lastEnvelope !== envelope) await openBox(box)
+      else if (!box.isOpen) decryptBox(box, envelope, target, key)
     } catch (error) {
-      failures.set(box, error)
+      fail(box, error)
     }
   }
 }
@@ -156,10 +189,13 @@ export function plainFieldsOf(doc: Doc): Record<string, unknown> {
     field: { name },
   } of fieldsOf(schemaOf(doc))) {
     const isThere = valuesOf(doc)[name] !== undefined || doc.$isNew || doc.isSelected(name)
-    plain[name] = isThere ? toPlain(doc.get(name)) : undefined
+    plain[name] = isThere ? toPlain(doc.get(name, null, whole)) : undefined
   }
   return plain
 }
+
+/** As Mongoose's own properties of documents ask: a name that has no dots need not be looked through for them. */
+const whole = Object.freeze({ noDottedPath: true })
 
 /** Names a box in messages. */
 export function placeOf(box: Box): string {
@@ -180,17 +216,12 @@ export function decryptFor(
 function decryptBox(box: Box, envelope: Uint8Array, target: Target, key: OpenKey): void {
   // The plaintext is not zeroed: binary values are views into it.
   const plaintext = decryptFor(target, box.field.name, envelope, key, () => placeOf(box))
-  box.opened(box.field.host.deserialize(plaintext).v, target)
+  box.opened(decodeText(plaintext) ?? box.field.host.deserialize(plaintext).v, target)
 }
 
 /** The key reference in an envelope of a box. */
 export function referenceIn(envelope: Uint8Array, box: Box): KeyReference {
   return parseReference(envelope, () => placeOf(box))
-}
-
-function keyOf(box: Box) {
-  const { envelope, target } = sealOf(box)
-  return { ring: target.ring, reference: referenceIn(envelope, box) }
 }
 
 function sealOf(box: Box): { envelope: Uint8Array; target: Target } {

@@ -130,7 +130,9 @@ function withProjection(gate: Gate, method: string, options: Plain): Plain {
   const { sort, min, max, projection, fields } = options
   const place = gate.place(method)
   // Bounds of an index name paths as an order does.
-  for (const order of [sort, min, max]) if (order) checkSort(gate.root, order, place)
+  checkSort(gate.root, sort, place)
+  checkSort(gate.root, min, place)
+  checkSort(gate.root, max, place)
   const given = projection || fields
   const translated = given && translateProjection(gate.root, given, place)
   return translated ? { ...options, [projection ? 'projection' : 'fields']: translated } : options

@@ -28,7 +28,7 @@ export function lookupOf(
   session?: ClientSession,
   root: Place = gate.root,
 ): Lookup {
-  const candidates: Pending[] = []
+  const pending: Pending[] = []
   const verifying: Verify = (values) => {
     const asked = [...new Set((values as readonly IndexValue[]).map((value) => value.asked))]
     if (asked.some(({ isApproximate }) => isApproximate)) return undefined
@@ -36,35 +36,34 @@ export function lookupOf(
       await allReady(asked)
       return verify(gate, asked, session)
     })
-    candidates.push(among)
+    pending.push(among)
     return among
   }
-  const { sent, pending } = collecting(
-    (compare) => translateFilter(root, filter, place, compare, undefined, verifying),
-    ({ isWithin }) => !isWithin,
-  )
-  return { sent, pending: [...pending, ...candidates] }
+  const compare = comparing(pending, ({ isWithin }) => !isWithin)
+  return { sent: translateFilter(root, filter, place, compare, undefined, verifying), pending }
 }
 
 /** The same of a pipeline, and all filters in it. */
 export function lookupOfPipeline(root: Place, pipeline: unknown, rootOf: RootOf, place: string): Lookup {
-  return collecting(
-    (compare) => checkPipeline(root, pipeline, rootOf, place, compare),
-    () => false,
-  )
+  const pending: Pending[] = []
+  const compare = comparing(pending, () => false)
+  return { sent: checkPipeline(root, pipeline, rootOf, place, compare), pending }
 }
 
-/** @param canVerify whether it can be looked at which records have what is asked for, where an index is shortened */
-function collecting(translate: (compare: Compare) => unknown, canVerify: (asked: Asked) => boolean): Lookup {
-  const pending: Asked[] = []
-  const sent = translate((index, heres, values, place) => {
+/**
+ * Has index values asked for.
+ *
+ * @param pending what is to be waited for is added to it
+ * @param canVerify whether it can be looked at which records have what is asked for, where an index is shortened
+ */
+function comparing(pending: Pending[], canVerify: (asked: Asked) => boolean): Compare {
+  return (index, heres, values, place) => {
     const asked = askedFor(index, heres, values, place)
     if (!asked) return null
     if (index.isShortened && !asked.isApproximate && !canVerify(asked)) throw refusedShortened(place, index.name)
     if (!asked.isReady()) pending.push(asked)
     return asked.values
-  })
-  return { sent, pending }
+  }
 }
 
 /** Does something with what is to be sent of a filter: at once, unless something in it has to be waited for. */

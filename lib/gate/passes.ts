@@ -16,38 +16,52 @@ import { beforeReading, gateAggregation, gateFind } from './cursors'
 import { inFieldTerms } from './duplicates'
 import { type Collection, type Gate, knownGate, type Native, newGate } from './gate'
 import { insertMany, insertOne } from './insert'
-import { type Lookup, lookupOf, lookupOfPipeline, whenReady } from './lookup'
+import { lookupOf, lookupOfPipeline, whenReady } from './lookup'
 import { updateMany } from './many'
 import { refuseUnknown } from './plan'
-import { populated } from './population'
+import { isOfPopulate, populated } from './population'
 import type { Sending } from './request'
 import { updateOne } from './update'
 
 /** What gives a cursor, stream or bulk at once, and thus must throw at once. */
 const synchronous = new Set(['find', 'aggregate', 'watch', 'initializeOrderedBulkOp', 'initializeUnorderedBulkOp'])
 
-/** What a method does, by the name that it is called by. */
+/** What may store a value twice, or find that it was. */
+const storing = new Set([
+  'insertOne',
+  'insertMany',
+  'updateOne',
+  'updateMany',
+  'replaceOne',
+  'findOneAndUpdate',
+  'findOneAndReplace',
+  'bulkWrite',
+  'createIndex',
+  'createIndexes',
+])
+
+/** What a method does, by the name that it is called by. The arguments are those of one call, and may be replaced. */
 type Pass = (gate: Gate, args: any[], method: keyof Native) => any
 
-const reading: Pass = (gate, [filter, options, ...rest], method) => {
-  const projected = withProjection(gate, method, options)
-  return whenReady(lookup(gate, method, filter, options), (sent) => gate.native[method](sent, projected, ...rest))
+const filtering: Pass = (gate, args, method) => {
+  return whenReady(lookupOf(gate, args[0], gate.place(method), args[1]?.session), (sent) => {
+    args[0] = sent
+    return gate.native[method](...args)
+  })
 }
 
-const filtering: Pass = (gate, [filter, ...rest], method) =>
-  whenReady(lookup(gate, method, filter, rest[0]), (sent) => gate.native[method](sent, ...rest))
+const reading: Pass = (gate, args, method) => {
+  if (args[1]) args[1] = withProjection(gate, method, args[1])
+  return filtering(gate, args, method)
+}
 
 const updating: Pass = (gate, args, method) => requested(gate, args, method, updateOne)
 
 const passes: Record<string, Pass> = {
   find: (gate, [filter, options, ...rest], method) => {
     const { sent, pending } = lookupOf(gate, filter, gate.place(method), options?.session)
-    return gateFind(
-      gate,
-      gate.native.find(sent, withProjection(gate, method, options), ...rest),
-      pending,
-      options?.session,
-    )
+    const projected = options && withProjection(gate, method, options)
+    return gateFind(gate, gate.native.find(sent, projected, ...rest), pending, options?.session)
   },
   findOne: reading,
   findOneAndDelete: reading,
@@ -60,7 +74,9 @@ const passes: Record<string, Pass> = {
   },
   distinct: (gate, [path, filter, ...rest], method) => {
     checkPath(gate.root, path, gate.place(method))
-    return whenReady(lookup(gate, method, filter, rest[0]), (sent) => gate.native.distinct(path, sent, ...rest))
+    return whenReady(lookupOf(gate, filter, gate.place(method), rest[0]?.session), (sent) =>
+      gate.native.distinct(path, sent, ...rest),
+    )
   },
   aggregate: (gate, [pipeline, ...rest], method) => {
     const rootOf = (name: string) => gate.layoutOfCollection(name)
@@ -110,21 +126,16 @@ function checkStream(gate: Gate, pipeline: unknown): void {
   checkChanges(gate.root, pipeline, (name) => gate.layoutOfCollection(name), gate.place('watch'))
 }
 
-/** The filter that is to be sent, checked. */
-function lookup(gate: Gate, method: string, filter: unknown, options: Plain | undefined): Lookup {
-  return lookupOf(gate, filter, gate.place(method), options?.session)
-}
-
-function withProjection(gate: Gate, method: string, options: Plain | undefined): Plain | undefined {
-  if (!options) return options
+function withProjection(gate: Gate, method: string, options: Plain): Plain {
+  const { sort, min, max, projection, fields } = options
   const place = gate.place(method)
   // Bounds of an index name paths as an order does.
-  checkSort(gate.root, options.sort, place)
-  checkSort(gate.root, options.min, place)
-  checkSort(gate.root, options.max, place)
-  const key = options.projection ? 'projection' : options.fields ? 'fields' : undefined
-  const projection = key && translateProjection(gate.root, options[key], place)
-  return projection ? { ...options, [key as string]: projection } : options
+  checkSort(gate.root, sort, place)
+  checkSort(gate.root, min, place)
+  checkSort(gate.root, max, place)
+  const given = projection || fields
+  const translated = given && translateProjection(gate.root, given, place)
+  return translated ? { ...options, [projection ? 'projection' : 'fields']: translated } : options
 }
 
 /** Does a write, once its filter can be sent. */
@@ -134,7 +145,7 @@ function requested(
   method: keyof Native,
   write: (gate: Gate, request: Sending) => Promise<any>,
 ): Promise<any> {
-  const options = withProjection(gate, method, given ?? {}) as Plain
+  const options = withProjection(gate, method, given ?? {})
   const place = gate.place(method)
   checkArrayFilters(gate.root, update, options.arrayFilters, place)
   const send: Sending['send'] = (where, sent, how) => gate.native[method](where, sent, how)
@@ -154,11 +165,11 @@ function wrap(collection: Collection): Gate {
     const native = collection[name]
     if (!native) continue
     collection[name] = (...args: any[]) => {
-      const run = () => pass(gate, args, name as keyof Native)
       try {
         // What is aggregated may lead to or come from another collection.
         if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
-        return synchronous.has(name) ? run() : inOwnTerms(gate, run)
+        const passed = pass(gate, args, name as keyof Native)
+        return storing.has(name) ? inOwnTerms(gate, passed) : passed
       } catch (error) {
         // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
         if (!synchronous.has(name)) return Promise.reject(error)
@@ -171,9 +182,9 @@ function wrap(collection: Collection): Gate {
   return gate
 }
 
-async function inOwnTerms(gate: Gate, run: () => unknown): Promise<unknown> {
+async function inOwnTerms(gate: Gate, passed: Promise<unknown>): Promise<unknown> {
   try {
-    return await run()
+    return await passed
   } catch (error) {
     throw inFieldTerms([gate], error)
   }
@@ -245,6 +256,7 @@ export function gateModel(model: AnyModel, coverConnection: (connection: Connect
     refuseUnknown(layout, update, model.schema, place)
   })
   aroundExec(model, (exec, query) => {
+    if (!isOfPopulate(query)) return exec()
     const { layout } = gateOf(model.collection)
     return layout.isClear ? exec() : populated(layout, query, exec)
   })

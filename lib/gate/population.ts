@@ -11,6 +11,11 @@ import { Box } from '../schema/box'
 import { type FieldHere, follow, type Place } from '../schema/layout'
 import type { BlindIndex } from '../search/declaration'
 
+/** Whether a query is one of a `populate()`. */
+export function isOfPopulate(query: QueryHere): boolean {
+  return isComparedInMemory(query) || Object.values(query.getFilter()).some(isPopulating)
+}
+
 /**
  * Virtuals that are populated by an indexed field. Mongoose tells the records found apart by what they have there, as text, and looks it up by the
  * text of what it asked for. Here that is an envelope, or a box of one, which is given the text of the value that its index value is of: nothing
@@ -39,8 +44,7 @@ function refuseCompared(layout: Place, query: QueryHere): void {
 
 /** Whether a condition is one that `populate()` makes. */
 function isPopulating(condition: unknown): boolean {
-  const { $in } = Object(condition) as Plain
-  return Array.isArray($in) && isTrusted(condition)
+  return Array.isArray((condition as Plain | null | undefined)?.$in) && isTrusted(condition)
 }
 
 async function populate(

@@ -149,12 +149,19 @@ export function askedFor(
   values: readonly unknown[],
   place: string,
 ): Asked | null {
-  const isApproximate = values.some((value) => value instanceof Approximate)
-  const boxes = heres.map((here, position) => {
-    const value = values[position]
-    return boxFor(here, value instanceof Approximate ? value.value : value, place)
-  })
-  return boxes.every((box) => box !== null) ? new Asked(index, heres, boxes, isApproximate) : null
+  let isApproximate = false
+  const boxes: Box[] = []
+  for (const [position, here] of heres.entries()) {
+    let value = values[position]
+    if (value instanceof Approximate) {
+      isApproximate = true
+      value = value.value
+    }
+    const box = boxFor(here, value, place)
+    if (box === null) return null
+    boxes.push(box)
+  }
+  return new Asked(index, heres, boxes, isApproximate)
 }
 
 /** @throws as `askedFor` does, where a value cannot be asked for */

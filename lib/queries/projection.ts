@@ -21,38 +21,55 @@ export function translateProjection(
   projection: unknown,
   place: string,
 ): Record<string, unknown> | undefined {
+  if (isOfNumbers(projection)) {
+    const known = knownOf(root)
+    if (known) return translateOnce(known, root, projection, place)
+  }
   // Mongoose gives the error of casting `$elemMatch` in place of the projection, and would send it.
   if (isNativeError(projection)) throw projection
-  const known = isOfNumbers(projection) ? knownOf(root) : undefined
-  if (!known) return translatePaths(root, givenPaths(projection), place)
-  const key = JSON.stringify(projection)
-  if (!known.has(key)) {
-    if (known.size === maxTranslations) known.clear()
-    known.set(key, translatePaths(root, givenPaths(projection), place))
-  }
-  return known.get(key)
+  return translatePaths(root, givenPaths(projection), place)
 }
 
-function isOfNumbers(projection: unknown): boolean {
-  return isPlainObject(projection) && Object.values(projection).every((value) => typeof value === 'number')
+function isOfNumbers(projection: unknown): projection is Readonly<Record<string, number>> {
+  if (!isPlainObject(projection)) return false
+  for (const key of Object.keys(projection)) if (typeof projection[key] !== 'number') return false
+  return true
 }
 
-/** What projections of numbers were translated to, by their text. */
-type Translations = Map<string, Readonly<Record<string, unknown>> | undefined>
+/** What projections of numbers are translated to, by their text; `null` where one stays as it is. */
+type Translations = Map<string, Readonly<Record<string, unknown>> | null>
 
-const translations = new WeakMap<Place, Translations | undefined>()
+const translations = new WeakMap<Place, Translations | null>()
 const maxTranslations = 1000
 
 /**
  * Where a schema leaves paths out, as it does index values, every query has a projection, and it is the same each time. What contexts are
  * made of is only found out by and by, and loaded with the fields: where there are any, each projection is looked at anew.
  */
-function knownOf(root: Place): Translations | undefined {
-  if (!translations.has(root)) {
+function knownOf(root: Place): Translations | null {
+  let known = translations.get(root)
+  if (known === undefined) {
     const isCustom = fieldsBelow(root).some(({ place: { fields } }) => fields.some(({ use }) => use.isCustom))
-    translations.set(root, isCustom ? undefined : new Map())
+    known = isCustom ? null : new Map()
+    translations.set(root, known)
   }
-  return translations.get(root)
+  return known
+}
+
+function translateOnce(
+  known: Translations,
+  root: Place,
+  projection: Readonly<Record<string, number>>,
+  place: string,
+): Record<string, unknown> | undefined {
+  const key = JSON.stringify(projection)
+  let translated = known.get(key)
+  if (translated === undefined) {
+    translated = translatePaths(root, givenPaths(projection), place) ?? null
+    if (known.size === maxTranslations) known.clear()
+    known.set(key, translated)
+  }
+  return translated ?? undefined
 }
 
 function translatePaths(

@@ -82,19 +82,21 @@ function translatePart(walk: Walk, part: Part, filter: unknown): unknown {
     checkFilter(part.at, filter, walk.place, walk.variables, part.path)
     return filter
   }
-  const located = entries.map(([key, value]) => ({
-    key,
-    value,
-    location: key.startsWith('$') ? undefined : follow(part.at, key),
-  }))
+  const located = entries.map(
+    ([key, value]): Located => ({
+      key,
+      value,
+      location: key.startsWith('$') ? undefined : follow(part.at, key),
+    }),
+  )
   const conjunction = new Conjunction()
-  const answered = new Set<string>()
-  for (const { keys, path, compared, condition } of togetherIn(walk, part, located)) {
-    for (const key of keys) answered.add(key)
+  const together = togetherIn(walk, part, located)
+  for (const { path, compared, condition } of together) {
     if (condition) conjunction.put('$and', undefined, [condition])
     else conjunction.put(path, undefined, compared)
   }
-  for (const entry of located) if (!answered.has(entry.key)) translateEntry(walk, part, entry, conjunction)
+  for (const entry of located)
+    if (!together.some(({ keys }) => keys.includes(entry.key))) translateEntry(walk, part, entry, conjunction)
   return conjunction.isChanged ? conjunction.filter : filter
 }
 
@@ -107,21 +109,21 @@ interface Located {
 
 /** The conditions of one object. Whether there is an index value can be asked as well, so that a path may come twice. */
 class Conjunction {
-  // With no prototype: any key is one.
-  readonly #conditions: Plain = Object.create(null)
+  readonly #conditions = new Map<string, unknown>()
   readonly #besides: Plain[] = []
   isChanged = false
 
   /** @param given what the condition was before it was translated */
   put(key: string, given: unknown, translated: unknown): void {
     this.isChanged ||= given !== translated
-    if (Object.hasOwn(this.#conditions, key)) this.#besides.push({ [key]: translated })
-    else this.#conditions[key] = translated
+    if (this.#conditions.has(key)) this.#besides.push({ [key]: translated })
+    else this.#conditions.set(key, translated)
   }
 
   get filter(): Plain {
-    if (this.#besides.length === 0) return this.#conditions
-    return { ...this.#conditions, $and: [...(this.#conditions.$and ?? []), ...this.#besides] }
+    const conditions: Plain = Object.fromEntries(this.#conditions)
+    if (this.#besides.length > 0) conditions.$and = [...(conditions.$and ?? []), ...this.#besides]
+    return conditions
   }
 }
 
@@ -259,6 +261,7 @@ function refuseAlone(walk: Walk, part: Part, key: string, { fields }: Place, con
 
 /** Conditions that ask an index over several fields, each for one value. */
 interface Together {
+  readonly index: BlindIndex
   readonly keys: readonly string[]
   readonly path: string
   readonly compared: unknown
@@ -268,12 +271,12 @@ interface Together {
 
 function togetherIn(walk: Walk, part: Part, entries: readonly Located[]): Together[] {
   const found: Together[] = []
-  const seen = new Set<BlindIndex>()
   for (const { key, location } of entries) {
     const [first] = location?.place.fields ?? []
     if (!first) continue
     for (const index of first.use.indexes) {
-      if (index.fields.length < 2 || seen.has(index) || !index.fields.includes(first.field.name)) continue
+      if (index.fields.length < 2 || !index.fields.includes(first.field.name)) continue
+      if (found.some((each) => each.index === index && each.keys.includes(key))) continue
       if (!isStored(recordAround(part, key), index)) continue
       const prefix = prefixOf(key)
       const keys = index.fields.map((name) => `${prefix}${name}`)
@@ -282,7 +285,6 @@ function togetherIn(walk: Walk, part: Part, entries: readonly Located[]): Togeth
       const heres = keys.map((each) => follow(part.at, each)?.place.fields ?? [])
       if (heres.some((own) => own.length > 1)) throw refusedSeveral(walk.place, pathBelow(part.path, key))
       if (leadsToAny(part, key)) throw refusedApart(walk.place, pathBelow(part.path, prefix.slice(0, -1)), index.fields)
-      seen.add(index)
       const compared = walk.compare(
         index,
         heres.map(([here]) => here as FieldHere),
@@ -293,7 +295,7 @@ function togetherIn(walk: Walk, part: Part, entries: readonly Located[]): Togeth
       const path = `${prefix}${index.path}`
       const isAlone = !heres[0]?.[0]?.use.migrating && !(index.isShortened && walk.verify)
       const condition = isAlone ? undefined : having(walk, part, index, prefix, compared)
-      found.push({ keys, path, compared: oneOf(compared), condition })
+      found.push({ index, keys, path, compared: oneOf(compared), condition })
     }
   }
   return found

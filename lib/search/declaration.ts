@@ -165,7 +165,7 @@ function makeVersion(
     throw invalid(place, 'caseInsensitive has a meaning for strings alone.')
   const parts = fields.map((field, index) => {
     const { label, encode } = kinds[index] as Kind
-    return { ...field, label: Buffer.from(label), encode }
+    return { ...field, index, label: Buffer.from(label), encode }
   })
   return Object.freeze({
     number,
@@ -173,7 +173,7 @@ function makeVersion(
     bits,
     normalForm: (values: readonly unknown[]) => {
       const encoded: (Uint8Array | string)[] = []
-      for (const [index, { name, instance, label, encode }] of parts.entries()) {
+      for (const { name, instance, index, label, encode } of parts) {
         const own = normalize ? normalized(name, normalize, values[index]) : values[index]
         const form = encode(caseInsensitive && typeof own === 'string' ? folded(own) : own)
         if (form === undefined) throw noForm(name, instance, own, normalize !== undefined)

@@ -719,3 +719,18 @@ test('requireActor asks for an actor of jobs, too, and neither to create nor to 
   expect(await withAudit({ actor: 'cron' }, () => User.rotateKmsKey())).toMatchObject({ updated: 1 })
   expect(await User.eraseKmsKey({ filter: { email: 'ada@example.org' } })).toMatchObject({ updated: 1 })
 })
+
+test('a record that was erased fails the list that it is in, until its fields are unset', async () => {
+  const User = userModel()
+  const { _id } = await User.create({ email: secret('ada@example.org') })
+  await User.create({ email: secret('eve@example.org') })
+  await User.eraseKmsKey({ filter: { _id } })
+  await expect(User.decrypt(await User.find())).rejects.toMatchObject({ code: 'ERASED' })
+  const outcomes = await User.decrypt(await User.find(), { settled: true })
+  expect(outcomes.map(({ status }: PromiseSettledResult<unknown>) => status)).toEqual(['rejected', 'fulfilled'])
+  expect(await User.countDocuments({ email: { $exists: true } })).toBe(2)
+  expect(await User.verifyKms()).toMatchObject({ processed: 2, failed: 0 })
+  expect(await User.rotateKmsKey()).toMatchObject({ updated: 1, failed: 0 })
+  await User.updateOne({ _id }, { $unset: { email: 1 } })
+  expect(await User.decrypt(await User.find())).toMatchObject([{ email: undefined }, { email: 'eve@example.org' }])
+})

@@ -156,6 +156,30 @@ test.each([
   expect(await (await User.findById(_id)).count).toBe(8)
 })
 
+test.each<[string, (doc: any) => any]>([
+  ['before it is cloned', (doc) => doc.list.push(both[1]) && doc.$clone()],
+  [
+    'in the clone',
+    (doc) => {
+      const clone = doc.$clone()
+      clone.list.push(both[1])
+      return clone
+    },
+  ],
+])('what is changed %s is a change of what was read', async (_name, change) => {
+  const { _id, one, other } = await two()
+  const clone = change(other)
+  one.list.push(both[0])
+  await one.save()
+  await expect(clone.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED', message: expect.stringMatching(/anew/) })
+  expect(await textOf(User, _id)).toContain(both[0])
+  const again = (await User.findById(_id)).$clone()
+  await again.decrypt()
+  again.list.push(both[1])
+  await again.save()
+  expect([...(await (await User.findById(_id)).list)]).toEqual(['first entry', ...both])
+})
+
 test('parts of an object of which nothing was stored are not put in the place of what another process wrote', async () => {
   const { _id } = await User.create({ plain: secret('a plain text') })
   const [one, other] = [await User.findById(_id), await User.findById(_id)]

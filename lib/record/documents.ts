@@ -300,8 +300,7 @@ function cloneBoxes(clone: Doc): Doc {
     if (!(box instanceof Box) || box.owner === clone) continue
     const copy = Box.copy(field, use, clone, box)
     // What nobody changed is not written, or it would take the place of what others have written meanwhile.
-    copy.isUnsaved = box.isUnsaved
-    copy.clear = box.clear
+    copy.standsFor(box)
     values[field.name] = copy
   }
   return clone

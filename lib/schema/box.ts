@@ -111,6 +111,16 @@ export class Box {
     return box
   }
 
+  /** Takes over what another box of the same record knows of what is stored. */
+  standsFor(box: Box): void {
+    this.#isUnsaved = box.isUnsaved
+    this.#stored = box.storedEnvelope
+    this.#clear = box.#clear
+    this.#base = box.base
+    this.#isGiven = box.#isGiven
+    this.#isUnset = box.#isUnset
+  }
+
   get field(): Field {
     return this.#field
   }

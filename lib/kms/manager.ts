@@ -205,8 +205,10 @@ export class KeyManager {
   ): Promise<T> {
     const turn = this.#limiter.enter()
     if (turn) await turn
+    let answer: T
+    let isTaken: boolean
     try {
-      return await trace(event, () =>
+      answer = await trace(event, () =>
         callProvider(
           this.#provider,
           `${operation} under ${event.keyId}`,
@@ -215,12 +217,13 @@ export class KeyManager {
         ),
       )
     } finally {
-      const isTaken = this.#limiter.leave()
+      isTaken = this.#limiter.leave()
       const holds = released(event)
       if (holds) await holds
-      // What else has been answered hands its place on as well, before anybody works on an answer.
-      if (isTaken) await loopTurn()
     }
+    // What else has been answered hands its place on as well, before anybody works on an answer.
+    if (isTaken) await loopTurn()
+    return answer
   }
 }
 

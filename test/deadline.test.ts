@@ -72,6 +72,18 @@ describe('a provider that never answers', () => {
     expect(await User.countDocuments()).toBe(1)
   })
 
+  test.each<[string, (request: any) => any]>([
+    ['a copy', (request) => ({ ...request })],
+    ['an object that inherits from it', (request) => Object.create(request)],
+    ['a Proxy', (request) => new Proxy(request, {})],
+  ])('has its signal where it passes on %s of what it was asked', async (_way, passedOn) => {
+    const provider = held()
+    const { generateDataKey } = provider
+    const User = modelWith({ ...provider, generateDataKey: (request) => generateDataKey(passedOn(request)) })
+    await expect(new User({ email: 'a' }).save()).rejects.toMatchObject(unreachable)
+    expect(provider.signals.map(({ aborted }) => aborted)).toEqual([true])
+  })
+
   test('is not joined by who asks for the same record later', async () => {
     const provider = held()
     provider.isHeld = false

@@ -256,4 +256,22 @@ describe('with the session passed on by the asynchronous context', () => {
     await keyless.save().catch(() => keyless.save())
     expect(await (await Racer.findById(keyless._id)).phone).toBe('late phone')
   })
+
+  test('a job over the collection is refused, and its transaction can go on', async () => {
+    const Racer = model()
+    const { _id } = await withKey(Racer)
+    const before = await raw(Racer)
+    await connection.transaction(async () => {
+      for (const job of [Racer.rotateKmsKey, Racer.verifyKms]) {
+        await expect(job.call(Racer)).rejects.toMatchObject({
+          code: 'WRITE_REFUSED',
+          message: expect.stringContaining('cannot be part of a transaction'),
+        })
+      }
+      expect(await raw(Racer)).toEqual(before)
+      await Racer.updateOne({ _id }, { phone: wrote('new phone') })
+    })
+    expect(await (await Racer.findById(_id)).phone).toBe('new phone')
+    expect(await Racer.rotateKmsKey()).toMatchObject({ updated: 1 })
+  })
 })

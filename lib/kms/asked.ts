@@ -8,6 +8,9 @@ export type Asked<R> = R & {
   readonly onRequestId: OnRequestId
 }
 
+/** Not a private field: a provider may ask a `Proxy` of its request, or what inherits from it. */
+const deadlineOf = Symbol('deadline')
+
 /**
  * A request as a provider gets it. The signal is made when the provider asks for it, and is a property of the request's own, so that a provider
  * may pass on `{ ...request }`. The getter is the same for all: with one of its own, each request would be an object of another shape.
@@ -16,15 +19,15 @@ class Request {
   static readonly #signal: PropertyDescriptor = {
     enumerable: true,
     get(this: Request) {
-      return this.#deadline.signal
+      return this[deadlineOf].signal
     },
   }
-  readonly #deadline: Deadline
+  readonly [deadlineOf]: Deadline
   readonly onRequestId: OnRequestId
 
   constructor(request: object, deadline: Deadline, event: KeyEvent) {
     Object.assign(this, request)
-    this.#deadline = deadline
+    this[deadlineOf] = deadline
     this.onRequestId = (requestId) => {
       event.requestId = requestId
     }

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { ConfigurationError } from '../errors'
+import { ConfigurationError, OperationError } from '../errors'
 import { readyFilter } from '../gate/lookup'
 import { gateOf } from '../gate/passes'
 import { type AnyModel, hostOf, type Plain } from '../mongoose/host'
-import { castFilter } from '../mongoose/model'
+import { ambientSession, castFilter } from '../mongoose/model'
 import { isPlainObject } from '../mongoose/plain'
 import { readAhead } from '../record/cursors'
 import type { Send } from '../record/rewriting'
@@ -61,11 +61,12 @@ const keptFailures = 100
 /**
  * Runs a job over the records of its model, in the order of their `_id`.
  *
- * @throws {ConfigurationError} OPTION_INVALID; {JobError} JOB_RUNNING, LEASE_LOST; whatever `begin`, `onProgress` or the reading of records
- *   fails with
+ * @throws {ConfigurationError} OPTION_INVALID; {OperationError} WRITE_REFUSED in a transaction; {JobError} JOB_RUNNING, LEASE_LOST; whatever
+ *   `begin`, `onProgress` or the reading of records fails with
  */
 export async function runJob(job: Job, given: JobOptions | undefined): Promise<JobResult> {
   const options = checkOptions(job, given)
+  requireNoTransaction(job)
   const { partition, leaseMs, resume, filter, dryRun } = options
   if (dryRun) return tryOut(job, options)
   if (!partition) return run(job, options, stretchFrom(job, resume), resume)
@@ -83,6 +84,15 @@ export async function runJob(job: Job, given: JobOptions | undefined): Promise<J
 
 const none = { processed: 0, updated: 0, unchanged: 0, failed: 0 }
 const nothing: JobResult = { ...none, checkpoint: undefined, failures: [], interrupted: false }
+
+/** One that the asynchronous context passes on would have its writes, and neither its reads nor its checkpoints. */
+function requireNoTransaction({ model, name }: Job): void {
+  if (!ambientSession(model)) return
+  throw new OperationError(
+    'WRITE_REFUSED',
+    `${name}: a job over a collection cannot be part of a transaction. Call it outside; the method of a document can be part of one.`,
+  )
+}
 
 /** Goes over the same records, and only counts. */
 async function tryOut(job: Job, options: ReturnType<typeof checkOptions>): Promise<JobResult> {
@@ -147,7 +157,16 @@ async function run(
   const isStopped = () => signal?.aborted || lease?.isLost
   /** Gives nothing, or fails, where it was not done: then whoever goes on begins with it. */
   const send = sendingTogether(concurrency)
-  const work = (stored: Plain) => pace.run(async () => (isStopped() ? undefined : runFor(job, stored, startedAt, send)))
+  const work = (stored: Plain) =>
+    pace.run(async (leave) => {
+      if (isStopped()) return undefined
+      // What waits for the database alone keeps no other record from asking the KMS.
+      const sendAndLeave: Send = (...update) => {
+        leave()
+        return send(...update)
+      }
+      return runFor(job, stored, startedAt, sendAndLeave)
+    })
   const conditions = withinStretch(job, await conditionsFor(job, filter, startedAt), stretch)
   if (onBegin) {
     const left = leftOf(job, conditions, stretch.after)

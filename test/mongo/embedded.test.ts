@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import mongoose from 'mongoose'
 import { type EmbeddedServer, startEmbedded } from './embedded'
+import type { Doc } from './embedded/errors'
+import { IdOrder } from './embedded/order'
 
 const { MongoClient, BSON } = mongoose.mongo
 
@@ -154,6 +156,16 @@ describe('the server', () => {
     expect(await ids(2)).toEqual([3, 6])
     await raw.insertOne({ _id: 4 })
     expect(await ids(0)).toEqual([2, 3, 4])
+  })
+
+  it('does not look through what comes before all that a filter by types and values of _id can match', () => {
+    const ids = [1, 'a', 'b', 'c'].map((_id) => [String(_id), { _id }] as [string, Doc])
+    const later = { _id: { $type: [5, 7, 'date', 13, 15, 127] } }
+    const from = (above: string) => [
+      ...new IdOrder(ids).from({ $and: [{}, { $or: [{ _id: { $gt: above } }, later] }] }),
+    ]
+    expect(from('b')).toEqual(['b', 'c'])
+    expect(from('d')).toEqual([])
   })
 
   it('takes the port it is given', async () => {

@@ -50,5 +50,5 @@ function isBelow(id: unknown, operator: string, operand: unknown): boolean {
 }
 
 function rankNamed(type: string): number {
-  return type === 'number' ? RANKS.int : ((RANKS as Record<string, number>)[type] ?? 0)
+  return type === 'number' ? RANKS.int : ((RANKS as Record<string, number>)[type] ?? Number.POSITIVE_INFINITY)
 }

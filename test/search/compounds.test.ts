@@ -334,3 +334,25 @@ test('a backup is put back with its index value, and not without it', async () =
   expect(index).toBeDefined()
   expect(await found(ada(), early)).toEqual(['London'])
 })
+
+test('in two subdocuments of one schema, each by its own values', async () => {
+  const person = new Schema<any>({}, { _id: false }).plugin(plugin, {
+    dataKey: 'owner',
+    fields: { name: String, dob: Date },
+    blindIndexes: { name_dob: { fields: ['name', 'dob'] } },
+  })
+  const owner = new Schema<any>({ first: person, second: person }).plugin(plugin, {
+    provider,
+    fields: { note: String },
+  })
+  const Couple = connection.model<any>(named('Couple'), owner)
+  await Couple.create({ first: { name: ada(), dob: early }, second: { name: bob(), dob: late } })
+  const both = (name: string, dob: Date) => ({
+    'first.name': ada(),
+    'first.dob': early,
+    'second.name': name,
+    'second.dob': dob,
+  })
+  expect(await Couple.countDocuments(both(bob(), late))).toBe(1)
+  expect(await Couple.countDocuments(both(bob(), early))).toBe(0)
+})

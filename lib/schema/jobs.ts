@@ -2,7 +2,7 @@
 export interface JobOptions {
   /** Which records it is for, as in `Model.find()`. Default: all of the model. */
   readonly filter?: Readonly<Record<string, unknown>>
-  /** How many records are worked on at once, beside as many at most whose updates are on their way. Default: twice as many as calls to the KMS may be under way. */
+  /** How many records are worked on at once. Default: twice as many as calls are under way: some wait for the KMS while others are read and written. */
   readonly concurrency?: number
   /** How many records are read at once, and after how many of them `onProgress` is called. Default 100. */
   readonly batchSize?: number

@@ -157,16 +157,7 @@ async function run(
   const isStopped = () => signal?.aborted || lease?.isLost
   /** Gives nothing, or fails, where it was not done: then whoever goes on begins with it. */
   const send = sendingTogether(concurrency)
-  const work = (stored: Plain) =>
-    pace.run(async (leave) => {
-      if (isStopped()) return undefined
-      // What waits for the database alone keeps no other record from asking the KMS.
-      const sendAndLeave: Send = (...update) => {
-        leave()
-        return send(...update)
-      }
-      return runFor(job, stored, startedAt, sendAndLeave)
-    })
+  const work = (stored: Plain) => pace.run(async () => (isStopped() ? undefined : runFor(job, stored, startedAt, send)))
   const conditions = withinStretch(job, await conditionsFor(job, filter, startedAt), stretch)
   if (onBegin) {
     const left = leftOf(job, conditions, stretch.after)

@@ -23,19 +23,11 @@ export class Pace {
     this.#signal = signal
   }
 
-  /** @param task may call `leave` when what is left to do needs no place: the next then begins */
-  async run<T>(task: (leave: () => void) => Promise<T>): Promise<T> {
+  async run<T>(task: () => Promise<T>): Promise<T> {
     for (let isAgain = false; ; isAgain = true) {
       await this.#turn(isAgain)
-      let hasLeft = false
-      const leave = () => {
-        if (hasLeft) return
-        hasLeft = true
-        this.#running--
-        this.#admit()
-      }
       try {
-        const result = await task(leave)
+        const result = await task()
         this.#delayMs = firstDelayMs
         this.#limit = Math.min(this.#most, this.#limit + 1 / this.#limit)
         return result
@@ -44,7 +36,8 @@ export class Pace {
         // Many are throttled at once: they wait together.
         this.#pause ??= this.#holdBack()
       } finally {
-        leave()
+        this.#running--
+        this.#admit()
       }
       await this.#pause
     }

@@ -35,7 +35,7 @@ async function people() {
   })
   const before = await keysOf(Person)
   server.clearCommands()
-  return { Person, Other, people, before, kms, whileAllWait: (act: () => unknown) => (meanwhile = act) }
+  return { Person, Other, people, before, whileAllWait: (act: () => unknown) => (meanwhile = act) }
 }
 
 function promiseOf() {
@@ -86,18 +86,6 @@ test('where one would store an index value twice, it alone is told of, and the o
   expect(failures[0].error).toMatchObject({ code: 11000, keyPattern: { email: 1 } })
   // It has a new key all the same, under the index value that it had.
   for (const [index, key] of (await keysOf(After)).entries()) expect(key).not.toBe(before[index])
-})
-
-test('while an update waits for its answer, the next record asks the KMS', async () => {
-  const { Person, kms } = await people()
-  const { promise: secondAsks, resolve } = promiseOf()
-  kms.whileOpening(() => kms.opened.length === 2 && resolve(undefined))
-  const held = server.faults.hold({ command: 'update' })
-  const job = Person.rotateKmsKey({ concurrency: 1 })
-  await held.reached
-  await secondAsks
-  held.release()
-  expect(await job).toMatchObject(counts(count))
 })
 
 test('a command that the server refuses fails for each of its records, and nothing is changed', async () => {

@@ -24,13 +24,14 @@ interface Waiting {
 const gatheringMs = 10
 
 /**
- * The same for the updates of a job, each of another record. They are sent together, once half of the records that are worked on wait for it or no
- * more have come for a while: most of what an update costs the client is what a command does.
+ * The same for the updates of a job, each of another record. They are sent together, once a quarter of the records that are worked on wait for
+ * it or no more have come for a while: most of what an update costs the client is what a command does. With more of them waiting, too few
+ * would be left to keep the KMS busy.
  *
  * @param concurrency how many records are worked on at once
  */
 export function sendingTogether(concurrency: number): Send {
-  const enough = Math.ceil(concurrency / 2)
+  const enough = Math.ceil(concurrency / 4)
   let waiting: Waiting[] = []
   let isSending = false
   let timer: NodeJS.Timeout | undefined

@@ -23,9 +23,9 @@ import {
   type Plain,
   schemaOf,
 } from './mongoose/host'
-import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch, onCursor, onFind } from './mongoose/model'
+import { afterDefaults, afterExec, beforeBulkWrite, beforeWatch, onCursor } from './mongoose/model'
 import { always, forgetDiscriminator } from './mongoose/schema'
-import { type DriverCursor, openAhead, openFirst } from './record/ahead'
+import { type DriverCursor, openAhead } from './record/ahead'
 import {
   concurrencyOf,
   type DecryptManyOptions,
@@ -364,7 +364,6 @@ function openCursorsAhead(model: AnyModel): void {
   if (readAhead.has(model)) return
   readAhead.add(model)
   onCursor(model, (cursor) => openAhead(cursor as DriverCursor, model))
-  onFind(model, (cursor) => openFirst(cursor as DriverCursor, model))
 }
 
 async function openLoaded(result: unknown): Promise<void> {

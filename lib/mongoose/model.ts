@@ -108,30 +108,6 @@ export function onCursor(model: AnyModel, use: (cursor: unknown) => void): void 
   })
 }
 
-/**
- * The same with the cursor of each find. `_find` of the model's own class of queries, and `mongooseCollection`, of which it asks for the cursor;
- * `cost.test`.
- */
-export function onFind(model: AnyModel, use: (cursor: unknown) => void): void {
-  replaceMethod(queriesOf(model), '_find', (find) => {
-    return async function findSeen(this: any) {
-      if (this.mongooseOptions().lean) return find.call(this)
-      const collection = this.mongooseCollection
-      const value = (...args: unknown[]) => {
-        const cursor = collection.find(...args)
-        use(cursor)
-        return cursor
-      }
-      this.mongooseCollection = Object.create(collection, { find: { value } })
-      try {
-        return await find.call(this)
-      } finally {
-        this.mongooseCollection = collection
-      }
-    }
-  })
-}
-
 /** Has something done with what queries of a model give, before the application has it. `loading.test`. */
 export function afterExec(model: AnyModel, look: (result: unknown) => Promise<unknown>): void {
   aroundExec(model, async (exec) => {

@@ -6,7 +6,7 @@ import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import { mostAtOnce } from './decrypting'
 import { identify, nameOf } from './identity'
-import { keepingBusy, settleEach } from './outcomes'
+import { keepingBusy } from './outcomes'
 import { KeyRing } from './ring'
 
 /**
@@ -17,7 +17,6 @@ import { KeyRing } from './ring'
 
 /** The cursor of the driver. */
 export interface DriverCursor {
-  readonly id?: { isZero(): boolean }
   next(): Promise<Plain | null>
   readBufferedDocuments(count: number): Plain[]
   rewind(): void
@@ -51,33 +50,14 @@ export function openAhead(cursor: DriverCursor, model: AnyModel): void {
   }
 }
 
-/**
- * Has a find open what it reads first while the rest is read, of which Mongoose makes documents when all is there. A find reads by
- * `readBufferedDocuments()`, batch after batch.
- */
-export function openFirst(cursor: DriverCursor, model: AnyModel): void {
-  const uses = usesOf(model.schema).filter(isKnownByRecord)
-  const { readBufferedDocuments } = cursor
-  // There is none before the connection is.
-  if (uses.length === 0 || !readBufferedDocuments) return
-  cursor.readBufferedDocuments = (count) => {
-    cursor.readBufferedDocuments = readBufferedDocuments
-    const records = readBufferedDocuments.call(cursor, count)
-    const begin = async (record: Plain) => Promise.all(uses.map((use) => beginToOpen(use, model, record)))
-    if (cursor.id?.isZero() === false) void settleEach(records, keepingBusy(mostAtOnce(uses)), begin, () => false)
-    return records
-  }
-}
-
 /** Whether what is stored of a record tells all that its data keys are opened with: functions of the options ask for the document. */
 function isKnownByRecord({ decrypt, isCustom, byOwner }: Use): boolean {
   return decrypt === 'onLoad' && !isCustom && !byOwner
 }
 
-/** @returns a promise that they are open, or cannot be opened */
-function beginToOpen(use: Use, model: AnyModel, record: Plain): Promise<unknown> | undefined {
+function beginToOpen(use: Use, model: AnyModel, record: Plain): void {
   const stored = record[use.keyPath]
-  if (!Array.isArray(stored) || record._id === undefined) return undefined
+  if (!Array.isArray(stored) || record._id === undefined) return
   const ring = new KeyRing(use, identify(use.host, nameOf(model), record._id), stored)
   const fields = new Map<KeyReference, string[]>()
   for (const field of use.fields.values()) {
@@ -86,5 +66,5 @@ function beginToOpen(use: Use, model: AnyModel, record: Plain): Promise<unknown>
     const reference = parseReference(envelope, field.name)
     fields.set(reference, [...(fields.get(reference) ?? []), field.name])
   }
-  return Promise.all(Array.from(fields, ([reference, names]) => ring.openAhead(reference, names)))
+  for (const [reference, names] of fields) ring.openAhead(reference, names)
 }

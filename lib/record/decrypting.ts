@@ -46,12 +46,8 @@ export function decryptRecords(
 
 /** Opens what a query gave, where it is to be open before the application has it. */
 export async function openAllOnLoad(docs: readonly Doc[], concurrency: number): Promise<void> {
-  await settleEach(docs, keepingBusy(concurrency), openWhole, () => false)
-}
-
-function openWhole(doc: Doc): Promise<unknown> {
-  const parts = encryptedPartsOf(doc)
-  return parts.length === 1 ? openOnLoad(parts[0] as Doc) : Promise.all(parts.map(openOnLoad))
+  const open = (doc: Doc) => Promise.all(encryptedPartsOf(doc).map(openOnLoad))
+  await settleEach(docs, keepingBusy(concurrency), open, () => false)
 }
 
 async function decryptAll(model: AnyModel, records: unknown, options: DecryptManyOptions): Promise<unknown> {

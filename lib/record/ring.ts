@@ -189,13 +189,13 @@ export class KeyRing {
   }
 
   /** Begins to open the data key with this reference for the ring of a document that will have the same stored entry. */
-  async openAhead(reference: KeyReference, fields: readonly string[]): Promise<void> {
+  openAhead(reference: KeyReference, fields: readonly string[]): void {
     const stored = this.#stored[this.indexOf(reference)]
     if (stored === undefined) return
     const opening = this.open(reference, fields)
-    begunAhead.set(stored as object, { opening, audit: currentAudit() })
     // Whoever takes it is told why it fails.
-    await opening.catch(() => {})
+    opening.catch(() => {})
+    begunAhead.set(stored as object, { opening, audit: currentAudit() })
   }
 
   /** The data key to encrypt with, where that is open already. */

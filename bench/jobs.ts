@@ -10,7 +10,10 @@ import { SlowKms } from './providers'
 import { encryptedModel, type PlainModel, values } from './records'
 import { cell, number } from './report'
 
+/** Of calls to the KMS. A job works on twice as many records as its default: some wait for the KMS while others are read and written. */
 const concurrency = 50
+/** With so few, two processes wait for the KMS, and not for the cores that they share with the database. */
+const fewCalls = 10
 const latencyMs = 10
 /** To rotate a data key is to unwrap one and to generate one. Both are asked for at once, of a KMS that takes `concurrency` calls at a time. */
 const callsPerRecord = 2
@@ -22,6 +25,7 @@ export interface Task {
   readonly dbName: string
   readonly collection: string
   readonly latencyMs: number
+  readonly concurrency: number
   readonly options: RotateOptions
 }
 
@@ -32,7 +36,7 @@ export interface Done {
   readonly maxRssMb: number
 }
 
-export function jobModel(name: string) {
+export function jobModel(name: string, concurrency: number) {
   const kms = new SlowKms(concurrency)
   const Model = encryptedModel(name, { provider: kms.provider }) as PlainModel & {
     rotateKmsKey(options?: RotateOptions): Promise<JobResult>
@@ -41,17 +45,17 @@ export function jobModel(name: string) {
 }
 
 async function fill(name: string, records: number): Promise<void> {
-  const { Model } = jobModel(name)
+  const { Model } = jobModel(name, concurrency)
   for (let left = records; left > 0; left -= perInsert)
     await Model.insertMany(Array.from({ length: Math.min(left, perInsert) }, values))
 }
 
 /** Runs workers side by side, from when all are ready. */
-async function work(uri: string, collection: string, latencyMs: number, eachOptions: readonly RotateOptions[]) {
+async function work(of: Omit<Task, 'dbName' | 'options'>, eachOptions: readonly RotateOptions[]) {
   const { name: dbName } = mongoose.connection
   const workers: ChildProcess[] = []
   for (const options of eachOptions) {
-    const task: Task = { uri, dbName, collection, latencyMs, options }
+    const task: Task = { ...of, dbName, options }
     const worker = fork(join(__dirname, 'worker.ts'), [JSON.stringify(task)])
     workers.push(worker)
     await once(worker, 'message')
@@ -71,9 +75,10 @@ async function work(uri: string, collection: string, latencyMs: number, eachOpti
   }
 }
 
-async function rotations(uri: string, rounds: number, records: number) {
+async function rotations(uri: string, rounds: number, records: number, concurrency: number) {
   const leastMs = (latencyMs * callsPerRecord * records) / concurrency
-  await fill('Rotated', records)
+  const collection = `Rotated${records}`
+  await fill(collection, records)
   const one: number[] = []
   const two: number[] = []
   const cpu: number[] = []
@@ -82,8 +87,8 @@ async function rotations(uri: string, rounds: number, records: number) {
       [1, one],
       [2, two],
     ] as const) {
-      const options = Array.from({ length: of }, (_none, index) => ({ concurrency, partition: { index, of } }))
-      const { wallMs, updated, cpuMs } = await work(uri, 'Rotated', latencyMs, options)
+      const options = Array.from({ length: of }, (_none, index) => ({ partition: { index, of } }))
+      const { wallMs, updated, cpuMs } = await work({ uri, collection, latencyMs, concurrency }, options)
       if (updated !== records) throw new Error(`Of ${records} records, ${updated} were rotated.`)
       times.push(wallMs)
       cpu.push((cpuMs * 1000) / records)
@@ -95,7 +100,7 @@ async function rotations(uri: string, rounds: number, records: number) {
 async function memory(uri: string, records: number): Promise<number> {
   const name = `Kept${records}`
   await fill(name, records)
-  const { maxRssMb } = await work(uri, name, 0, [{ concurrency }])
+  const { maxRssMb } = await work({ uri, collection: name, latencyMs: 0, concurrency }, [{}])
   await mongoose.connection.dropCollection(mongoose.model(name).collection.name)
   return maxRssMb
 }
@@ -104,7 +109,8 @@ export const jobs: Part = {
   title: 'Jobs over a collection',
   async run({ rounds, documents, uri }) {
     const few = Math.ceil(documents / 10)
-    const { leastMs, one, two, cpu } = await rotations(uri, Math.min(rounds, 3), few)
+    const { leastMs, one, two, cpu } = await rotations(uri, Math.min(rounds, 3), few, concurrency)
+    const waiting = await rotations(uri, 1, Math.ceil(few / 10), fewCalls)
     const small = await memory(uri, few)
     const large = await memory(uri, documents)
     const share = one.map((ms) => leastMs / ms)
@@ -143,6 +149,11 @@ export const jobs: Part = {
                 's',
               ),
             ],
+            ...(['one', 'two'] as const).map((of) => [
+              `${of === 'one' ? 'one process' : 'two processes'}, ${fewCalls} calls at once`,
+              `${Math.ceil(few / 10)}`,
+              `${number(waiting[of][0]! / 1000)} s`,
+            ]),
             ['client CPU of a record', `${few}`, cell(cpu, 'µs')],
             ['most resident memory', `${few}`, `${number(small)} MB`],
             ['most resident memory', `${documents}`, `${number(large)} MB`],
@@ -150,7 +161,7 @@ export const jobs: Part = {
         },
       ],
       notes: [
-        `${concurrency} at once, a KMS that takes ${latencyMs} ms for each of ${callsPerRecord} calls; for memory one that takes none.`,
+        `A KMS that takes ${concurrency} calls at once and ${latencyMs} ms for each, of which a record needs ${callsPerRecord}; for memory one that takes no time. Jobs have their default concurrency.`,
       ],
     }
   },

@@ -4,9 +4,9 @@ import { costOf } from './measure'
 
 /** A process that rotates data keys: says when it is ready, begins when it is told to, and says what it took. */
 async function main(): Promise<void> {
-  const { uri, dbName, collection, latencyMs, options }: Task = JSON.parse(process.argv[2]!)
+  const { uri, dbName, collection, latencyMs, concurrency, options }: Task = JSON.parse(process.argv[2]!)
   await mongoose.connect(uri, { dbName })
-  const { Model, kms } = jobModel(collection)
+  const { Model, kms } = jobModel(collection, concurrency)
   kms.latencyMs = latencyMs
   process.once('message', async () => {
     let updated = 0

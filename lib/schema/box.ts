@@ -16,6 +16,8 @@ interface Seal {
   readonly by: unknown
 }
 
+const none: readonly never[] = Object.freeze([])
+
 /**
  * One value of one encrypted field, as it stands in a document, an update or anything else on its way to the database.
  *
@@ -47,7 +49,7 @@ export class Box {
   #snapshot: Uint8Array | undefined
   #clear: Uint8Array | undefined
   #base: Uint8Array | undefined
-  #sent: Uint8Array | undefined
+  #sent: readonly Uint8Array[] = none
   #isGiven = false
   #isUnset = false
 
@@ -117,6 +119,7 @@ export class Box {
     this.#stored = box.storedEnvelope
     this.#clear = box.#clear
     this.#base = box.base
+    this.#sent = box.#sent
     this.#isGiven = box.#isGiven
     this.#isUnset = box.#isUnset
   }
@@ -230,6 +233,7 @@ export class Box {
     this.#isGiven = false
     this.#isUnset = box === undefined || box.#isUnset
     this.#base = this.#isUnset ? undefined : (box?.base ?? box?.encode())
+    this.#sent = box ? box.#sent : none
   }
 
   /** Whether it holds parts of an object of which nothing was known to be stored: all that is would be lost with them. */
@@ -303,7 +307,7 @@ export class Box {
   /** Notes the envelope that a key ring made of the value as it is now, whose plaintext is kept where it may change, else zeroed. */
   sealed(envelope: Uint8Array, by: unknown, plaintext: Uint8Array): void {
     this.#base = this.base
-    if (this.#seal?.envelope !== this.storedEnvelope) this.#sent = this.#seal?.envelope
+    if (this.#base || this.#isUnset) this.#sent = [...this.#sent, envelope]
     this.#seal = { envelope, by }
     this.#snapshot = this.field.mutable && this.#isOpen ? plaintext : undefined
     if (!this.#snapshot) plaintext.fill(0)
@@ -319,14 +323,16 @@ export class Box {
     if (this.#seal) this.#seal = { envelope: this.#seal.envelope, by }
   }
 
-  /** The envelope of the write before, which may have been made though it failed. */
-  get sent(): Uint8Array | undefined {
-    return this.#sent
+  /** Whether an envelope is one of those of the writes since the last that is known to be made: each may have been made though it failed. */
+  hasSent(envelope: Uint8Array): boolean {
+    return this.#sent.some((each) => sameBytes(each, envelope))
   }
 
-  /** What is stored has been encrypted anew: what was changed of it is changed of that. */
-  rebased(envelope: Uint8Array): void {
+  /** What is stored has been encrypted anew, or by a write that failed: what was changed is changed of that. */
+  rebased(envelope: Uint8Array, plaintext: Uint8Array): void {
     this.#stored = envelope
+    this.#base = plaintext
+    this.#isUnset = false
   }
 
   /** Takes back that it was stored: all of it is written again, in the place of whatever is there, or of what was in the clear. */
@@ -343,7 +349,7 @@ export class Box {
     this.#isStale = false
     this.#isGiven = false
     this.#base = undefined
-    this.#sent = undefined
+    this.#sent = none
     this.#value = undefined
     this.#holder = undefined
     this.#snapshot = undefined
@@ -374,7 +380,7 @@ export class Box {
     this.#isUnsaved = false
     this.#isGiven = false
     this.#base = undefined
-    this.#sent = undefined
+    this.#sent = none
     this.#isUnset = false
     this.#clear = undefined
     this.#stored = this.#seal?.envelope

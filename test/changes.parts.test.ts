@@ -245,6 +245,22 @@ describe.each<[string, (doc: any) => Promise<unknown>]>([
   })
 })
 
+test('what an aborted transaction wrote does not take away what another process wrote after it', async () => {
+  const { _id, one, other } = await two()
+  const session = await connection.startSession()
+  session.startTransaction()
+  one.list.push(both[0])
+  one.$session(session)
+  await one.save()
+  await session.abortTransaction()
+  await session.endSession()
+  other.list.push(both[1])
+  await other.save()
+  one.$session(null)
+  await expect(one.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED', message: expect.stringMatching(/anew/) })
+  expect(await textOf(User, _id)).toContain(both[1])
+})
+
 test('a change of a part that another process has taken away is refused', async () => {
   const { _id, one } = await two()
   one.list.push(both[0])

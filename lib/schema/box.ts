@@ -16,6 +16,14 @@ interface Seal {
   readonly by: unknown
 }
 
+/** What a box knows of what is stored, before a write: an envelope, or what is in the clear, and what its value was made of. */
+export interface Known {
+  readonly stored: Uint8Array | undefined
+  readonly clear: Uint8Array | undefined
+  readonly base: Uint8Array | undefined
+  readonly isUnset: boolean
+}
+
 const none: readonly never[] = Object.freeze([])
 
 /**
@@ -335,10 +343,18 @@ export class Box {
     this.#isUnset = false
   }
 
-  /** Takes back that it was stored: all of it is written again, in the place of whatever is there, or of what was in the clear. */
-  restored(clear: Uint8Array | undefined): void {
+  /** What it knows of what is stored, for {@link restored}. */
+  get known(): Known {
+    return { stored: this.storedEnvelope, clear: this.#clear, base: this.base, isUnset: this.#isUnset }
+  }
+
+  /** Takes back that it was stored: it is written again, in the place of what it was made of; of whatever is there, where all was given. */
+  restored({ stored, clear, base, isUnset }: Known): void {
+    this.#stored = stored
     this.#clear = clear
-    this.#isGiven = true
+    this.#base = base
+    this.#isUnset = isUnset
+    this.#isGiven = base === undefined && !isUnset
     this.#isUnsaved = true
   }
 

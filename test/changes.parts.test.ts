@@ -1,4 +1,4 @@
-import { Schema, type Types } from 'mongoose'
+import { mongo, Schema, type Types } from 'mongoose'
 import { kmsEncrypted, localKms } from '../lib'
 import { modelOf, rawCollection, secret, useDatabase } from './support'
 
@@ -190,19 +190,75 @@ test('parts of an object of which nothing was stored are not put in the place of
   expect(await textOf(User, _id)).toContain(both[0])
 })
 
-test('a change of a part whose write was made without an answer is made once more', async () => {
-  const { _id, one } = await two()
+/** Has the driver give no answer to the next write, which is made, and make none after it, until it is mended. */
+function breakNetwork(): () => void {
+  const driver = mongo.Collection.prototype as any
+  const { updateOne, bulkWrite } = driver
+  let isDown = false
+  const broken = (method: any) =>
+    async function write(this: unknown, ...args: unknown[]) {
+      if (!isDown) await method.apply(this, args)
+      isDown = true
+      throw new Error('no answer')
+    }
+  Object.assign(driver, { updateOne: broken(updateOne), bulkWrite: broken(bulkWrite) })
+  return () => Object.assign(driver, { updateOne, bulkWrite })
+}
+
+describe.each<[string, (doc: any) => Promise<unknown>]>([
+  ['save()', (doc) => doc.save()],
+  ['bulkSave()', (doc) => User.bulkSave([doc])],
+])('what was written without an answer by %s is known for its own', (_name, write) => {
+  const again = (doc: any) => write(doc).catch(() => write(doc))
+
+  test.each([1, 3])('after %d calls that failed', async (calls) => {
+    const { _id, one } = await two()
+    one.list.push(both[0])
+    const mend = breakNetwork()
+    for (let call = 0; call < calls; call++) await expect(write(one)).rejects.toThrow('no answer')
+    mend()
+    await again(one)
+    expect([...(await (await User.findById(_id)).list)]).toEqual(['first entry', both[0]])
+  })
+
+  test.each<[string, (doc: any) => unknown, (doc: any) => unknown, (doc: any) => Promise<unknown>]>([
+    ['more of a list', (doc) => doc.list.push('a'), (doc) => doc.list.push('b'), async (doc) => [...(await doc.list)]],
+    ['$inc()', (doc) => doc.$inc('count'), (doc) => doc.$inc('count'), (doc) => doc.count],
+    [
+      'a nested object',
+      (doc) => doc.set('nested.a', 'a'),
+      (doc) => doc.set('nested.b', 'b'),
+      async (doc) => (await doc.nested).toObject?.() ?? doc.nested,
+    ],
+  ])('where %s follows, of nothing', async (_what, change, then, read) => {
+    const { _id } = await User.create({ list: [], plain: secret('a plain text') })
+    const one = await User.findById(_id)
+    await one.decrypt()
+    change(one)
+    const mend = breakNetwork()
+    await expect(write(one)).rejects.toThrow('no answer')
+    mend()
+    then(one)
+    await again(one)
+    const expected = await read(one)
+    expect(await read(await User.findById(_id))).toEqual(expected)
+  })
+})
+
+test('what an aborted transaction wrote does not take away what another process wrote after it', async () => {
+  const { _id, one, other } = await two()
+  const session = await connection.startSession()
+  session.startTransaction()
   one.list.push(both[0])
-  const { collection } = User
-  const { updateOne } = collection
-  collection.updateOne = async (...args: unknown[]) => {
-    await updateOne.apply(collection, args)
-    throw new Error('no answer')
-  }
-  await expect(one.save()).rejects.toThrow('no answer')
-  collection.updateOne = updateOne
-  await one.save().catch(() => one.save())
-  expect([...(await (await User.findById(_id)).list)]).toEqual(['first entry', both[0]])
+  one.$session(session)
+  await one.save()
+  await session.abortTransaction()
+  await session.endSession()
+  other.list.push(both[1])
+  await other.save()
+  one.$session(null)
+  await expect(one.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED', message: expect.stringMatching(/anew/) })
+  expect(await textOf(User, _id)).toContain(both[1])
 })
 
 test('a change of a part that another process has taken away is refused', async () => {

@@ -27,11 +27,11 @@ export async function refreshFrom(boxes: readonly Box[], stored: Plain): Promise
 async function isOvertaken(box: Box, part: Doc, stored: Plain): Promise<boolean> {
   const found = (box.base || box.isUnset) && storedPart(part, stored)
   if (!found) return false
-  if (box.isUnset) return (found[box.field.name] ?? null) !== null
+  if (box.isUnset && (found[box.field.name] ?? null) === null) return false
   if (box.clear) return !sameBytes(box.clear, encodeClear(box, found))
   const envelope = envelopeOf(found[box.field.name])
   if (sameBytes(envelope, box.storedEnvelope)) return false
-  if (!envelope) return true
+  if (!envelope || (box.isUnset && !box.hasSent(envelope))) return true
   const { ring } = loadedTarget(part, box.use)
   await ring.open(referenceIn(envelope, box), [box.field.name])
   return !rebase(box, part, envelope)
@@ -39,14 +39,15 @@ async function isOvertaken(box: Box, part: Doc, stored: Plain): Promise<boolean>
 
 /** Has a box be one of what is stored now, where that is the value that it was changed from, encrypted anew, or what it has sent itself. */
 function rebase(box: Box, part: Doc, envelope: Uint8Array): boolean {
-  const { base, field } = box
+  const { base, field, isUnset } = box
   const target = loadedTarget(part, box.use)
-  const key = base && target.ring.opened(referenceIn(envelope, box))
+  const isOwn = (base || isUnset) && box.hasSent(envelope)
+  const key = (base || isOwn) && target.ring.opened(referenceIn(envelope, box))
   if (!key) return false
   const plaintext = decryptFor(target, field.name, envelope, key, () => placeOf(box))
-  const isSame = sameBytes(plaintext, base) || sameBytes(envelope, box.sent)
-  plaintext.fill(0)
-  if (isSame) box.rebased(envelope)
+  const isSame = isOwn || sameBytes(plaintext, base)
+  if (isSame) box.rebased(envelope, plaintext)
+  else plaintext.fill(0)
   return isSame
 }
 

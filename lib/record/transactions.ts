@@ -1,15 +1,13 @@
 import { sameBytes } from '../format/bytes'
 import { bytesOf, referenceOf } from '../format/entry'
 import { type Doc, ownerOf, type Plain, valuesOf } from '../mongoose/host'
-import type { Box } from '../schema/box'
+import type { Box, Known } from '../schema/box'
 import { fetchStored, sessionOf, storedPart, type Transaction, transactionOf } from './fetching'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 
 interface Written {
   readonly box: Box
-  readonly before: Uint8Array | undefined
-  /** The same, where that was in the clear. */
-  readonly clear: Uint8Array | undefined
+  readonly before: Known
 }
 
 /** What was written in a transaction that may still be aborted. */
@@ -36,9 +34,7 @@ export function noteUncommitted(
     uncommitted.set(doc, known)
   }
   const { name } = box.field
-  const earlier = known.boxes.get(name)
-  const { before, clear } = earlier ?? { before: box.storedEnvelope, clear: box.clear }
-  known.boxes.set(name, { box, before, clear })
+  known.boxes.set(name, { box, before: known.boxes.get(name)?.before ?? box.known })
   if (added) known.keys.set(added.ring, added.key)
   const job = rewritten.get(ownerOf(doc))
   if (job?.transaction === transaction) job.savedSince.add(box)
@@ -69,9 +65,9 @@ async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<void> {
     for (const [ring, key] of known.keys) ring.undone(key)
     // A subdocument that came with the transaction is written again as a whole, or not at all, by Mongoose.
     if (doc.$isNew || (record && !storedPart(part, record))) continue
-    for (const [name, { box, clear }] of known.boxes) {
+    for (const [name, { box, before }] of known.boxes) {
       if (valuesOf(part)[name] !== box) continue
-      box.restored(clear)
+      box.restored(before)
       part.markModified(name)
     }
   }
@@ -88,7 +84,7 @@ function wasCommitted(part: Doc, record: Plain, { transaction, boxes, keys }: Un
   const stored = storedPart(part, record)
   return [...boxes].some(([name, { box, before }]) => {
     const found = bytesOf(stored?.[name])
-    return sameBytes(found, box.lastEnvelope) || (before !== undefined && !sameBytes(found, before))
+    return sameBytes(found, box.lastEnvelope) || (before.stored !== undefined && !sameBytes(found, before.stored))
   })
 }
 

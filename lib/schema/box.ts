@@ -16,6 +16,16 @@ interface Seal {
   readonly by: unknown
 }
 
+/** What a box knows of what is stored, before a write: an envelope, or what is in the clear, and what its value was made of. */
+export interface Known {
+  readonly stored: Uint8Array | undefined
+  readonly clear: Uint8Array | undefined
+  readonly base: Uint8Array | undefined
+  readonly isUnset: boolean
+}
+
+const none: readonly never[] = Object.freeze([])
+
 /**
  * One value of one encrypted field, as it stands in a document, an update or anything else on its way to the database.
  *
@@ -47,7 +57,7 @@ export class Box {
   #snapshot: Uint8Array | undefined
   #clear: Uint8Array | undefined
   #base: Uint8Array | undefined
-  #sent: Uint8Array | undefined
+  #sent: readonly Uint8Array[] = none
   #isGiven = false
   #isUnset = false
 
@@ -117,6 +127,7 @@ export class Box {
     this.#stored = box.storedEnvelope
     this.#clear = box.#clear
     this.#base = box.base
+    this.#sent = box.#sent
     this.#isGiven = box.#isGiven
     this.#isUnset = box.#isUnset
   }
@@ -230,6 +241,7 @@ export class Box {
     this.#isGiven = false
     this.#isUnset = box === undefined || box.#isUnset
     this.#base = this.#isUnset ? undefined : (box?.base ?? box?.encode())
+    this.#sent = box ? box.#sent : none
   }
 
   /** Whether it holds parts of an object of which nothing was known to be stored: all that is would be lost with them. */
@@ -303,7 +315,7 @@ export class Box {
   /** Notes the envelope that a key ring made of the value as it is now, whose plaintext is kept where it may change, else zeroed. */
   sealed(envelope: Uint8Array, by: unknown, plaintext: Uint8Array): void {
     this.#base = this.base
-    if (this.#seal?.envelope !== this.storedEnvelope) this.#sent = this.#seal?.envelope
+    if (this.#base || this.#isUnset) this.#sent = [...this.#sent, envelope]
     this.#seal = { envelope, by }
     this.#snapshot = this.field.mutable && this.#isOpen ? plaintext : undefined
     if (!this.#snapshot) plaintext.fill(0)
@@ -319,20 +331,30 @@ export class Box {
     if (this.#seal) this.#seal = { envelope: this.#seal.envelope, by }
   }
 
-  /** The envelope of the write before, which may have been made though it failed. */
-  get sent(): Uint8Array | undefined {
-    return this.#sent
+  /** Whether an envelope is one of those of the writes since the last that is known to be made: each may have been made though it failed. */
+  hasSent(envelope: Uint8Array): boolean {
+    return this.#sent.some((each) => sameBytes(each, envelope))
   }
 
-  /** What is stored has been encrypted anew: what was changed of it is changed of that. */
-  rebased(envelope: Uint8Array): void {
+  /** What is stored has been encrypted anew, or by a write that failed: what was changed is changed of that. */
+  rebased(envelope: Uint8Array, plaintext: Uint8Array): void {
     this.#stored = envelope
+    this.#base = plaintext
+    this.#isUnset = false
   }
 
-  /** Takes back that it was stored: all of it is written again, in the place of whatever is there, or of what was in the clear. */
-  restored(clear: Uint8Array | undefined): void {
+  /** What it knows of what is stored, for {@link restored}. */
+  get known(): Known {
+    return { stored: this.storedEnvelope, clear: this.#clear, base: this.base, isUnset: this.#isUnset }
+  }
+
+  /** Takes back that it was stored: it is written again, in the place of what it was made of; of whatever is there, where all was given. */
+  restored({ stored, clear, base, isUnset }: Known): void {
+    this.#stored = stored
     this.#clear = clear
-    this.#isGiven = true
+    this.#base = base
+    this.#isUnset = isUnset
+    this.#isGiven = base === undefined && !isUnset
     this.#isUnsaved = true
   }
 
@@ -343,7 +365,7 @@ export class Box {
     this.#isStale = false
     this.#isGiven = false
     this.#base = undefined
-    this.#sent = undefined
+    this.#sent = none
     this.#value = undefined
     this.#holder = undefined
     this.#snapshot = undefined
@@ -374,7 +396,7 @@ export class Box {
     this.#isUnsaved = false
     this.#isGiven = false
     this.#base = undefined
-    this.#sent = undefined
+    this.#sent = none
     this.#isUnset = false
     this.#clear = undefined
     this.#stored = this.#seal?.envelope

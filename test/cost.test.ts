@@ -230,23 +230,6 @@ describe('many records at once', () => {
       expect(kms.most).toBe(bound)
     })
 
-    test('find() opens what it has read first while it reads the rest', async () => {
-      let sent: string[] | undefined
-      const { unwrapDataKey } = kms
-      kms.unwrapDataKey = (request) => {
-        sent ??= server.commands.map(({ name }) => name)
-        return unwrapDataKey.call(kms, request)
-      }
-      const { commands, calls } = await costOf(async () => {
-        const records = await User.find().sort('_id').batchSize(20)
-        expect(records.map(({ email }: any) => email)).toEqual(emails(100))
-      })
-      expect(sent).toEqual(['find'])
-      expect(commands).toContain('getMore')
-      expect(calls).toHaveLength(100)
-      expect(kms.most).toBe(bound)
-    })
-
     test('find() of lean objects opens nothing', async () => {
       expect((await costOf(() => User.find().batchSize(20).lean())).calls).toEqual([])
     })

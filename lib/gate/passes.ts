@@ -26,18 +26,16 @@ import { updateOne } from './update'
 /** What gives a cursor, stream or bulk at once, and thus must throw at once. */
 const synchronous = new Set(['find', 'aggregate', 'watch', 'initializeOrderedBulkOp', 'initializeUnorderedBulkOp'])
 
-/** What may store a value twice, or find that it was. */
-const storing = new Set([
-  'insertOne',
-  'insertMany',
-  'updateOne',
-  'updateMany',
-  'replaceOne',
-  'findOneAndUpdate',
-  'findOneAndReplace',
-  'bulkWrite',
-  'createIndex',
-  'createIndexes',
+/** What stores nothing, so that nothing can be stored twice. */
+const storingNothing = new Set([
+  ...synchronous,
+  'findOne',
+  'countDocuments',
+  'count',
+  'distinct',
+  'deleteOne',
+  'deleteMany',
+  'findOneAndDelete',
 ])
 
 /** What a method does, by the name that it is called by. The arguments are those of one call, and may be replaced. */
@@ -169,7 +167,7 @@ function wrap(collection: Collection): Gate {
         // What is aggregated may lead to or come from another collection.
         if (gate.layout.isClear && name !== 'aggregate') return native.apply(collection, args)
         const passed = pass(gate, args, name as keyof Native)
-        return storing.has(name) ? inOwnTerms(gate, passed) : passed
+        return storingNothing.has(name) ? passed : inOwnTerms(gate, passed)
       } catch (error) {
         // Mongoose 8 calls some of these from callbacks, where a throw would end the process.
         if (!synchronous.has(name)) return Promise.reject(error)

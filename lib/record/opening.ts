@@ -214,9 +214,11 @@ export function decryptFor(
 }
 
 function decryptBox(box: Box, envelope: Uint8Array, target: Target, key: OpenKey): void {
-  // The plaintext is not zeroed: binary values are views into it.
   const plaintext = decryptFor(target, box.field.name, envelope, key, () => placeOf(box))
-  box.opened(decodeText(plaintext) ?? box.field.host.deserialize(plaintext).v, target)
+  const text = decodeText(plaintext)
+  // Of anything else it is not zeroed: binary values are views into it.
+  if (text !== undefined) plaintext.fill(0)
+  box.opened(text ?? box.field.host.deserialize(plaintext).v, target)
 }
 
 /** The key reference in an envelope of a box. */

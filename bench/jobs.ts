@@ -100,7 +100,7 @@ async function rotations(uri: string, rounds: number, records: number, concurren
 async function memory(uri: string, records: number): Promise<number> {
   const name = `Kept${records}`
   await fill(name, records)
-  const { maxRssMb } = await work({ uri, collection: name, latencyMs: 0, concurrency }, [{}])
+  const { maxRssMb } = await work({ uri, collection: name, latencyMs, concurrency }, [{}])
   await mongoose.connection.dropCollection(mongoose.model(name).collection.name)
   return maxRssMb
 }
@@ -161,7 +161,7 @@ export const jobs: Part = {
         },
       ],
       notes: [
-        `A KMS that takes ${concurrency} calls at once and ${latencyMs} ms for each, of which a record needs ${callsPerRecord}; for memory one that takes no time. Jobs have their default concurrency.`,
+        `A KMS that takes ${concurrency} calls at once and ${latencyMs} ms for each, of which a record needs ${callsPerRecord}. Jobs have their default concurrency.`,
       ],
     }
   },

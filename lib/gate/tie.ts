@@ -44,8 +44,8 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     const { slot, target, reference, prefix, box } = each
     const { ring } = target
     Object.assign(conditions, each.conditions)
-    if (each.isBound && !slot.isWhole && box.clear) Object.assign(clear, clearAt(box, prefix))
     if (each.isBound && !slot.isWhole) {
+      if (box.clear) Object.assign(clear, clearAt(box, prefix))
       if (box.isUnset) conditions[slot.path.join('.')] = noValue
       if (box.base && box.storedEnvelope) conditions[slot.path.join('.')] = envelopeIn(box)
     }

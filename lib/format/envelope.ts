@@ -2,7 +2,7 @@ import { DecryptionError, type PlaceName, textOf } from '../errors'
 import { lengthPrefixed } from './bytes'
 import { decrypt, encrypt, nonceLength, tagLength } from './cipher'
 import { type DataKey, type KeyReference, readReference, referenceLength } from './datakey'
-import { bytesOf } from './entry'
+import { bytesOf, type MakeBinary } from './entry'
 import { RandomBytes } from './random'
 
 /** AES-256-GCM with a key from HKDF-SHA-256, the one suite of format version 1. */
@@ -21,6 +21,11 @@ export function envelopeOf(stored: unknown): Uint8Array | undefined {
   // Where the driver gives buffers, the subtype is not to be seen.
   const { sub_type: subtype = envelopeSubtype } = (stored ?? {}) as { sub_type?: number }
   return bytes && subtype === envelopeSubtype ? bytes : undefined
+}
+
+/** An envelope as it is stored: the mirror of {@link envelopeOf}. */
+export function encodeEnvelope(envelope: Uint8Array, binary: MakeBinary): unknown {
+  return binary(envelope, envelopeSubtype)
 }
 
 const label = Buffer.from('mongoose-kms-encrypted/1')

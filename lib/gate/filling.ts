@@ -1,5 +1,5 @@
 import type { KeyReference } from '../format/datakey'
-import { envelopeSubtype, parseReference } from '../format/envelope'
+import { encodeEnvelope, parseReference } from '../format/envelope'
 import type { Plain } from '../mongoose/host'
 import { prepare, seal, type Writers } from '../record/sealing'
 import { beginIndexing, type Indexing, putIndexValues } from './indexing'
@@ -40,7 +40,7 @@ function put(
   const sealed = aimed.map((each) => {
     const { slot, box, target, isBound, prefix, stored } = each
     const envelope = seal(each, writers)
-    slot.holder[slot.key] = box.field.host.binary(envelope, envelopeSubtype)
+    slot.holder[slot.key] = encodeEnvelope(envelope, box.field.host.binary)
     const conditions: Plain = {}
     for (const { beside, conditions: own } of indexings) if (beside === each) Object.assign(conditions, own)
     const reference = parseReference(envelope, () => slot.path.join('.'))

@@ -1,7 +1,7 @@
 import type { ClientSession } from 'mongoose'
 import type { KeyReference } from '../format/datakey'
 import { referenceOf } from '../format/entry'
-import { envelopeSubtype } from '../format/envelope'
+import { encodeEnvelope } from '../format/envelope'
 import { type Doc, isDocument, ownerOf, type Plain, valuesOf } from '../mongoose/host'
 import { isPlainObject, noValue, valueAt } from '../mongoose/plain'
 import { transactionOf } from '../record/fetching'
@@ -75,7 +75,7 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
 }
 
 function envelopeIn({ field, storedEnvelope }: Box): unknown {
-  return field.host.binary(storedEnvelope as Uint8Array, envelopeSubtype)
+  return encodeEnvelope(storedEnvelope as Uint8Array, field.host.binary)
 }
 
 /** The rings and keys that a write has brought into the database, once it is known to be made. */

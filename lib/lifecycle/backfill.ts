@@ -1,5 +1,5 @@
 import { ConfigurationError } from '../errors'
-import { envelopeSubtype } from '../format/envelope'
+import { encodeEnvelope } from '../format/envelope'
 import { inFieldTerms } from '../gate/duplicates'
 import { gateOf } from '../gate/passes'
 import { sessionOnly } from '../gate/request'
@@ -160,7 +160,7 @@ async function makeValues({ part, raw, use, index }: Stale): Promise<Made> {
   }
   const envelopes = index.fields.map((name) => {
     const { lastEnvelope } = valuesOf(part)[name] as Box
-    return { [`${prefix}${name}`]: binary(lastEnvelope as Uint8Array, envelopeSubtype) }
+    return { [`${prefix}${name}`]: encodeEnvelope(lastEnvelope as Uint8Array, binary) }
   })
   return { path: `${prefix}${index.path}`, values, conditions: [...envelopes, staleValues(index, prefix, binary)] }
 }

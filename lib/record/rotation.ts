@@ -1,7 +1,7 @@
 import { DecryptionError } from '../errors'
 import type { KeyReference } from '../format/datakey'
 import { bytesOf, isTombstone } from '../format/entry'
-import { envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
+import { encodeEnvelope, envelopeOf, envelopeSubtype, parseReference } from '../format/envelope'
 import { indexedPathOf } from '../mongoose/document'
 import { type Doc, type Plain, schemaOf } from '../mongoose/host'
 import { hasPositionLikeKey, noValue } from '../mongoose/plain'
@@ -121,14 +121,14 @@ async function replaceKeys(
   const written: Plain = {}
   // What was erased, too: somebody may give it a new value, under a key that is dropped.
   const conditions: Plain[] = all.map(({ path, envelope, target }) => ({
-    [path]: target.ring.use.host.binary(envelope, envelopeSubtype),
+    [path]: encodeEnvelope(envelope, target.ring.use.host.binary),
   }))
   for (const each of found) {
     const { path, field, target } = each
     const { ring } = target
     const plaintext = decrypted(each)
     const envelope = encryptFor(target, field, plaintext, drawn.get(ring) as OpenKey)
-    written[path] = ring.use.host.binary(envelope, envelopeSubtype)
+    written[path] = encodeEnvelope(envelope, ring.use.host.binary)
     plaintext.fill(0)
   }
   for (const part of parts) {

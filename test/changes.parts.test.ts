@@ -193,6 +193,141 @@ test('parts of an object of which nothing was stored are not put in the place of
   expect(await textOf(User, _id)).toContain(both[0])
 })
 
+describe('what is there because nothing is stored', () => {
+  const filled = {
+    tags: { type: [String], default: () => ['a first tag'] },
+    list: [String],
+    count: { type: Number, default: 1 },
+    day: { type: Date, default: () => new Date(0) },
+    any: { type: {}, default: () => ({ a: 1 }) },
+    mixed: {},
+  }
+  const entry = new Schema({ k: String }).plugin(kmsEncrypted as any, { provider, fields: { tags: filled.tags } })
+  const Late = modelOf(connection, new Schema({ name: String, notes: [entry] }), { provider, fields: filled })
+
+  /** Documents of a record that is older than its fields. */
+  async function older(count = 2) {
+    const { insertedId } = await rawCollection(Late).insertOne({ name: 'x', notes: [{ _id: new mongo.ObjectId() }] })
+    const docs = []
+    for (let index = 0; index < count; index++) docs.push(await Late.findById(insertedId))
+    return { _id: insertedId, docs: docs as any[] }
+  }
+
+  const opened = async (_id: unknown) => (await Late.findById(_id)).decrypt()
+
+  test.each<[string, (doc: any, text: string) => unknown]>([
+    ['a list with a default', (doc, text) => doc.tags.push(text)],
+    ['a list without one', (doc, text) => doc.list.push(text)],
+    ['a number, by $inc()', (doc) => doc.$inc('count')],
+    ['a date', (doc, text) => doc.day.setTime(text.length)],
+    ['an object of no type', (doc, text) => doc.set(`any.${text.length}`, text)],
+    ['an object of no type that is not there', (doc, text) => doc.set(`mixed.${text.length}`, text)],
+    ['a list of a subdocument', (doc, text) => doc.notes[0].tags.push(text)],
+    [
+      'the clone of a list',
+      (doc, text) => {
+        doc.list.push(text)
+        Object.assign(doc, { save: () => doc.$clone().save() })
+      },
+    ],
+  ])('is not changed in the place of what another process wrote: %s', async (_name, change) => {
+    const { _id, docs } = await older()
+    const [one, other] = docs
+    change(one, both[0])
+    change(other, both[1])
+    await one.save()
+    const written = await raw(Late.collection.name)
+    for (const _again of [1, 2])
+      await expect(other.save()).rejects.toMatchObject({
+        code: 'RECORD_CHANGED',
+        message: expect.stringMatching(/anew/),
+      })
+    expect(await raw(Late.collection.name)).toEqual(written)
+    const anew = await Late.findById(_id)
+    for (const each of [anew, ...anew.notes]) await each.decrypt()
+    change(anew, both[1])
+    await anew.save()
+    expect(await raw(Late.collection.name)).not.toEqual(written)
+  })
+
+  test.each<[string, (doc: any) => Promise<unknown>]>([
+    ['save()', (doc) => doc.save()],
+    [
+      'bulkSave()',
+      async (doc) => {
+        await expect(Late.bulkSave([doc])).rejects.toMatchObject({ message: expect.stringMatching(/Do .* again/) })
+        await Late.bulkSave([doc])
+      },
+    ],
+  ])('is not stored by %s of something else in the place of what another process wrote', async (_name, write) => {
+    const { _id, docs } = await older()
+    const [one, other] = docs
+    one.tags.push(both[0])
+    one.count = 40
+    await one.save()
+    other.name = 'y'
+    await write(other)
+    expect(await opened(_id)).toMatchObject({ tags: ['a first tag', both[0]], count: 40, list: [] })
+    expect((await raw(Late.collection.name))[0]).toMatchObject({ name: 'y' })
+    expect([await other.count, [...(await other.tags)]]).toEqual([40, ['a first tag', both[0]]])
+  })
+
+  test('is not stored by a save of nothing else either', async () => {
+    const { _id } = await Late.create({ any: secret('any value') })
+    await rawCollection(Late).updateOne({ _id }, { $unset: { count: 1 } })
+    const [one, other] = [await Late.findById(_id), await Late.findById(_id)]
+    one.count = 40
+    await one.save()
+    await other.save()
+    expect(await opened(_id)).toMatchObject({ count: 40 })
+    expect(await other.count).toBe(40)
+  })
+
+  test('is not stored later, where a save was refused for something else', async () => {
+    const { _id, docs } = await older(3)
+    const [one, other, third] = docs
+    one.list.push(both[0])
+    one.count = 40
+    other.list.push(both[1])
+    await one.save()
+    await expect(other.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+    third.count = 41
+    await third.save()
+    other.list = [both[1]]
+    await other.save()
+    expect(await opened(_id)).toMatchObject({ count: 41, list: [both[1]] })
+  })
+
+  test('is stored with what else is written, and takes the place of anything once it is given', async () => {
+    const { _id, docs } = await older(4)
+    const [one, other, third, fourth] = docs
+    one.name = 'y'
+    await one.save()
+    expect((await raw(Late.collection.name))[0]).toMatchObject({ tags: expect.anything(), count: expect.anything() })
+    other.set({ tags: [both[0]], count: 1 })
+    other.tags.push(both[1])
+    await other.save()
+    expect(await opened(_id)).toMatchObject({ tags: both, count: 1 })
+    third.set({ tags: ['a first tag'], list: [], count: 40 })
+    await third.save()
+    expect(await opened(_id)).toMatchObject({ tags: ['a first tag'], list: [], count: 40 })
+    fourth.count = 1
+    await fourth.save()
+    expect(await opened(_id)).toMatchObject({ count: 1 })
+  })
+
+  test('stays while nothing is stored, whatever else is done to the record', async () => {
+    const { _id } = await Late.create({ mixed: { a: secret('an entry') } })
+    await rawCollection(Late).updateOne({ _id }, { $unset: { tags: 1, list: 1, count: 1 } })
+    const doc = await Late.findById(_id)
+    await doc.rotateKmsKey()
+    expect([[...doc.tags], [...doc.list], doc.count]).toEqual([['a first tag'], [], 1])
+    doc.tags.push(both[0])
+    await doc.save()
+    expect(await opened(_id)).toMatchObject({ tags: ['a first tag', both[0]], list: [] })
+  })
+})
+
 /** Has the driver give no answer to the next write, which is made, and make none after it, until it is mended. */
 function breakNetwork(): () => void {
   const driver = mongo.Collection.prototype as any
@@ -227,6 +362,12 @@ describe.each<[string, (doc: any) => Promise<unknown>]>([
   test.each<[string, (doc: any) => unknown, (doc: any) => unknown, (doc: any) => Promise<unknown>]>([
     ['more of a list', (doc) => doc.list.push('a'), (doc) => doc.list.push('b'), async (doc) => [...(await doc.list)]],
     ['$inc()', (doc) => doc.$inc('count'), (doc) => doc.$inc('count'), (doc) => doc.count],
+    [
+      'an object of no type',
+      (doc) => doc.set('any.a', 1),
+      (doc) => doc.set('any.b', 2),
+      async (doc) => ({ ...(await doc.any) }),
+    ],
     [
       'a nested object',
       (doc) => doc.set('nested.a', 'a'),

@@ -11,7 +11,6 @@ import { ringStored } from '../record/rings'
 import { isErased } from '../record/sealing'
 import { noticeChanges } from '../record/staging'
 import { noteUncommitted } from '../record/transactions'
-import type { Box } from '../schema/box'
 import { clearAt, isAsRead, isScalar, noRecord } from './conditions'
 import type { Sealed } from './filling'
 
@@ -46,8 +45,9 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
     Object.assign(conditions, each.conditions)
     if (each.isBound && !slot.isWhole) {
       if (box.clear) Object.assign(clear, clearAt(box, prefix))
-      if (box.isUnset) conditions[slot.path.join('.')] = noValue
-      if (box.base && box.storedEnvelope) conditions[slot.path.join('.')] = envelopeIn(box)
+      const { replaces } = box
+      if (replaces === null) conditions[slot.path.join('.')] = noValue
+      else if (replaces) conditions[slot.path.join('.')] = encodeEnvelope(replaces, box.field.host.binary)
     }
     if (slot.isWhole && !box.use.byOwner) continue
     const at = box.use.byOwner || prefix === '' ? '' : `${prefix}.`
@@ -72,10 +72,6 @@ export function tie(sealed: readonly Sealed[], touched: readonly string[]): Tie 
   const asRead = Object.entries(clear).flatMap(([path, value]) => isAsRead(path, value))
   if (asRead.length > 0) conditions.$and = asRead
   return { conditions, added, replaced }
-}
-
-function envelopeIn({ field, storedEnvelope }: Box): unknown {
-  return encodeEnvelope(storedEnvelope as Uint8Array, field.host.binary)
 }
 
 /** The rings and keys that a write has brought into the database, once it is known to be made. */

@@ -117,23 +117,26 @@ async function updateDocument(gate: Gate, request: Sending, plan: Plan, aimed: r
   if (isHit(result)) settle(sealed, options.session)
   else if (Object.keys(conditions).length > 0) {
     const others = await withoutOvertaken(gate, request, sealed)
+    if (others && Object.keys(others).length === 0) return request.send(filter, empty(gate, plan), options)
     if (others) return updateOne(gate, { ...request, update: others })
     await refuseOvertaken(gate, request, sealed)
   }
   return result
 }
 
-/** What is left of an update without the fields that it was to encrypt as they were read, and are stored otherwise by now. */
+/** What is left of an update without the fields that nobody has set, and that are stored otherwise by now. */
 async function withoutOvertaken(
   gate: Gate,
   { filter, options, update }: Request,
   sealed: readonly Sealed[],
 ): Promise<Plain | undefined> {
-  const migrating = sealed.filter(({ box, slot }) => box.isMigrating && !slot.isWhole)
-  const stored = migrating.length > 0 && (await gate.native.findOne(filter, sessionOnly(options)))
+  const incidental = sealed.filter(({ box, slot }) => box.isIncidental && !slot.isWhole)
+  const stored = incidental.length > 0 && (await gate.native.findOne(filter, sessionOnly(options)))
   if (!stored) return undefined
-  const overtaken = migrating.filter(({ box, slot }) => {
-    return !sameBytes(box.clear, encodeClear(box, valueAt(stored, slot.path.slice(0, -1))))
+  const overtaken = incidental.filter(({ box, slot }) => {
+    const record = valueAt(stored, slot.path.slice(0, -1))
+    if (box.clear) return !sameBytes(box.clear, encodeClear(box, record))
+    return (record?.[box.field.name] ?? null) !== null
   })
   if (overtaken.length === 0) return undefined
   const $set = { ...(update as Plain).$set }
@@ -146,12 +149,11 @@ async function withoutOvertaken(
   const $unset = { ...(update as Plain).$unset }
   for (const { box } of overtaken) for (const path of box.use.fromPaths) delete $unset[path]
   const { $set: _set, $unset: _unset, ...others } = update as Plain
-  const left = {
+  return {
     ...others,
     ...(Object.keys($set).length > 0 && { $set }),
     ...(Object.keys($unset).length > 0 && { $unset }),
   }
-  return Object.keys(left).length > 0 ? left : undefined
 }
 
 /** Tells a record that was overtaken from one that is gone, or that does not match what the user asked for. */

@@ -131,11 +131,17 @@ export function addDirty(host: Host, schema: AnySchema): void {
 function wholeFields(doc: Doc, dirty: Dirty[]): Dirty[] {
   const whole = new Map<string, Dirty>()
   for (const item of dirty) {
+    if (isLoadedSince(doc, item)) continue
     const path = item && fieldPathAbove(doc, item.path)
     if (path === undefined) whole.set(item.path, item)
     else if (!whole.has(path)) whole.set(path, { path, value: rawValueAt(doc, path), schema: schemaOf(doc).path(path) })
   }
   return [...whole.values(), ...migratedWith(doc, [...whole.keys()])]
+}
+
+/** Whether Mongoose would save as a default what was found to be stored by now. */
+function isLoadedSince(doc: Doc, { path, value }: Dirty): boolean {
+  return value instanceof Box && !value.isDefault && !value.isUnsaved && doc.$isDefault(path)
 }
 
 /** What is stored in the clear and encrypted with what else is written. Of what is written as a whole, it is part already. */
@@ -269,7 +275,7 @@ function setBelow(own: Method, doc: Doc, name: string, path: string, value: unkn
   const found = fieldFor(schemaOf(doc), name)
   if (!box && found?.field.complex) {
     // What is set below it is all that there is.
-    valuesOf(doc)[name] = Box.unset(found.field, found.use, doc)
+    valuesOf(doc)[name] = Box.default(found.field, found.use, doc, undefined)
     setBelow(own, doc, name, path, value)
   } else if (box?.holder) {
     box.value()
@@ -278,7 +284,11 @@ function setBelow(own: Method, doc: Doc, name: string, path: string, value: unkn
   } else if (typeof box?.value() === 'object') {
     setIn(box.value() as Plain, rest.split('.'), value)
     doc.markModified(path)
-  } else own.call(doc, name, setIn({}, rest.split('.'), value))
+  } else {
+    own.call(doc, name, setIn({}, rest.split('.'), value))
+    const made = valuesOf(doc)[name]
+    if (held === undefined && made instanceof Box) made.madeOf(undefined)
+  }
 }
 
 /** Sets part of a value in place, as Mongoose does within a Mixed. */

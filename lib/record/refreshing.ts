@@ -2,7 +2,9 @@ import { sameBytes } from '../format/bytes'
 import { envelopeOf } from '../format/envelope'
 import { type Doc, isDocument, ownerOf, type Plain, schemaOf, valuesOf } from '../mongoose/host'
 import { Box } from '../schema/box'
+import type { Field } from '../schema/fields'
 import { encodeClear, envelopeAt, load } from '../schema/type'
+import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
 import { storedPart } from './fetching'
 import { foreignBoxes } from './foreign'
@@ -25,13 +27,15 @@ export async function refreshFrom(boxes: readonly Box[], stored: Plain): Promise
 }
 
 async function isOvertaken(box: Box, part: Doc, stored: Plain): Promise<boolean> {
-  const found = (box.base || box.isUnset) && storedPart(part, stored)
+  const { replaces, clear, isIncidental } = box
+  const found = (replaces !== undefined || clear) && !isIncidental && storedPart(part, stored)
   if (!found) return false
-  if (box.isUnset && (found[box.field.name] ?? null) === null) return false
-  if (box.clear) return !sameBytes(box.clear, encodeClear(box, found))
-  const envelope = envelopeOf(found[box.field.name])
-  if (sameBytes(envelope, box.storedEnvelope)) return false
-  if (!envelope || (box.isUnset && !box.hasSent(envelope))) return true
+  if (clear) return !sameBytes(clear, encodeClear(box, found))
+  const value = found[box.field.name]
+  if (replaces === null && (value ?? null) === null) return false
+  const envelope = envelopeOf(value)
+  if (replaces && sameBytes(envelope, replaces)) return false
+  if (!envelope || (replaces === null && !box.hasSent(envelope))) return true
   const { ring } = loadedTarget(part, box.use)
   await ring.open(referenceIn(envelope, box), [box.field.name])
   return !rebase(box, part, envelope)
@@ -39,13 +43,14 @@ async function isOvertaken(box: Box, part: Doc, stored: Plain): Promise<boolean>
 
 /** Has a box be one of what is stored now, where that is the value that it was changed from, encrypted anew, or what it has sent itself. */
 function rebase(box: Box, part: Doc, envelope: Uint8Array): boolean {
-  const { base, field, isUnset } = box
+  const { field, basis } = box
+  const isOwn = box.hasSent(envelope)
+  if (!isOwn && !basis.plaintext) return false
   const target = loadedTarget(part, box.use)
-  const isOwn = (base || isUnset) && box.hasSent(envelope)
-  const key = (base || isOwn) && target.ring.opened(referenceIn(envelope, box))
+  const key = target.ring.opened(referenceIn(envelope, box))
   if (!key) return false
   const plaintext = decryptFor(target, field.name, envelope, key, () => placeOf(box))
-  const isSame = isOwn || sameBytes(plaintext, base)
+  const isSame = isOwn || sameBytes(plaintext, basis.plaintext)
   if (isSame) box.rebased(envelope, plaintext)
   else plaintext.fill(0)
   return isSame
@@ -73,18 +78,27 @@ function refreshPart(part: Doc, stored: Plain, isKept: (box: Box) => boolean): v
     for (const field of use.fields.values()) {
       const { name } = field
       const box = values[name]
-      const isSet = box instanceof Box && ((box.isUnsaved && !box.isMigrating) || isKept(box))
+      const isSet = box instanceof Box && ((box.isUnsaved && !box.isIncidental) || isKept(box))
       const found = stored[name]
       const envelope = envelopeAt({ field, use }, found)
       if (isChanged(part, name) || !part.isSelected(name) || isSet) {
         if (envelope && box instanceof Box) rebase(box, part, envelope)
         continue
       }
-      if (use.from && !envelope && found !== null) {
-        values[name] = foreignBoxes(part, use, [field], stored).get(name)
-      } else if (found === undefined || found === null) values[name] = found
-      else if (!envelope || !(box instanceof Box)) values[name] = load({ field, use }, part, found)
-      else if (!sameBytes(box.lastEnvelope, envelope)) box.relock(envelope, target)
+      const isDefault = box instanceof Box && box.isDefault
+      if (envelope && box instanceof Box && !isDefault) {
+        if (!sameBytes(box.lastEnvelope, envelope)) box.relock(envelope, target)
+        continue
+      }
+      const read = readAnew(part, { field, use }, found, stored)
+      // As long as nothing is stored, there is the default.
+      if (read !== undefined || !isDefault) values[name] = read
     }
   }
+}
+
+function readAnew(part: Doc, { field, use }: { field: Field; use: Use }, found: unknown, stored: Plain): unknown {
+  if (use.from && found !== null && !envelopeAt({ field, use }, found))
+    return foreignBoxes(part, use, [field], stored).get(field.name)
+  return found === undefined || found === null ? found : load({ field, use }, part, found)
 }

@@ -48,7 +48,7 @@ export function noticeChanges(part: Doc): void {
   if (part.$isNew) return
   for (const box of boxesOf(part)) {
     const { name } = box.field
-    if (!box.isUnsaved || box.isMigrating || isChanged(part, name) || part.$isDefault(name) || box.isEmpty) continue
+    if (!box.isUnsaved || box.isIncidental || isChanged(part, name) || box.isEmpty) continue
     // Where Mongoose has taken back a mark, it still takes the path for marked, and does nothing.
     part.unmarkModified(name)
     box.isUnsaved = true

@@ -5,6 +5,7 @@ import { encodeText } from '../format/text'
 import { markSaved } from '../mongoose/document'
 import type { Doc } from '../mongoose/host'
 import { isPlainObject, unboxed } from '../mongoose/plain'
+import { asGiven, asLoaded, type Basis, byDefault, ofNothing, withSent } from './basis'
 import type { Field } from './fields'
 import { assign, heldValue, hold, type Origin, storedValue } from './holder'
 import { masking } from './masking'
@@ -20,11 +21,8 @@ interface Seal {
 export interface Known {
   readonly stored: Uint8Array | undefined
   readonly clear: Uint8Array | undefined
-  readonly base: Uint8Array | undefined
-  readonly isUnset: boolean
+  readonly basis: Basis
 }
-
-const none: readonly never[] = Object.freeze([])
 
 /**
  * One value of one encrypted field, as it stands in a document, an update or anything else on its way to the database.
@@ -56,10 +54,7 @@ export class Box {
   #seal: Seal | undefined
   #snapshot: Uint8Array | undefined
   #clear: Uint8Array | undefined
-  #base: Uint8Array | undefined
-  #sent: readonly Uint8Array[] = none
-  #isGiven = false
-  #isUnset = false
+  #basis: Basis = asLoaded
 
   private constructor(field: Field, use: Use, owner: unknown, loadedId?: unknown) {
     this.#field = field
@@ -68,12 +63,20 @@ export class Box {
     this.#loadedId = loadedId
   }
 
-  /** A box of a value that was set, or is a default. */
+  /** A box of a value that was set. */
   static open(field: Field, use: Use, owner: unknown, value: unknown, origin: Origin = 'assigned'): Box {
     const box = new Box(field, use, owner)
     box.#put(value, origin)
-    box.#isUnsaved = origin !== 'stored'
-    box.#isGiven = box.#isUnsaved
+    box.#basis = asGiven
+    box.#isUnsaved = true
+    return box
+  }
+
+  /** A box of what is there because nothing is stored: a default, or a nested object that nobody has put anything into. */
+  static default(field: Field, use: Use, owner: unknown, value: unknown): Box {
+    const box = new Box(field, use, owner)
+    box.#put(value, field.complex && value !== undefined ? 'stored' : 'assigned')
+    box.#basis = byDefault
     return box
   }
 
@@ -93,14 +96,6 @@ export class Box {
     return box
   }
 
-  /** A box of a nested object that nobody has put anything into. What is put into it later is noticed as what is changed. */
-  static unset(field: Field, use: Use, owner: unknown): Box {
-    const box = Box.open(field, use, owner, undefined)
-    box.unmark()
-    box.#isUnset = true
-    return box
-  }
-
   /** A box of something that cannot be had. It keeps the reason, and not what it was. */
   static spoilt(field: Field, use: Use, owner: unknown, failure: unknown): Box {
     const box = new Box(field, use, owner)
@@ -110,14 +105,15 @@ export class Box {
 
   /** A box of another document's value, which is opened there, and encrypted anew here. */
   static copy(field: Field, use: Use, owner: unknown, source: Box): Box {
-    if (source.isOpen) {
-      const open = Box.open(field, use, owner, source.copied(), 'stored')
-      if (field.mutable) open.#snapshot = open.encode()
-      return open
-    }
     const box = new Box(field, use, owner)
-    box.#source = source
-    box.#isUnsaved = true
+    box.#basis = asGiven
+    if (source.isOpen) {
+      box.#put(source.copied(), 'stored')
+      if (field.mutable) box.#snapshot = box.encode()
+    } else {
+      box.#source = source
+      box.#isUnsaved = true
+    }
     return box
   }
 
@@ -126,10 +122,7 @@ export class Box {
     this.#isUnsaved = box.isUnsaved
     this.#stored = box.storedEnvelope
     this.#clear = box.#clear
-    this.#base = box.base
-    this.#sent = box.#sent
-    this.#isGiven = box.#isGiven
-    this.#isUnset = box.#isUnset
+    this.#basis = box.basis
   }
 
   get field(): Field {
@@ -198,8 +191,9 @@ export class Box {
 
   /** Whether an open value was changed in place since it was opened or sealed. */
   get hasChanged(): boolean {
-    if (!this.#isOpen || !this.field.mutable || this.#snapshot === undefined) return false
-    return !sameBytes(this.encode(), this.#snapshot)
+    if (!this.#isOpen || !this.field.mutable) return false
+    if (this.#snapshot) return !sameBytes(this.encode(), this.#snapshot)
+    return this.isDefault && (this.#holder?.isModified() ?? false)
   }
 
   /** Whether it holds a value that is not known to be stored: it was set, changed or encrypted, and no write has ended since. */
@@ -220,33 +214,41 @@ export class Box {
     this.#clear = clear
   }
 
-  /** Whether the next write of the record is to encrypt it, though nobody has set it. */
-  get isMigrating(): boolean {
-    return this.#clear !== undefined && this.base === undefined
+  /** What its value was made of, as far as it is known by now. */
+  get basis(): Basis {
+    const basis = this.#basis
+    if (basis.replaces === 'anything' || basis.plaintext || !this.hasChanged) return basis
+    return basis.isDefault ? { ...basis, isDefault: false } : { ...basis, plaintext: this.#snapshot }
   }
 
-  /**
-   * The plaintext of what was stored, where parts of that were changed: what others have made of it meanwhile would be lost with the write.
-   * `undefined` where nothing was changed, or all was given anew.
-   */
-  get base(): Uint8Array | undefined {
-    if (this.#isGiven) return undefined
-    return this.#base ?? (this.hasChanged ? this.#snapshot : undefined)
+  /** What its write takes the place of: the envelope that its value was made of, or null where that was nothing; `undefined` for whatever is stored. */
+  get replaces(): Uint8Array | null | undefined {
+    const { replaces, plaintext } = this.basis
+    return replaces === 'nothing' ? null : plaintext && this.storedEnvelope
+  }
+
+  /** Whether it was a default when a write was made, or it was loaded, last. */
+  get isDefault(): boolean {
+    return this.#basis.isDefault
+  }
+
+  /** Whether the next write of the record is to encrypt it, though nobody has set it. */
+  get isMigrating(): boolean {
+    return this.#clear !== undefined && this.basis.plaintext === undefined
+  }
+
+  /** Whether nobody has set what a write brings with the rest of a record: a write that another process made meanwhile counts more. */
+  get isIncidental(): boolean {
+    return this.isMigrating || this.basis.isDefault
   }
 
   /** Takes its value for what was made of that of another box, or of nothing: others may make theirs of it meanwhile. */
   madeOf(box: Box | undefined): void {
-    const isGiven = box ? box.#isGiven : false
-    if (box === this || isGiven) return
-    this.#isGiven = false
-    this.#isUnset = box === undefined || box.#isUnset
-    this.#base = this.#isUnset ? undefined : (box?.base ?? box?.encode())
-    this.#sent = box ? box.#sent : none
-  }
-
-  /** Whether it holds parts of an object of which nothing was known to be stored: all that is would be lost with them. */
-  get isUnset(): boolean {
-    return this.#isUnset
+    if (box === this) return
+    const basis = box ? box.basis : ofNothing
+    if (basis.replaces === 'value') this.#basis = { ...basis, plaintext: basis.plaintext ?? box?.encode() }
+    else if (basis.replaces === 'nothing') this.#basis = { ...basis, isDefault: false }
+    this.#clear = box ? box.#clear : undefined
   }
 
   /** Takes the value as it is now for one that need not be written; what is changed after that is noticed. */
@@ -262,8 +264,13 @@ export class Box {
 
   /** The open value as the user sees it, before getters. */
   value(): unknown {
-    if (this.field.mutable && (this.#seal || this.#clear)) this.#snapshot ??= this.encode()
+    if (this.field.mutable && this.#isOfRecord) this.#snapshot ??= this.encode()
     return this.#holder ? heldValue(this.field, this.#holder) : this.#value
+  }
+
+  /** Whether a change of it would be one of what is stored, or of there being nothing. */
+  get #isOfRecord(): boolean {
+    return Boolean(this.#seal || this.#clear) || (this.isDefault && (this.#owner as Doc | undefined)?.$isNew === false)
   }
 
   /** The open value in the shape in which Mongoose would have stored it. */
@@ -314,8 +321,7 @@ export class Box {
 
   /** Notes the envelope that a key ring made of the value as it is now, whose plaintext is kept where it may change, else zeroed. */
   sealed(envelope: Uint8Array, by: unknown, plaintext: Uint8Array): void {
-    this.#base = this.base
-    if (this.#base || this.#isUnset) this.#sent = [...this.#sent, envelope]
+    this.#basis = withSent(this.basis, envelope)
     this.#seal = { envelope, by }
     this.#snapshot = this.field.mutable && this.#isOpen ? plaintext : undefined
     if (!this.#snapshot) plaintext.fill(0)
@@ -333,28 +339,25 @@ export class Box {
 
   /** Whether an envelope is one of those of the writes since the last that is known to be made: each may have been made though it failed. */
   hasSent(envelope: Uint8Array): boolean {
-    return this.#sent.some((each) => sameBytes(each, envelope))
+    return this.#basis.sent.some((each) => sameBytes(each, envelope))
   }
 
   /** What is stored has been encrypted anew, or by a write that failed: what was changed is changed of that. */
   rebased(envelope: Uint8Array, plaintext: Uint8Array): void {
     this.#stored = envelope
-    this.#base = plaintext
-    this.#isUnset = false
+    this.#basis = { ...asLoaded, plaintext, sent: this.#basis.sent }
   }
 
   /** What it knows of what is stored, for {@link restored}. */
   get known(): Known {
-    return { stored: this.storedEnvelope, clear: this.#clear, base: this.base, isUnset: this.#isUnset }
+    return { stored: this.storedEnvelope, clear: this.#clear, basis: this.basis }
   }
 
-  /** Takes back that it was stored: it is written again, in the place of what it was made of; of whatever is there, where all was given. */
-  restored({ stored, clear, base, isUnset }: Known): void {
+  /** Takes back that it was stored: it is written again, in the place of what it was made of. */
+  restored({ stored, clear, basis }: Known): void {
     this.#stored = stored
     this.#clear = clear
-    this.#base = base
-    this.#isUnset = isUnset
-    this.#isGiven = base === undefined && !isUnset
+    this.#basis = basis
     this.#isUnsaved = true
   }
 
@@ -363,9 +366,7 @@ export class Box {
     this.#isOpen = false
     this.#isUnsaved = false
     this.#isStale = false
-    this.#isGiven = false
-    this.#base = undefined
-    this.#sent = none
+    this.#basis = asLoaded
     this.#value = undefined
     this.#holder = undefined
     this.#snapshot = undefined
@@ -384,20 +385,16 @@ export class Box {
   /** Assigns to a complex value that is held already, so that Mongoose compares, casts and marks within it. */
   assign(value: unknown): void {
     if (this.#holder) assign(this.field, this.#holder, value)
-    // All of it is given anew, whatever was there.
-    this.#isGiven = true
+    // What is as it was, is to be stored if it was not.
+    this.#isUnsaved ||= this.isDefault || (this.#holder?.isModified(this.field.name) ?? false)
+    this.#basis = asGiven
     this.#clear = undefined
-    this.#isUnset = false
-    this.#isUnsaved ||= this.#holder?.isModified(this.field.name) ?? false
   }
 
   /** The value has been stored with a write. */
   settled(): void {
     this.#isUnsaved = false
-    this.#isGiven = false
-    this.#base = undefined
-    this.#sent = none
-    this.#isUnset = false
+    this.#basis = asLoaded
     this.#clear = undefined
     this.#stored = this.#seal?.envelope
     if (this.#holder) markSaved(this.#holder)

@@ -191,11 +191,11 @@ function defineFieldType(host: Host): TypeClass {
         if (this.ownDefault() === undefined) return undefined
         const holder = hold(field, scope, 'assigned')
         const value = storedValue(field, holder)
-        return isPlainObject(scope) ? value : Box.open(field, use, scope, value, 'stored')
+        return isPlainObject(scope) ? value : Box.default(field, use, scope, value)
       }
       const value = field.inner!.getDefault(scope, init, { ...options, skipCast: false }, setting)
       const isBare = value === null || value === undefined || isPlainObject(scope)
-      return isBare ? value : Box.open(field, use, scope, value)
+      return isBare ? value : Box.default(field, use, scope, value)
     }
 
     // Mongoose 8 takes a callback in the second place, 9 gives a promise.
@@ -378,13 +378,13 @@ function adopt(box: Box, { field, use }: Encrypted, scope: unknown): Box {
 
 /** The box that holds the same value already, so that nothing is modified. */
 function sameValue(box: Box, other: Box | undefined, scope: unknown): Box | undefined {
-  if (!other?.isOpen || other.owner !== scope || other.hasChanged) return undefined
+  if (!other?.isOpen || other.isDefault || other.owner !== scope || other.hasChanged) return undefined
   return sameBytes(other.encode(), box.encode()) ? other : undefined
 }
 
 function emptyNested({ field, use }: Encrypted, doc: Doc): unknown {
   if (!doc.$isNew && !doc.isSelected(field.name)) return notSelected(field)
-  const box = Box.unset(field, use, doc)
+  const box = Box.default(field, use, doc, undefined)
   valuesOf(doc)[field.name] = box
   return box.value()
 }

@@ -359,6 +359,20 @@ describe('what an older version of the application writes meanwhile', () => {
     expect(await (await New.findOne()).address).toMatchObject({ street: 'D', city: 'C' })
   })
 
+  test('nor what was added to a number', async () => {
+    const { Old, New, kms } = await versions(database, {}, { height: Number })
+    await Old.create({ name: 'Ada', height: 1 })
+    const ada = await New.findOne()
+    ada.$inc('height', 1)
+    kms.during(() => tamper(Old, {}, { $inc: { height: 5 } }))
+    await refused(() => ada.save(), 'RECORD_CHANGED', /anew/)
+    expect((await raw(Old))[0].height).toBe(6)
+    const again = await New.findOne()
+    again.$inc('height', 1)
+    await again.save()
+    expect(await (await New.findOne()).height).toBe(7)
+  })
+
   test('over what is encrypted is read, and encrypted under the key that the record has', async () => {
     const { Old, New, kms } = await versions(database, {}, { email: String })
     const { _id } = await New.create({ name: 'Ada', email: 'first@example.org' })

@@ -287,3 +287,68 @@ test('a record of which the migration was aborted is migrated by the next save',
   expect([await found.email, found.name]).toEqual(['ada@example.org', 'Grace'])
   expect((await rawCollection(User).findOne({ _id }))!.email).not.toBe('ada@example.org')
 })
+
+/** What is done to a document in a transaction, and what it makes of its values. */
+const deeds: Record<string, (doc: any) => unknown> = {
+  change: async (doc) => {
+    await doc.decrypt()
+    doc.list.push('more')
+    doc.$inc('count', 1)
+  },
+  assign: (doc) => doc.set({ list: ['anew'], count: 40 }),
+  save: (doc) => doc.save(),
+  rotate: (doc) => doc.rotateKmsKey(),
+}
+
+function* orders(length: number): Generator<string[]> {
+  if (length === 0) yield []
+  else
+    for (const before of orders(length - 1))
+      for (const deed of Object.keys(deeds)) if (deed !== before.at(-1)) yield [...before, deed]
+}
+
+function madeBy(order: readonly string[], { list, count }: { list: string[]; count: number }) {
+  return order.reduce(
+    (values, deed) => {
+      if (deed === 'assign') return { list: ['anew'], count: 40 }
+      return deed === 'change' ? { list: [...values.list, 'more'], count: values.count + 1 } : values
+    },
+    { list, count },
+  )
+}
+
+describe.each([
+  ['has values', { list: ['first'], count: 1 }],
+  ['has none', {}],
+])('in an aborted transaction, of a record that %s', (_, values) => {
+  const Counter = modelOf(connection, new Schema({ name: String }), { fields: { list: [String], count: Number } })
+  const all = [...orders(3), ['change', 'rotate', 'change', 'save'], ['change', 'save', 'rotate', 'change']].filter(
+    (order) => order.includes('change') || order.includes('assign'),
+  )
+
+  test.each(all.map((order) => [order.join(', '), order] as const))(
+    '%s: the next save does it',
+    async (_order, order) => {
+      const start = { list: [], count: 0, ...values }
+      const { _id } = await Counter.create(values)
+      const both = [await Counter.findById(_id), await Counter.findById(_id)]
+      for (const doc of both) {
+        await abort(async (session) => {
+          doc.$session(session)
+          for (const deed of order) await deeds[deed]!(doc)
+        })
+        doc.$session(null)
+      }
+      const [one, other] = both
+      await one.save()
+      for (const doc of [one, await Counter.findById(_id)])
+        expect(await doc.decrypt()).toMatchObject(madeBy(order, start))
+      // What was made of what is not stored any more is not put in the place of what is; what was given as a whole is.
+      if (order.includes('assign')) await other.save()
+      else
+        for (const _again of [1, 2])
+          await expect(other.save()).rejects.toMatchObject({ message: expect.stringMatching(/anew/) })
+      expect(await (await Counter.findById(_id)).decrypt()).toMatchObject(madeBy(order, start))
+    },
+  )
+})

@@ -64,7 +64,7 @@ export async function rewrite<T>(
   const read = await readToRewrite(doc)
   const readAgain = () => fetchStored(owner, [])
   const done = await rewriteStored(modelOf(owner), read, readAgain, deed, (fresh, stored, isAgain) => {
-    refresh(owner, stored)
+    if (isAgain) refresh(owner, stored)
     return attempt(owner, fresh, stored, isAgain)
   })
   if (done === undefined) throw notFound(owner)
@@ -72,7 +72,7 @@ export async function rewrite<T>(
 }
 
 /**
- * Reads the record of a document before a job writes it, and remembers that: should it be written in a transaction that is aborted, the document is to
+ * Reads the record of a document, which takes it over, before a job writes it, and remembers that: should it be written in a transaction that is aborted, the document is to
  * know it again.
  *
  * @throws {RecordError} ID_NOT_SELECTED; {DocumentNotFoundError} Mongoose's own, when it is not stored
@@ -81,9 +81,11 @@ export async function readToRewrite(doc: Doc): Promise<Plain> {
   const owner = ownerOf(doc)
   const stored = await requireStored(doc)
   await settleTransactions(owner, encryptedPartsOf(owner))
-  noteRewriting(owner, (isKept) => {
+  refresh(owner, stored)
+  const boxesIn = () => encryptedPartsOf(owner).flatMap(boxesOf)
+  noteRewriting(owner, boxesIn(), (isKept) => {
     refresh(owner, stored, isKept)
-    for (const box of encryptedPartsOf(owner).flatMap(boxesOf)) box.failure = undefined
+    for (const box of boxesIn()) box.failure = undefined
   })
   return stored
 }

@@ -1,7 +1,7 @@
 import { sameBytes } from '../format/bytes'
 import { bytesOf, referenceOf } from '../format/entry'
 import { type Doc, ownerOf, type Plain, valuesOf } from '../mongoose/host'
-import type { Box, Known } from '../schema/box'
+import { Box, type Known } from '../schema/box'
 import { fetchStored, sessionOf, storedPart, type Transaction, transactionOf } from './fetching'
 import { type KeyRing, type OpenKey, storedReference } from './ring'
 
@@ -33,11 +33,16 @@ export function noteUncommitted(
     known = { transaction, boxes: new Map(), keys: new Map() }
     uncommitted.set(doc, known)
   }
-  const { name } = box.field
-  known.boxes.set(name, { box, before: known.boxes.get(name)?.before ?? box.known })
   if (added) known.keys.set(added.ring, added.key)
+  const { name } = box.field
   const job = rewritten.get(ownerOf(doc))
-  if (job?.transaction === transaction) job.savedSince.add(box)
+  const isSince = job?.transaction === transaction
+  if (isSince) job.savedSince.add(box)
+  const now = box.known
+  const { basis } = now
+  const first = known.boxes.get(name)?.before ?? { ...now, ...(isSince && job.before.get(doc)?.get(name)), basis }
+  // What was given as a whole to the last of several writes takes the place of anything, whatever those before it were made of.
+  known.boxes.set(name, { box, before: basis.replaces === 'anything' ? { ...first, basis } : first })
 }
 
 /**
@@ -65,8 +70,9 @@ async function restoreAborted(doc: Doc, parts: readonly Doc[]): Promise<void> {
     for (const [ring, key] of known.keys) ring.undone(key)
     // A subdocument that came with the transaction is written again as a whole, or not at all, by Mongoose.
     if (doc.$isNew || (record && !storedPart(part, record))) continue
-    for (const [name, { box, before }] of known.boxes) {
-      if (valuesOf(part)[name] !== box) continue
+    for (const [name, { box: written, before }] of known.boxes) {
+      const box = valuesOf(part)[name]
+      if (!(box instanceof Box) || (box !== written && !box.isUnsaved)) continue
       box.restored(before)
       part.markModified(name)
     }
@@ -92,21 +98,33 @@ function wasCommitted(part: Doc, record: Plain, { transaction, boxes, keys }: Un
 interface Rewritten {
   readonly transaction: Transaction
   readonly takeBack: TakeBack
+  /** What the boxes of documents and subdocuments knew before it, by their fields. */
+  readonly before: KnownBefore
   /** What was written in the transaction after it: the next save writes that again. */
   readonly savedSince: Set<Box>
 }
 
 type TakeBack = (isKept: (box: Box) => boolean) => void
+type KnownBefore = ReadonlyMap<Doc, ReadonlyMap<string, Known>>
 
 const rewritten = new WeakMap<Doc, Rewritten>()
 
 /** Remembers, before a job writes the record of a document, how to take that back. */
-export function noteRewriting(owner: Doc, takeBack: TakeBack): void {
+export function noteRewriting(owner: Doc, boxes: readonly Box[], takeBack: TakeBack): void {
   const transaction = transactionOf(sessionOf(owner))
   if (!transaction) rewritten.delete(owner)
   // Of several jobs in one, what was before the first counts.
   else if (rewritten.get(owner)?.transaction !== transaction)
-    rewritten.set(owner, { transaction, takeBack, savedSince: new Set() })
+    rewritten.set(owner, { transaction, takeBack, before: knownBy(boxes), savedSince: new Set() })
+}
+
+function knownBy(boxes: readonly Box[]): KnownBefore {
+  const known = new Map<Doc, Map<string, Known>>()
+  for (const box of boxes) {
+    const part = box.owner as Doc
+    known.set(part, (known.get(part) ?? new Map<string, Known>()).set(box.field.name, box.known))
+  }
+  return known
 }
 
 /** What a job did in a transaction that was aborted, it did not do. */
@@ -114,5 +132,12 @@ export function takeBackAborted(owner: Doc): void {
   const known = rewritten.get(owner)
   if (!known || known.transaction.isActive) return
   rewritten.delete(owner)
-  if (known.transaction.state === 'TRANSACTION_ABORTED') known.takeBack((box) => known.savedSince.has(box))
+  if (known.transaction.state !== 'TRANSACTION_ABORTED') return
+  known.takeBack((box) => known.savedSince.has(box))
+  for (const [part, boxes] of known.before) {
+    for (const [name, before] of boxes) {
+      const box = valuesOf(part)[name]
+      if (box instanceof Box) box.storedAgain(before)
+    }
+  }
 }

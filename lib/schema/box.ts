@@ -248,6 +248,7 @@ export class Box {
     const basis = box ? box.basis : ofNothing
     if (basis.replaces === 'value') this.#basis = { ...basis, plaintext: basis.plaintext ?? box?.encode() }
     else if (basis.replaces === 'nothing') this.#basis = { ...basis, isDefault: false }
+    this.#stored = box?.storedEnvelope
     this.#clear = box ? box.#clear : undefined
   }
 
@@ -353,12 +354,17 @@ export class Box {
     return { stored: this.storedEnvelope, clear: this.#clear, basis: this.basis }
   }
 
-  /** Takes back that it was stored: it is written again, in the place of what it was made of. */
-  restored({ stored, clear, basis }: Known): void {
-    this.#stored = stored
-    this.#clear = clear
-    this.#basis = basis
+  /** Takes back that it was stored: it is written again, in the place of what it was made of, unless all of it was given since. */
+  restored(known: Known): void {
+    if (this.#basis.replaces !== 'anything') this.#basis = known.basis
+    this.storedAgain(known)
     this.#isUnsaved = true
+  }
+
+  /** Takes back what has become of what is stored. The value is what it is by now. */
+  storedAgain({ stored, clear }: Known): void {
+    this.#stored = stored
+    this.#clear = this.#basis.replaces === 'value' ? clear : undefined
   }
 
   /** Forgets the plaintext, and holds another envelope that was found in the database. */

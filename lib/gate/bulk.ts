@@ -12,8 +12,10 @@ import { refreshFrom } from '../record/refreshing'
 import type { Box } from '../schema/box'
 import { askedOfFound, equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
+import { Earlier } from './earlier'
 import { fill, type Sealed } from './filling'
 import type { Gate } from './gate'
+import { partsLackedBy } from './indexing'
 import { aimInsertion, insertedIn } from './insert'
 import { readyFilter } from './lookup'
 import type { Plan } from './plan'
@@ -56,12 +58,20 @@ export interface Bulk {
   readonly raw: RawRings
   /** What those before the one at hand store: a later one may be to find it. */
   readonly made: Made[]
+  readonly earlier: Earlier
   readonly reader: BulkReader
 }
 
 /** @param operations those for the collection of the gate */
 export function newBulk(gate: Gate, operations: readonly Plain[], options: Plain): Bulk {
-  return { gate, options, raw: new Map(), made: [], reader: new BulkReader(gate, operations, options) }
+  return {
+    gate,
+    options,
+    raw: new Map(),
+    made: [],
+    earlier: new Earlier(gate.host),
+    reader: new BulkReader(gate, operations, options),
+  }
 }
 
 /** What one operation stores, and whether it is all of a record. */
@@ -79,7 +89,7 @@ export async function bulkWrite(gate: Gate, operations: readonly Plain[], option
   return sendBulk(prepared, options, (sent) => gate.native.bulkWrite(sent, options))
 }
 
-/** An operation whose record is known: what is left is to encrypt for it, which all do side by side. */
+/** An operation whose record is known: what is left is to encrypt for it, which all do side by side that need nothing of each other. */
 export type Begun = () => Promise<Prepared>
 
 /** Begins to prepare one operation of any kind. One after another, for each must know what those before it write. */
@@ -115,7 +125,7 @@ export async function begin(bulk: Bulk, given: Plain, index: number): Promise<Be
 }
 
 async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string): Promise<Begun> {
-  const { gate, options, raw, reader } = bulk
+  const { gate, options, raw, earlier, reader } = bulk
   const content = name === 'replaceOne' ? 'replacement' : 'update'
   const request: Request = {
     method: name,
@@ -128,14 +138,15 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
   if (plan.slots.length === 0) {
     await guardDependencies(gate, request, plan)
     const operation = { [name]: { ...body, [content]: plan.update } }
-    return async () => ({ gate, operation, sealed: [], matches: undefined })
+    return earlier.note(idOfFilter(body.filter), async () => ({ gate, operation, sealed: [], matches: undefined }))
   }
   if (name === 'updateMany') return refuseMany(place)
   const given: Given = { gate, name, body, content, plan }
   const bound = aimBound(gate, request, plan)
   if (bound) {
     const whole = await withParts(gate, request, plan, bound)
-    return async () => finishTied(given, await fill(whole), body.filter, idOfFilter(body.filter))
+    const id = idOfFilter(body.filter)
+    return earlier.note(id, async () => finishTied(given, await fill(whole), body.filter, id))
   }
   const found = await reader.find(request, plan)
   if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
@@ -150,9 +161,11 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
     return async () => finishInserted(given, await fillInserted(gate, plan, aimed), where)
   }
   await guardDependencies(gate, request, plan, found)
-  const aimed = aimFor(gate, plan, { id: found._id, stored: found }, rings)
+  const stored = partsLackedBy(plan.slots).length > 0 ? await earlier.leave(found) : found
+  const aimed = aimFor(gate, plan, { id: found._id, stored }, rings)
   shareRings(raw, plan, aimed)
-  return async () => finishTied(given, await fill(aimed, wholeOf(plan)), askedOfFound(body.filter), found._id)
+  const encrypt = async () => finishTied(given, await fill(aimed, wholeOf(plan)), askedOfFound(body.filter), found._id)
+  return earlier.note(found._id, encrypt)
 }
 
 /** A replacement has keys of its own, and what comes after it in the bulk finds those. */

@@ -216,6 +216,83 @@ test('two at once, each of another field, leave what both have written', async (
   expect(await found(bob(), late)).toEqual(['London'])
 })
 
+describe.each<[string, (operations: any[], options?: object) => Promise<unknown>]>([
+  ['Model.bulkWrite()', (operations, options) => Person.bulkWrite(operations, options)],
+  [
+    'connection.bulkWrite()',
+    (operations, options) =>
+      connection.bulkWrite(
+        operations.map((operation) => {
+          const [[name, body]] = Object.entries<any>(operation) as any
+          return { model: Person, name, ...body }
+        }),
+        options,
+      ),
+  ],
+  ['the collection', (operations, options) => Person.collection.bulkWrite(operations, options)],
+])('operations of one %s, each of a field of one record', (_way, write) => {
+  const update = (filter: object, $set: object, more: object = {}) => ({
+    updateOne: { filter, update: { ...(Object.keys($set).length > 0 && { $set }), ...more } },
+  })
+
+  test.each([{}, { ordered: false }])('are made one after another: %j', async (options) => {
+    const [id, other] = [await existing(), await existing()]
+    const operations = [
+      update({ _id: id }, { name: secret('Eve Eastman') }),
+      update({ _id: other }, { name: secret('Dan Dawson') }),
+      update({ _id: id }, { dob: late }),
+      update({ _id: id }, { name: bob() }),
+    ]
+    await write(operations, options)
+    expect(await found(bob(), late)).toEqual(['London'])
+    expect(await found(secret('Dan Dawson'), early)).toEqual(['London'])
+    expect(await Person.countDocuments({ name: secret('Eve Eastman'), dob: late })).toBe(0)
+  })
+
+  test('of which one is taken away and given again', async () => {
+    const id = await existing()
+    await write([update({ _id: id }, {}, { $unset: { dob: 1 } }), update({ _id: id }, { name: bob() })])
+    expect(await found(bob(), early)).toEqual([])
+    await write([
+      update({ _id: id }, { dob: late }),
+      update({ town: 'London' }, { name: secret('Eve Eastman') }),
+      update({ _id: id }, { dob: early }),
+    ])
+    expect(await found(secret('Eve Eastman'), early)).toEqual(['London'])
+  })
+
+  test('after one that replaces it', async () => {
+    const id = await existing()
+    const replacement = { town: 'Paris', name: bob(), dob: late }
+    await write([{ replaceOne: { filter: { _id: id }, replacement } }, update({ _id: id }, { dob: early })])
+    expect(await found(bob(), early)).toEqual(['Paris'])
+    expect(await (await Person.findById(id)).decrypt()).toMatchObject({ name: bob(), dob: early })
+  })
+
+  test('say so where another process has changed the record between', async () => {
+    const id = await existing()
+    const { native } = require('../../lib/gate/passes').gateOf(Person.collection)
+    const read = native.find
+    native.find = (...args: unknown[]) => {
+      native.find = read
+      const cursor = read(...args)
+      return {
+        toArray: async () => {
+          const records = await cursor.toArray()
+          await Person.updateOne({ _id: id }, { dob: early, name: secret('Eve Eastman') })
+          return records
+        },
+      }
+    }
+    const operations = () => [update({ _id: id }, { name: bob() }), update({ _id: id }, { dob: late })]
+    await refused(() => write(operations()), 'RECORD_CHANGED')
+    native.find = read
+    expect(await found(secret('Eve Eastman'), early)).toEqual(['London'])
+    await write(operations())
+    expect(await found(bob(), late)).toEqual(['London'])
+  })
+})
+
 test('an open record is changed without a call to the KMS', async () => {
   const kms = watchedKms()
   const Counted = connection.model<any>(

@@ -105,6 +105,11 @@ export class DecryptionError extends KmsEncryptedError<DecryptionErrorCode> {
 /** The record is not in a state for what was asked of it. */
 export class RecordError extends KmsEncryptedError<RecordErrorCode> {
   override readonly name = 'RecordError'
+  /**
+   * Of `RECORD_CHANGED` alone: what helps. `'retry'`: the same call again, for the document knows by now what is stored. `'reload'`: to load
+   * the record anew and do it there, for what was changed here was made of a value that is not stored any more.
+   */
+  declare readonly remedy?: 'retry' | 'reload'
 }
 
 /** A query or write names an encrypted field in a way that cannot be honoured. Nothing was written, unless `UPDATE_INCOMPLETE` says how much. */

@@ -73,6 +73,7 @@ describe.each<[string, (doc: any, Model: any) => Promise<unknown>]>([
     for (const _again of [1, 2]) {
       await expect(write(other, User)).rejects.toMatchObject({
         code: 'RECORD_CHANGED',
+        remedy: 'reload',
         message: expect.stringMatching(
           new RegExp(`has written ${path.split('.').at(-1)}, .*load the record anew`, 'i'),
         ),
@@ -92,6 +93,7 @@ describe.each<[string, (doc: any, Model: any) => Promise<unknown>]>([
     await (await User.findById(_id)).rotateKmsKey()
     await expect(write(one, User)).rejects.toMatchObject({
       code: 'RECORD_CHANGED',
+      remedy: 'retry',
       message: expect.stringMatching(/Do .* again/),
     })
     await write(one, User)

@@ -1,5 +1,5 @@
 import type { ClientSession } from 'mongoose'
-import { OperationError, RecordError } from '../errors'
+import { OperationError, type RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
 import { markSaved } from '../mongoose/document'
@@ -24,13 +24,13 @@ import { type Request, sessionOnly } from './request'
 import { type Aimed, type RawRings, ringName } from './targets'
 import { settle } from './tie'
 import {
-  adviceFor,
   aimBound,
   aimFor,
   aimInserted,
   empty,
   fillInserted,
   planOf,
+  recordOvertaken,
   wholeOf,
   withKeys,
   withParts,
@@ -234,24 +234,24 @@ export async function sendBulk(
     if (stored) changed.push(...(await refreshFrom(boxes, stored)))
   }
   const indexes = missed.map((each) => prepared.indexOf(each))
-  throw overtakenIn(prepared, indexes, adviceFor(changed))
+  throw overtakenIn(prepared, indexes, changed)
 }
 
 /** The error for operations of a bulk write that were overtaken. */
 function overtakenIn(
   prepared: readonly Prepared[],
   indexes: readonly number[],
-  advice: string,
+  changed: readonly Box[],
   cause?: unknown,
 ): RecordError {
   const own = indexes.map((index) => prepared[index] as Prepared)
   const names = [...new Set(own.flatMap(({ sealed }) => sealed.map(({ target }) => target.ring.identity.name)))].join(
     ', ',
   )
-  return new RecordError(
-    'RECORD_CHANGED',
+  return recordOvertaken(
     `${own[0]!.gate.place('bulkWrite')}: records or their data keys changed meanwhile, and so the operations ${indexes.join(', ')} were not made ` +
-      `(${names}). ${advice}`,
+      `(${names}).`,
+    changed,
     { cause },
   )
 }
@@ -275,7 +275,7 @@ async function failureOf(
   const { inserting, gate } = prepared[first] ?? {}
   if (!inserting || !gate || !isDuplicate(writeErrors, first, code) || session?.inTransaction()) return error
   return (await gate.native.findOne(inserting, { projection: { _id: 1 } }))
-    ? overtakenIn(prepared, [first], adviceFor([]), error)
+    ? overtakenIn(prepared, [first], [], error)
     : error
 }
 

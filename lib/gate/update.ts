@@ -1,8 +1,9 @@
 import type { ClientSession } from 'mongoose'
-import { OperationError, RecordError } from '../errors'
+import { OperationError, type RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { type Doc, isDocument, type Plain, topOf } from '../mongoose/host'
 import { valueAt } from '../mongoose/plain'
+import { recordChanged } from '../record/changed'
 import { idOf } from '../record/identity'
 import { refreshFrom } from '../record/refreshing'
 import { storedReference } from '../record/ring'
@@ -366,21 +367,31 @@ export function isHit(result: any): boolean {
 }
 
 /** The error for a write that was overtaken. */
-export function overtaken(place: string, sealed: readonly Aimed[] = [], changed: readonly Box[] = []): RecordError {
+function overtaken(place: string, sealed: readonly Aimed[] = [], changed: readonly Box[] = []): RecordError {
   const names = [...new Set(sealed.map(({ target }) => target.ring.identity.name))].join(', ')
-  return new RecordError(
-    'RECORD_CHANGED',
-    `${place}${names ? `: ${names}` : ''}: another process changed the record or its data key meanwhile, and nothing was written. ${adviceFor(changed)}`,
+  return recordOvertaken(
+    `${place}${names ? `: ${names}` : ''}: another process changed the record or its data key meanwhile, and nothing was written.`,
+    changed,
   )
 }
 
 /**
- * What to do about a write that was overtaken.
+ * The same, with what to do about it.
  *
  * @param changed what was changed from a value that is not stored any more
  */
-export function adviceFor(changed: readonly Box[]): string {
-  if (changed.length === 0) return 'Do the same again: a document that was to be saved has the new key now.'
+export function recordOvertaken(message: string, changed: readonly Box[], options?: ErrorOptions): RecordError {
+  if (changed.length === 0) {
+    return recordChanged(
+      `${message} Do the same again: a document that was to be saved has the new key now.`,
+      'retry',
+      options,
+    )
+  }
   const names = [...new Set(changed.map(({ field }) => field.name))].join(', ')
-  return `Another process has written ${names}, which was changed here from what it was before: load the record anew, and change that.`
+  return recordChanged(
+    `${message} Another process has written ${names}, which was changed here from what it was before: load the record anew, and change that.`,
+    'reload',
+    options,
+  )
 }

@@ -1,10 +1,11 @@
-import { OperationError, RecordError } from '../errors'
+import { OperationError } from '../errors'
 import { indexedPathOf } from '../mongoose/document'
 import { type AnyModel, type Doc, modelOf, ownerOf, type Plain, schemaOf } from '../mongoose/host'
 import { recordOf } from '../mongoose/model'
 import { noValue, withValueAt } from '../mongoose/plain'
 import type { Use } from '../schema/use'
 import { usesOf } from '../schema/uses'
+import { recordChanged } from './changed'
 import { fetchStored, filterOf, sessionOf } from './fetching'
 import { idOf, modelNameOf, recordName } from './identity'
 import { boxesOf } from './opening'
@@ -44,9 +45,9 @@ export async function rewriteStored<T>(
     stored = await readAgain()
   }
   if (!stored) return undefined
-  throw new RecordError(
-    'RECORD_CHANGED',
+  throw recordChanged(
     `${recordName(recordOf(model, stored))}: other writes changed the record during each of ${maxAttempts} attempts to ${deed}. Try again.`,
+    'retry',
   )
 }
 
@@ -154,9 +155,9 @@ export function partsWithin(fresh: Doc, doc: Doc): Doc[] {
     (part) => part !== fresh && String(idOf(part)) === String(idOf(doc)) && indexedPathOf(part) === indexedPathOf(doc),
   )
   if (own.length > 0) return own
-  throw new RecordError(
-    'RECORD_CHANGED',
+  throw recordChanged(
     `${recordName(doc)}: the subdocument is not stored, or at another place. If it is new, save the record first, else load the record.`,
+    'reload',
   )
 }
 

@@ -406,7 +406,7 @@ describe('queries and updates', () => {
     const user = await User.findById(_id).orFail()
     user.email = secret('new@example.org')
     await (await User.findById(_id).orFail()).rotateKmsKey()
-    await expect(user.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
+    await expect(user.save()).rejects.toMatchObject({ code: 'RECORD_CHANGED', remedy: 'retry' })
     await user.save()
     expect(await (await User.findById(_id).orFail()).email).toBe('new@example.org')
 
@@ -436,6 +436,7 @@ describe('queries and updates', () => {
     await first.save()
     await expect(second.save()).rejects.toMatchObject({
       code: 'RECORD_CHANGED',
+      remedy: 'reload',
       message: expect.stringContaining('load the record anew'),
     })
     expect(await (await load()).tags).toEqual(['one', 'by the first'])

@@ -261,7 +261,9 @@ describe('fault 30: what rotateKmsKey() advises when it refuses is what works', 
   test.each(cases)('%s', async (_name, code, message, make) => {
     const { model, rotate, follow } = await make()
     const before = await raw(model)
-    await refused(rotate, code, message)
+    const error = await refused(rotate, code, message)
+    const remedy = /Try again/.test(error.message) ? 'retry' : 'reload'
+    expect(error.remedy).toBe(code === 'RECORD_CHANGED' ? remedy : undefined)
     const refusedWith = await raw(model)
     expect(refusedWith.map(keysOf)).toEqual(before.map(keysOf))
     await follow()

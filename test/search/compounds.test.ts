@@ -285,7 +285,7 @@ describe.each<[string, (operations: any[], options?: object) => Promise<unknown>
       }
     }
     const operations = () => [update({ _id: id }, { name: bob() }), update({ _id: id }, { dob: late })]
-    await refused(() => write(operations()), 'RECORD_CHANGED')
+    expect(await refused(() => write(operations()), 'RECORD_CHANGED')).toMatchObject({ remedy: 'retry' })
     native.find = read
     expect(await found(secret('Eve Eastman'), early)).toEqual(['London'])
     await write(operations())

@@ -217,8 +217,9 @@ export class Box {
   /** What its value was made of, as far as it is known by now. */
   get basis(): Basis {
     const basis = this.#basis
-    if (basis.replaces === 'anything' || basis.plaintext || !this.hasChanged) return basis
-    return basis.isDefault ? { ...basis, isDefault: false } : { ...basis, plaintext: this.#snapshot }
+    if (basis.isDefault && this.hasChanged) return { ...basis, isDefault: false }
+    if (basis.replaces !== 'value' || basis.plaintext || !this.hasChanged) return basis
+    return { ...basis, plaintext: this.#snapshot }
   }
 
   /** What its write takes the place of: the envelope that its value was made of, or null where that was nothing; `undefined` for whatever is stored. */
@@ -227,7 +228,7 @@ export class Box {
     return replaces === 'nothing' ? null : plaintext && this.storedEnvelope
   }
 
-  /** Whether it was a default when a write was made, or it was loaded, last. */
+  /** Whether it is there because nothing is stored, be it changed since. */
   get isDefault(): boolean {
     return this.#basis.isDefault
   }
@@ -239,7 +240,7 @@ export class Box {
 
   /** Whether nobody has set what a write brings with the rest of a record: a write that another process made meanwhile counts more. */
   get isIncidental(): boolean {
-    return this.isMigrating || this.basis.isDefault
+    return this.isMigrating || (this.isDefault && !this.hasChanged)
   }
 
   /** Takes its value for what was made of that of another box, or of nothing: others may make theirs of it meanwhile. */

@@ -411,6 +411,14 @@ type MutableArrays<Fields> = {
 }
 
 declare module 'mongoose' {
+  interface ToObjectOptions {
+    /**
+     * Puts the values of encrypted fields into the object, of subdocuments and populated documents too. Each has to be open: RECORD_LOCKED. It
+     * counts where `toObject()` or `toJSON()` is called, and never as an option of a schema.
+     */
+    decrypted?: boolean
+  }
+
   // Names the first five of the class's type parameters, which Mongoose 8 and 9 share.
   interface Query<ResultType, DocType, THelpers, RawDocType, QueryOp> {
     /** Sets the lean option. The encrypted fields are in the results as they are stored: as envelopes. */

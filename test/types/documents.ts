@@ -57,6 +57,14 @@ export async function onAccess() {
   return left
 }
 
+export async function shown() {
+  const user = await User.findOne().orFail()
+  user.toJSON({ decrypted: true })
+  user.toObject({ decrypted: true, virtuals: true })
+  // @ts-expect-error
+  user.toJSON({ decrypted: 'yes' })
+}
+
 export async function queries() {
   for await (const user of User.find()) expectType<string | Promise<string>>()(user.email)
   for (const user of await User.find({ name: 'Ada' }).sort('name').limit(2)) {

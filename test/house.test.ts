@@ -282,8 +282,7 @@ test('what is added to types of Mongoose stands in a file that the declarations 
     if (reached.has(path)) return
     reached.add(path)
     // In declarations only imports of types are left, and of what is exported.
-    const text =
-      path === 'index.ts' ? sources.get(path)! : sources.get(path)!.replaceAll(/^import \{[^}]*\} from/gm, '')
+    const text = sources.get(path)!.replaceAll(/^import \{[^}]*\} from/gm, '')
     for (const [, to] of text.matchAll(/ from '(\.[^']+)'/g)) reach(`${join(dirname(path), to as string)}.ts`)
   }
   reach('index.ts')

@@ -30,14 +30,16 @@ import type { DecryptOption, FieldsOption, KmsEncryptedOptions, MethodsOption } 
 
 declare const pluginBrand: unique symbol
 
+type Refused = { readonly 'options that fit the schema': never }
+
 /**
  * The type of `kmsEncrypted`, to be given to `schema.plugin()`.
  *
- * It deliberately has no call signature: Mongoose's own `plugin()` accepts any function with any options, and would
- * take over silently where the options are wrong. When TypeScript says that this type is no `PluginFunction`, then one
- * of the options is unknown, missing or of the wrong type.
+ * It is called by Mongoose alone. That its options are asked for what no options have is deliberate: Mongoose's own `plugin()` accepts any function,
+ * and would take over silently where options are wrong. As it is, TypeScript tells which of them is unknown, missing or of the wrong type.
  */
 export interface KmsEncryptedPlugin {
+  (schema: any, options: KmsEncryptedOptions & Refused): void
   readonly [pluginBrand]: true
 }
 
@@ -470,6 +472,8 @@ declare module 'mongoose' {
     DocType,
     THydratedDocumentType,
   > {
+    /** Without options nothing is encrypted, and it is an error when the schema is built. */
+    plugin(fn: KmsEncryptedPlugin): 'kmsEncrypted needs options, at least `fields`'
     /**
      * Encrypts fields of every record under a KMS data key of its own. Chain it to the schema's definition: the result
      * has a type that knows the fields.

@@ -161,3 +161,71 @@ describe('a document past the casts', () => {
     await rawCollection(User).deleteMany({})
   })
 })
+
+describe('an operation that finds what one before it in the bulk changes is refused, or does what it would in the clear', () => {
+  const shape = { name: String, n: Number, tags: [String], place: { city: String } }
+  const Clear = connection.model('InTheClear', new Schema({ ...shape, note: String }))
+  const Encrypted = modelOf(connection, new Schema(shape), { fields: { note: String } })
+  const before = { name: 'Ada', n: 1, tags: ['b'], place: { city: 'Rome' } }
+  const first = (update: object, upsert = false) => ({ updateOne: { filter: { name: 'Ada' }, update, upsert } })
+  const then = (filter: object, upsert = false) => ({
+    updateOne: { filter, update: { $set: { note: secret('changed') } }, upsert },
+  })
+
+  /** What came of it: the number of records and their notes. */
+  async function outcome(Model: any, operations: object[]): Promise<unknown> {
+    await Model.deleteMany({})
+    await Model.create(before)
+    const { matchedCount, upsertedCount } = await Model.bulkWrite(structuredClone(operations))
+    const notes = await Promise.all((await Model.find()).map(({ note }: any) => note))
+    return [matchedCount, upsertedCount, ...notes.sort()]
+  }
+
+  const isRefused: [string, object[]][] = [
+    ['a range', [first({ $set: { n: 10 } }), then({ name: 'Ada', n: { $gt: 5 } })]],
+    ['$ne', [first({ $set: { n: 10 } }), then({ name: 'Ada', n: { $ne: 1 } })]],
+    ['$or', [first({ $set: { n: 7 } }), then({ $or: [{ n: 7 }, { n: 8 }], name: 'Ada' })]],
+    ['$expr', [first({ $set: { n: 7 } }), then({ name: 'Ada', $expr: { $gt: ['$n', 5] } })]],
+    ['$inc', [first({ $inc: { n: 1 } }), then({ n: 2 })]],
+    ['$push', [first({ $push: { tags: 'a' } }), then({ tags: 'a' })]],
+    ['an array', [first({ $set: { tags: ['a', 'c'] } }), then({ tags: 'a' })]],
+    ['$unset', [first({ $unset: { n: 1 } }), then({ name: 'Ada', n: null })]],
+    ['$exists', [first({ $unset: { n: 1 } }), then({ n: { $exists: false } })]],
+    ['$rename', [first({ $rename: { n: 'm' } }), then({ n: null })]],
+    ['a part', [first({ $set: { 'place.city': 'Bari' } }), then({ 'place.city': 'Bari' })]],
+    ['a whole', [first({ $set: { place: { city: 'Bari' } } }), then({ 'place.city': 'Bari' })]],
+    ['a pipeline', [first([{ $set: { n: 7 } }]), then({ n: 7 })]],
+    ['a replacement', [{ replaceOne: { filter: { name: 'Ada' }, replacement: { n: 7 } } }, then({ n: 7 })]],
+    [
+      'a replacement without',
+      [{ replaceOne: { filter: { name: 'Ada' }, replacement: { n: 7 } } }, then({ name: null })],
+    ],
+    ['an insertion', [{ insertOne: { document: { name: 'Eve', n: 9 } } }, then({ n: { $gt: 5 } })]],
+    ['an insertion without', [{ insertOne: { document: { n: 9 } } }, then({ name: null })]],
+    [
+      'an upsert',
+      [
+        { updateOne: { filter: { name: 'Eve' }, update: { $inc: { n: 9 } }, upsert: true } },
+        then({ name: 'Eve', n: 9 }),
+      ],
+    ],
+  ]
+
+  test.each(isRefused)('refused: %s', async (_name, operations) => {
+    // The second one finds something.
+    expect(await outcome(Clear, operations)).toContain('changed')
+    await expect(outcome(Encrypted, operations)).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+    expect(await Encrypted.find({ note: { $ne: null } })).toEqual([])
+  })
+
+  test.each<[string, object[]]>([
+    ['another path', [first({ $set: { n: 10 } }), then({ name: 'Eve' })]],
+    ['another path in a range', [first({ $set: { tags: [] } }), then({ n: { $gt: 5 } })]],
+    ['another value', [first({ $set: { n: 10 } }), then({ n: 11 }, true)]],
+    ['other upserts', ['Eve', 'Bob', 'Dan'].map((name) => then({ name }, true))],
+    ['another record', [{ insertOne: { document: { name: 'Eve', n: 9 } } }, then({ name: 'Bob' }, true)]],
+    ['a record without', [{ insertOne: { document: { n: 9 } } }, then({ name: 'Bob' }, true)]],
+  ])('made: %s', async (_name, operations) => {
+    expect(await outcome(Encrypted, operations)).toEqual(await outcome(Clear, operations))
+  })
+})

@@ -276,6 +276,21 @@ describe('what is private to Mongoose', () => {
   }
 })
 
+test('what is added to types of Mongoose stands in a file that the declarations of the index lead to', () => {
+  const reached = new Set<string>()
+  const reach = (path: string) => {
+    if (reached.has(path)) return
+    reached.add(path)
+    // In declarations only imports of types are left, and of what is exported.
+    const text = sources.get(path)!.replaceAll(/^import \{[^}]*\} from/gm, '')
+    for (const [, to] of text.matchAll(/ from '(\.[^']+)'/g)) reach(`${join(dirname(path), to as string)}.ts`)
+  }
+  reach('index.ts')
+  const adding = [...sources].filter(([, text]) => /^declare module /m.test(text)).map(([path]) => path)
+  expect(adding).not.toEqual([])
+  expect(adding.filter((path) => !reached.has(path))).toEqual([])
+})
+
 test('nothing is written to the console', () => {
   expect(linesThat((_path, line) => /\bconsole\b/.test(line))).toEqual([])
 })

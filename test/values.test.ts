@@ -154,6 +154,23 @@ test('-0, NaN and the types of numbers come back exactly', async () => {
   expect(new Double(5)).toEqual(double)
 })
 
+test('maps are in JSON, once decrypted, objects of their entries, as those in the clear are', async () => {
+  const fields = () => ({
+    labels: { type: Map, of: Date },
+    deep: { of: { type: Map, of: sub }, list: [{ type: Map, of: String }] },
+  })
+  const values = { labels: { a: new Date(0) }, deep: { of: { b: { street: 'x' } }, list: [{ c: 'd' }] } }
+  const Plain = connection.model('PlainMaps', new Schema(fields()))
+  const User = modelOf(connection, new Schema({}), { fields: fields() })
+  const user = await User.create(values)
+  const { _id, ...clear } = JSON.parse(JSON.stringify(new Plain(values)))
+  const { labels, deep } = await User.decrypt(await User.findOne().lean())
+  for (const opened of [await user.decrypt(), await (await User.findOne()).decrypt(), { labels, deep }]) {
+    expect(JSON.parse(JSON.stringify(opened))).toEqual(clear)
+    expect(opened.labels).toStrictEqual(new Map([['a', new Date(0)]]))
+  }
+})
+
 describe('bytes from anybody', () => {
   const dataKey = DataKey.derive(Buffer.alloc(32, 1))
   const aad = encodeAad(Buffer.alloc(3), 'email')

@@ -3,14 +3,13 @@ import { OperationError, type RecordError } from '../errors'
 import { sameBytes } from '../format/bytes'
 import { bytesOf } from '../format/entry'
 import { markSaved } from '../mongoose/document'
-import { isDocument, isStoredAlike, modelOf, ownerOf, type Plain, topOf, valuesOf } from '../mongoose/host'
+import { isDocument, isStoredAlike, modelOf, ownerOf, type Plain, topOf } from '../mongoose/host'
 import { isPlainObject } from '../mongoose/plain'
 import { checkArrayFilters } from '../queries/arrayfilters'
-import { IndexValue } from '../queries/indexvalue'
 import { allInOrder } from '../record/outcomes'
 import { refreshFrom } from '../record/refreshing'
 import type { Box } from '../schema/box'
-import { askedOfFound, equalities, idOfFilter, matchingNothing, tiedFilter } from './conditions'
+import { askedOfFound, idOfFilter, matchingNothing, tiedFilter } from './conditions'
 import { guardDependencies } from './dependencies'
 import { Earlier } from './earlier'
 import { fill, type Sealed } from './filling'
@@ -18,6 +17,7 @@ import type { Gate } from './gate'
 import { partsLackedBy } from './indexing'
 import { aimInsertion, insertedIn } from './insert'
 import { readyFilter } from './lookup'
+import { type Made, madeBy, madeByInsert, mayFind } from './made'
 import type { Plan } from './plan'
 import { BulkReader } from './reading'
 import { type Request, sessionOnly } from './request'
@@ -74,12 +74,6 @@ export function newBulk(gate: Gate, operations: readonly Plain[], options: Plain
   }
 }
 
-/** What one operation stores, and whether it is all of a record. */
-interface Made {
-  readonly values: Plain
-  readonly isWhole: boolean
-}
-
 /** Writes many operations, those with values for encrypted fields each tied to its record. */
 export async function bulkWrite(gate: Gate, operations: readonly Plain[], options: Plain = {}): Promise<any> {
   const bulk = newBulk(gate, operations, options)
@@ -108,7 +102,7 @@ export async function begin(bulk: Bulk, given: Plain, index: number): Promise<Be
   const place = `${gate.place('bulkWrite')} operation ${index}`
   if (name === 'insertOne') {
     const document = body.document ?? body
-    bulk.made.push({ values: valuesToInsert(document), isWhole: true })
+    bulk.made.push(madeByInsert(document))
     const { content, aimed } = aimInsertion(gate, document, 'bulkWrite', bulk.raw)
     return async () => {
       const sealed = await fill(aimed, content)
@@ -149,7 +143,7 @@ async function beginUpdate(bulk: Bulk, name: string, body: Plain, place: string)
     return earlier.note(id, async () => finishTied(given, await fill(whole), body.filter, id))
   }
   const found = await reader.find(request, plan)
-  if (!found && mayMatch(bulk.made, body.filter)) throw mayBeMade(place)
+  if (!found && mayFind(body.filter, bulk.made)) throw mayBeMade(place)
   if (!found && !body.upsert) {
     const nothing = { ...body, filter: matchingNothing(body.filter), [content]: empty(gate, plan) }
     return async () => ({ gate, operation: { [name]: nothing }, sealed: [], matches: 0, isIdle: true })
@@ -301,7 +295,9 @@ async function findMissed(prepared: readonly Prepared[], session: ClientSession 
     if (!each.tied) continue
     const { native } = each.gate
     const stored = await native.findOne({ _id: each.tied.id }, sessionOnly({ session }))
-    if (holdsOne(stored, each.sealed) || mayBeWrittenOver(each, prepared.slice(index + 1))) continue
+    // An upsert that had values for a new record alone has written what it was to, if its record is there.
+    const isWritten = each.sealed.length === 0 ? stored !== null : holdsOne(stored, each.sealed)
+    if (isWritten || mayBeWrittenOver(each, prepared.slice(index + 1))) continue
     // Nothing is there to match; an upsert was to store its values all the same.
     const matches = await native.findOne(each.tied.filter, { projection: { _id: 1 }, ...sessionOnly({ session }) })
     if (matches || each.tied.isUpsert) missed.push(each)
@@ -333,40 +329,6 @@ function mayBeWrittenOver({ gate: { host }, sealed, tied }: Prepared, later: rea
       Object.keys(operand ?? {}).some((path) => tops.has(topOf(path))),
     )
   })
-}
-
-function valuesToInsert(document: unknown): Plain {
-  return isDocument(document) ? valuesOf(document) : (document as Plain)
-}
-
-function madeBy(name: string, { filter, update, replacement, upsert }: Plain): Made[] {
-  if (name === 'replaceOne') {
-    const made = { values: replacement, isWhole: false }
-    // The `_id` stays that of the record, which its filter may say or not.
-    const { _id } = equalities(filter ?? {})
-    return _id === undefined ? [made] : [made, { values: { _id, ...replacement }, isWhole: true }]
-  }
-  if (Array.isArray(update)) return [{ values: {}, isWhole: false }]
-  const set = { ...update?.$set, ...update?.$setOnInsert }
-  const made: Made[] = [{ values: set, isWhole: false }]
-  return upsert ? [...made, { values: { ...equalities(filter ?? {}), ...set }, isWhole: true }] : made
-}
-
-/** Whether a filter that finds nothing may find what operations before it store. */
-function mayMatch(made: readonly Made[], filter: Plain): boolean {
-  // What the others store is not compared by index values.
-  const wanted = Object.entries(equalities(filter)).filter(([, value]) => !(value instanceof IndexValue))
-  if (wanted.length === 0) return made.length > 0
-  return made.some(({ values, isWhole }) => {
-    const isDifferent = ([path, value]: [string, unknown]) =>
-      path in values ? !isSameValue(values[path], value) : isWhole && !path.includes('.')
-    const touches = wanted.some(([path]) => path in values)
-    return (isWhole || touches) && !wanted.some(isDifferent)
-  })
-}
-
-function isSameValue(one: unknown, other: unknown): boolean {
-  return one === other || String(one) === String(other)
 }
 
 function mayBeMade(place: string): OperationError {

@@ -226,6 +226,30 @@ export function noteLoaded(doc: Doc, path: string): void {
   ;(doc as unknown as { $__: { activePaths: { init(path: string): void } } }).$__.activePaths.init(path)
 }
 
+/**
+ * Calls a function while a document takes some paths for selected. `$__.exclude`, `$__.selected`, `$__.selectedIndex`;
+ * `test/faults/discriminators.test`.
+ */
+export function whileSelecting(doc: Doc, paths: readonly string[], run: () => unknown): unknown {
+  const { $__: state } = doc as unknown as {
+    $__: { exclude?: boolean | null; selected?: Plain; selectedIndex?: unknown }
+  }
+  const { exclude, selected } = state
+  // A projection that leaves paths out leaves in all others.
+  if (exclude !== false) return run()
+  const select = (paths: Plain | undefined) => {
+    state.selected = paths
+    // What Mongoose has worked out of it.
+    if (state.selectedIndex) state.selectedIndex = undefined
+  }
+  select({ ...selected, ...Object.fromEntries(paths.map((path) => [path, 1])) })
+  try {
+    return run()
+  } finally {
+    select(selected)
+  }
+}
+
 /** The value at a path, without getters, through subdocuments and arrays. `$__getValue`; `subdocuments.test`. */
 export function rawValueAt(doc: Doc, path: string): unknown {
   return (doc as unknown as { $__getValue(path: string): unknown }).$__getValue(path)

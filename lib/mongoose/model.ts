@@ -1,3 +1,4 @@
+import { whileSelecting } from './document'
 import { type AnyModel, type Doc, isDocument, type Method, type Plain, replaceMethod } from './host'
 import { isPlainObject } from './plain'
 import { discriminatorOf } from './schema'
@@ -69,6 +70,24 @@ export function beforeWatch(base: { watch: Method }, look: (model: AnyModel, pip
     return function watchChecked(this: any, pipeline: unknown, ...rest: unknown[]) {
       look(this, pipeline)
       return watch.call(this, pipeline, ...rest)
+    }
+  })
+}
+
+const initialised = new WeakSet<object>()
+
+/**
+ * Has documents of a discriminator initialised with more than what was selected: Mongoose passes over the rest, for its base may load what the
+ * discriminator leaves out. `$isRootDiscriminator`; `test/faults/discriminators.test`.
+ */
+export function initialiseWith(model: AnyModel, pathsOf: (stored: Plain) => readonly string[]): void {
+  const { $isRootDiscriminator } = model.schema as { $isRootDiscriminator?: boolean }
+  if (!$isRootDiscriminator || initialised.has(model)) return
+  initialised.add(model)
+  // Not by a method of the schema: Mongoose would run the hooks of `init` for it once more.
+  replaceMethod(model.prototype, 'init', (init) => {
+    return function initialise(this: Doc, stored: Plain, ...rest: unknown[]) {
+      return whileSelecting(this, pathsOf(Object(stored)), () => init.call(this, stored, ...rest))
     }
   })
 }

@@ -11,11 +11,21 @@ export function toPlain(value: unknown): unknown {
   }
   if (value instanceof Date) return new Date(value)
   if (Array.isArray(value)) return Array.from(value, toPlain)
-  if (value instanceof Map) return new Map(Array.from(value, ([key, item]) => [key, toPlain(item)]))
+  if (value instanceof Map) return copyMap(value)
   const { toObject, _bsontype } = value as { toObject?: (options: object) => unknown; _bsontype?: string }
   if (_bsontype !== undefined) return value
   if (typeof toObject === 'function') return copyObject(toObject.call(value, { flattenMaps: false, versionKey: false }))
   return isPlainObject(value) ? copyObject(value) : value
+}
+
+/** Mongoose's maps are in JSON objects of their entries; others would be empty ones. */
+function copyMap(value: Map<unknown, unknown>): unknown {
+  const copy = new Map(Array.from(value, ([key, item]) => [key, toPlain(item)]))
+  return Object.defineProperty(copy, 'toJSON', { value: entriesToJson })
+}
+
+function entriesToJson(this: Map<string, unknown>): unknown {
+  return Object.fromEntries(this)
 }
 
 function copyObject(value: unknown): unknown {

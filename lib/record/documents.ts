@@ -11,6 +11,7 @@ import {
   serialiser,
 } from '../mongoose/document'
 import {
+  type AnyModel,
   type AnySchema,
   type Doc,
   type Host,
@@ -21,6 +22,7 @@ import {
   topOf,
   valuesOf,
 } from '../mongoose/host'
+import { initialiseWith } from '../mongoose/model'
 import { isPlainObject, valueAt } from '../mongoose/plain'
 import { perSchema, shapeOf } from '../mongoose/schema'
 import { Box } from '../schema/box'
@@ -28,7 +30,7 @@ import { cleanMarks } from '../schema/holder'
 import { keptOf, Stored } from '../schema/kept'
 import { follow, holdsUse, layoutOf } from '../schema/layout'
 import { encryptedFieldOf, refuseOdd } from '../schema/type'
-import { fieldFor, fieldsOf } from '../schema/uses'
+import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
 import { uselessPaths } from './foreign'
 import { recordName } from './identity'
 import { boxesOf, openNow, readBox } from './opening'
@@ -69,6 +71,14 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   }
   addClone(host, schema)
   addDirty(host, schema)
+}
+
+/** Has documents keep what the gate has brought along to open fields by, which nobody selected. */
+export function coverInitialising(model: AnyModel): void {
+  const uses = usesOf(model.schema)
+  initialiseWith(model, (stored) =>
+    uses.flatMap(({ keyPath, dependencies }) => [keyPath, ...dependencies]).filter((path) => path in stored),
+  )
 }
 
 /** Has `set()` lead into what is within an encrypted field, of a subdocument too, and past all wrapped keys. */

@@ -9,16 +9,6 @@ import { openNow, placeOf } from './opening'
 
 /** What is shown of a document: nothing of its fields, unless their values are asked for, or, to people, how it stands with them. */
 
-declare module 'mongoose' {
-  interface ToObjectOptions {
-    /**
-     * Puts the values of encrypted fields into the object, of subdocuments and populated documents too. Each has to be open: RECORD_LOCKED. It
-     * counts where `toObject()` or `toJSON()` is called, and never as an option of a schema.
-     */
-    decrypted?: boolean
-  }
-}
-
 /** The option by which an inspection asks for the state of fields. */
 const states = Symbol('states')
 

@@ -30,14 +30,16 @@ import type { DecryptOption, FieldsOption, KmsEncryptedOptions, MethodsOption } 
 
 declare const pluginBrand: unique symbol
 
+type Refused = { readonly 'options that fit the schema': never }
+
 /**
  * The type of `kmsEncrypted`, to be given to `schema.plugin()`.
  *
- * It deliberately has no call signature: Mongoose's own `plugin()` accepts any function with any options, and would
- * take over silently where the options are wrong. When TypeScript says that this type is no `PluginFunction`, then one
- * of the options is unknown, missing or of the wrong type.
+ * It is called by Mongoose alone. That its options are asked for what no options have is deliberate: Mongoose's own `plugin()` accepts any function,
+ * and would take over silently where options are wrong. As it is, TypeScript tells which of them is unknown, missing or of the wrong type.
  */
 export interface KmsEncryptedPlugin {
+  (schema: any, options: KmsEncryptedOptions & Refused): void
   readonly [pluginBrand]: true
 }
 
@@ -70,7 +72,7 @@ type EncryptedValues<Values> = { readonly '~plain'?: Values }
 /** What a document or subdocument has besides its fields. */
 export interface EncryptedMethods {
   /** Opens the record, unless it is open, and gives the plain values of all encrypted fields. */
-  decrypt(): Promise<Plain<this>>
+  decrypt(): Promise<Copied<Plain<this>>>
   /**
    * Gives the record a new data key: every stored field is encrypted anew under it, in one write that is made only if
    * none of them changed meanwhile, and index values that are not current are made anew. Unsaved changes stay as they are.
@@ -235,19 +237,37 @@ export type Encrypted<
 export type Records<Entry> = { [Symbol.asyncIterator](): { next(): Promise<IteratorResult<Entry, unknown>> } }
 
 /** What `Model.decrypt()` makes of a record: of a document its encrypted fields, of a lean object itself with them. */
-export type Decrypted<Entry, Values> = Entry extends Document<any> ? Values : Merged<Entry, Values>
+export type Decrypted<Entry, Values> = unknown extends Entry
+  ? Values & Record<string, any>
+  : Entry extends Document<any>
+    ? Values
+    : Merged<Entry, Values>
 
 /** The plain values of all encrypted fields of a document. */
 type Plain<Doc> = Doc extends { readonly '~plain'?: infer Values } ? Flat<NonNullable<Values>> : unknown
 
-type PlainOfModel<Model> = Model extends { hydrate(stored: any): infer Doc } ? Plain<Doc> : unknown
+/** The same as `decrypt()` gives them: arrays of objects, where the document has Mongoose's own, with methods. */
+type Copied<Values> = unknown extends Values ? Values : { [Key in keyof Values]: CopiedValue<Values[Key]> }
+
+type CopiedValue<T> =
+  IsAny<T> extends true
+    ? T
+    : T extends TreatAsPrimitives | { readonly _bsontype: string } | Map<any, any>
+      ? T
+      : T extends Types.DocumentArray<infer Item, infer Element>
+        ? Copied<Item & Pick<Element, '_id' & keyof Element>>[]
+        : T extends readonly any[]
+          ? T
+          : Copied<T>
+
+type PlainOfModel<Model> = Model extends { hydrate(stored: any): infer Doc } ? Copied<Plain<Doc>> : unknown
 
 /** The methods under the names asked for. Names that are only known when the program runs are as if not given. */
 type Methods<Decrypt extends string, Rotate extends string> = [Decrypt, Rotate] extends ['decrypt', 'rotateKmsKey']
   ? EncryptedMethods
   : string extends Decrypt | Rotate
     ? EncryptedMethods
-    : { [Name in Decrypt]: <This>(this: This) => Promise<Plain<This>> } & {
+    : { [Name in Decrypt]: <This>(this: This) => Promise<Copied<Plain<This>>> } & {
         [Name in Rotate]: EncryptedMethods['rotateKmsKey']
       } & Omit<EncryptedMethods, 'decrypt' | 'rotateKmsKey'>
 
@@ -411,6 +431,14 @@ type MutableArrays<Fields> = {
 }
 
 declare module 'mongoose' {
+  interface ToObjectOptions {
+    /**
+     * Puts the values of encrypted fields into the object, of subdocuments and populated documents too. Each has to be open: RECORD_LOCKED. It
+     * counts where `toObject()` or `toJSON()` is called, and never as an option of a schema.
+     */
+    decrypted?: boolean
+  }
+
   // Names the first five of the class's type parameters, which Mongoose 8 and 9 share.
   interface Query<ResultType, DocType, THelpers, RawDocType, QueryOp> {
     /** Sets the lean option. The encrypted fields are in the results as they are stored: as envelopes. */
@@ -462,6 +490,8 @@ declare module 'mongoose' {
     DocType,
     THydratedDocumentType,
   > {
+    /** Without options nothing is encrypted, and it is an error when the schema is built. */
+    plugin(fn: KmsEncryptedPlugin): 'kmsEncrypted needs options, at least `fields`'
     /**
      * Encrypts fields of every record under a KMS data key of its own. Chain it to the schema's definition: the result
      * has a type that knows the fields.

@@ -277,3 +277,61 @@ describe('fault 33: hooks of a family', () => {
     expect(await counts(true)).toEqual(await counts(false))
   })
 })
+
+describe('fault 49: a projection, of which Mongoose gives to a document of a child what was asked for alone', () => {
+  const note = () => new Schema({ at: Date }).plugin(plugin, { dataKey: 'owner', fields: ['text'] })
+
+  test.each(families)('brings along what opens the fields: %s', async (_name, make) => {
+    const context = ({ ward, unit }: any) => ({ Ward: `${unit.code}/${ward}` })
+    const family = make(
+      new Schema<any>({ ward: { type: String, required: true }, unit: { code: String, floor: Number } }, key).plugin(
+        plugin,
+        { ...enc, context },
+      ),
+      new Schema<any>({ notes: [note()] }).plugin(plugin, { provider, name: 'diary', fields: ['diary'] }),
+    )
+    const values = { email: secret('ada@example.org'), diary: secret('dear diary') }
+    const text = secret('admitted')
+    const { _id } = await family.Child.create({
+      ward: 'north',
+      unit: { code: 'N', floor: 3 },
+      notes: [{ text }],
+      ...values,
+    })
+    const Visit = model(new Schema<any>({ who: { type: Schema.Types.ObjectId, ref: family.Child.modelName } }))
+    const visit = await Visit.create({ who: _id })
+    for (const Model of [family.Base, family.Child]) {
+      for (const [field, value] of Object.entries(values)) {
+        const found = await Model.findById(_id).select(field)
+        expect([await found[field], found.ward]).toEqual([value, field === 'email' ? 'north' : undefined])
+        expect(found.isSelected('ward')).toBe(false)
+        const populated = await Visit.findById(visit._id).populate({ path: 'who', model: Model, select: field })
+        expect(await populated.who[field]).toBe(value)
+      }
+      const floor = await Model.findById(_id).select('unit.floor email')
+      expect([await floor.email, floor.unit.floor]).toEqual([values.email, 3])
+      const noted = await Model.findById(_id).select('notes')
+      expect(await noted.notes[0].text).toBe(text)
+      const left = await Model.findById(_id).select('-email')
+      expect([await left.diary, left.email]).toEqual([values.diary, undefined])
+    }
+    const found = await family.Base.findById(_id).select('diary')
+    await found.set({ diary: secret('another day') }).save()
+    await expectReads(family.Child, { _id }, { ...values, diary: 'another day' })
+  })
+
+  test.each(families)('has what was left out still left out: %s', async (_name, make) => {
+    const family = make(
+      new Schema<any>({ name: String }, key).plugin(plugin, enc),
+      new Schema<any>({ grade: { type: Number, select: false }, room: String }),
+    )
+    const email = secret('ada@example.org')
+    const { _id } = await family.Child.create({ name: 'Ada', grade: 1, room: 'a', email })
+    for (const Model of [family.Base, family.Child]) {
+      const all = await Model.findById(_id)
+      expect([all.grade, all.room, await all.email]).toEqual([undefined, 'a', email])
+      const named = await Model.findById(_id).select('name')
+      expect([named.name, named.room, named.email]).toEqual(['Ada', undefined, undefined])
+    }
+  })
+})

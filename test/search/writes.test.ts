@@ -149,6 +149,31 @@ test('upserts by one address at once make one record', async () => {
   expect(await named(ada())).toEqual(['Ada'])
 })
 
+test('a bulk write updates and inserts by addresses of which each is another', async () => {
+  await Account.create({ name: 'Ada', email: ada() })
+  const other = (local: string) => secret(`${local}@example.org`)
+  const upsert = (email: string, name: string) => ({
+    updateOne: { filter: { email }, update: { $set: { name } }, upsert: true },
+  })
+  const gone = {
+    updateOne: { filter: { email: other('nobody') }, update: { $set: { email: other('somebody') } } },
+  }
+  const { matchedCount, upsertedCount } = await Account.bulkWrite([
+    upsert(ada(), 'Countess'),
+    upsert(other('eve'), 'Eve'),
+    upsert(other('bob'), 'Bob'),
+    gone,
+  ])
+  expect([matchedCount, upsertedCount]).toEqual([1, 2])
+  expect(await named(ada())).toEqual(['Countess'])
+  expect(await named(other('eve'))).toEqual(['Eve'])
+  expect(await named(other('bob'))).toEqual(['Bob'])
+  await refused(
+    () => Account.bulkWrite([upsert(other('dan'), 'Dan'), upsert(other('dan'), 'Daniel')]),
+    'UPDATE_REFUSED',
+  )
+})
+
 test('an upsert by an address that an operation before it in the bulk may store is refused', async () => {
   const act = () =>
     Account.bulkWrite([

@@ -57,6 +57,45 @@ export async function onAccess() {
   return left
 }
 
+export async function copies() {
+  const schema = new Schema({ name: String }).plugin(kmsEncrypted, {
+    fields: { visits: [{ at: Date }], home: { city: String, seen: [{ at: Date }] } },
+  })
+  const Model = model('Copies', schema)
+  const user = await Model.findOne().orFail()
+  ;(await user.visits).id('1')
+  const opened = [
+    await user.decrypt(),
+    await Model.decrypt(user),
+    await Model.decrypt(await Model.findOne().orFail().lean()),
+  ]
+  for (const { visits, home } of opened) {
+    expectType<Date | null | undefined>()(visits[0]?.at)
+    expectType<Types.ObjectId | undefined>()(visits[0]?._id)
+    expectType<Date | null | undefined>()(home?.seen[0]?.at)
+    expectType<string | null | undefined>()(home?.city)
+    // @ts-expect-error it is an array of objects, as decrypt() copies them
+    visits.id('1')
+    // @ts-expect-error
+    home?.seen[0]?.toObject()
+  }
+}
+
+/** Of aggregations, of which nothing is known. */
+export async function untyped() {
+  const [first] = await User.decrypt(await User.aggregate([]))
+  expectType<string | undefined>()(first?.email)
+  expectType<any>()(first?.total)
+}
+
+export async function shown() {
+  const user = await User.findOne().orFail()
+  user.toJSON({ decrypted: true })
+  user.toObject({ decrypted: true, virtuals: true })
+  // @ts-expect-error
+  user.toJSON({ decrypted: 'yes' })
+}
+
 export async function queries() {
   for await (const user of User.find()) expectType<string | Promise<string>>()(user.email)
   for (const user of await User.find({ name: 'Ada' }).sort('name').limit(2)) {

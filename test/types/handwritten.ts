@@ -8,7 +8,13 @@ import {
   Schema,
   type Types,
 } from 'mongoose'
-import { type Encrypted, type EncryptedStatics, kmsEncrypted, type PlainFields } from 'mongoose-kms-encrypted'
+import {
+  type Encrypted,
+  type EncryptedMethods,
+  type EncryptedStatics,
+  kmsEncrypted,
+  type PlainFields,
+} from 'mongoose-kms-encrypted'
 import { expectType } from './expect'
 
 export async function inferredFromTheChain() {
@@ -115,6 +121,36 @@ export async function subdocumentsWrittenByHand() {
   const patient = await Patient.findOne().orFail()
   expectType<string | undefined>()(await patient.notes[0]?.text)
   expectType<string | undefined>()((await patient.notes[0]?.decrypt())?.text)
+}
+
+export async function repositoriesForAnyModel() {
+  const userSchema = new Schema({ name: { type: String, required: true } }).plugin(kmsEncrypted, {
+    keyId: process.env.KMS_KEY_ID,
+    fields: { email: { type: String, required: true } },
+  })
+  const User = model('User', userSchema)
+
+  class Repository<Doc extends EncryptedMethods> {
+    constructor(readonly model: Model<any, any, any, any, Doc, Schema> & EncryptedStatics) {}
+
+    async byId(id: string): Promise<Doc> {
+      return await this.model.findById(id).orFail()
+    }
+
+    async find(filter: Record<string, unknown>): Promise<Doc[]> {
+      return await this.model.find(filter)
+    }
+  }
+
+  const users = new Repository(User)
+  const emailOf = async (id: string) => (await users.byId(id)).email
+
+  expectType<string>()(await emailOf('1'))
+  expectType<{ email: string }>()(await (await users.byId('1')).decrypt())
+  const [first] = await users.find({ name: 'Ada' })
+  expectType<string | undefined>()(await first?.email)
+  // @ts-expect-error
+  new Repository(model('Clear', new Schema({ name: String })))
 }
 
 export async function interfacesThatHaveTheFields() {

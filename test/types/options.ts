@@ -5,10 +5,11 @@ import {
   createIndexKey,
   type KeyProvider,
   type KmsEncryptedOptions,
+  type KmsEncryptedPlugin,
   kmsEncrypted,
   localKms,
 } from 'mongoose-kms-encrypted'
-import { expectType } from './expect'
+import { expectAssignable, expectType } from './expect'
 
 const fields = { email: String }
 
@@ -88,10 +89,13 @@ export function everyOption(provider: KeyProvider) {
   new Schema({ name: String }).plugin(kmsEncrypted, options)
 }
 
+/** Of what is refused, TypeScript 7 tells how it differs from this, the last that it tries: each option has to be in it. */
+expectAssignable<KmsEncryptedOptions>(null! as Parameters<KmsEncryptedPlugin>[1])
+
 export function refused() {
   const schema = new Schema({ name: String })
   // @ts-expect-error no options
-  schema.plugin(kmsEncrypted)
+  model('NoOptions', schema.plugin(kmsEncrypted))
   // @ts-expect-error no fields
   schema.plugin(kmsEncrypted, { keyId: 'k' })
   // @ts-expect-error unknown option

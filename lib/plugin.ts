@@ -34,7 +34,7 @@ import {
   openAllOnLoad,
 } from './record/decrypting'
 import { fillDefaults } from './record/defaults'
-import { addClone, addDirty, addSetters, extendDocuments } from './record/documents'
+import { addClone, addDirty, addSetters, coverSelection, extendDocuments } from './record/documents'
 import { erase } from './record/erasure'
 import { readForeign } from './record/foreign'
 import { readBox } from './record/opening'
@@ -432,5 +432,7 @@ function coverModel(model: AnyModel): void {
   if (holdsUse(model.schema, opensOnLoad)) openCursorsAhead(model)
   if (base) addStatics(base)
   if (isEncrypted(model.schema)) coverInspection(model)
-  if (usesOf(model.schema).length > 0) coverValidation(model)
+  if (usesOf(model.schema).length === 0) return
+  coverValidation(model)
+  coverSelection(model)
 }

@@ -1,5 +1,14 @@
 import type { SchemaType } from 'mongoose'
-import { type AnySchema, type Doc, isDocument, type Method, type Plain, schemaOf } from './host'
+import {
+  type AnyModel,
+  type AnySchema,
+  type Doc,
+  isDocument,
+  type Method,
+  type Plain,
+  replaceMethod,
+  schemaOf,
+} from './host'
 import { elementOf, isArrayType, levelsOf, perSchema, subschemaOf, valueTypeOf } from './schema'
 
 /**
@@ -224,6 +233,35 @@ export function countingAsPrimitive(
  */
 export function noteLoaded(doc: Doc, path: string): void {
   ;(doc as unknown as { $__: { activePaths: { init(path: string): void } } }).$__.activePaths.init(path)
+}
+
+/**
+ * Has documents of a discriminator take paths of what is loaded for selected, though the projection names others, for Mongoose would leave them out.
+ * `$isRootDiscriminator` of the schema, and `$__init` of the model, which runs hooks and is none of the methods that are merged; `shapes.test`.
+ */
+export function notingSelected(
+  { schema, prototype }: AnyModel,
+  neededPaths: (doc: Doc, stored: Plain) => readonly string[],
+): void {
+  if (!(schema as { $isRootDiscriminator?: boolean }).$isRootDiscriminator) return
+  replaceMethod(prototype, '$__init', (init) => {
+    return function initSelected(this: Doc, stored: Plain, ...rest: unknown[]) {
+      noteSelected(this, neededPaths(this, stored))
+      return init.call(this, stored, ...rest)
+    }
+  })
+}
+
+/** `$__.selected`, and `selectedIndex`, what Mongoose 9 makes of it; `shapes.test`. */
+function noteSelected(doc: Doc, paths: readonly string[]): void {
+  const state = (doc as unknown as { $__: { selected?: Plain | null; selectedIndex?: unknown } }).$__
+  const isInclusive = Object.entries(state.selected ?? {}).some(
+    ([path, on]) => path !== '_id' && (on === 1 || on === true),
+  )
+  const left = isInclusive ? paths.filter((path) => !doc.isSelected(path)) : []
+  if (left.length === 0) return
+  state.selected = { ...state.selected, ...Object.fromEntries(left.map((path) => [path, 1])) }
+  state.selectedIndex = undefined
 }
 
 /** The value at a path, without getters, through subdocuments and arrays. `$__getValue`; `subdocuments.test`. */

@@ -6,11 +6,13 @@ import {
   forgetOwner,
   indexedPathOf,
   nameCopied,
+  notingSelected,
   rawValueAt,
   revisedDirty,
   serialiser,
 } from '../mongoose/document'
 import {
+  type AnyModel,
   type AnySchema,
   type Doc,
   type Host,
@@ -28,7 +30,7 @@ import { cleanMarks } from '../schema/holder'
 import { keptOf, Stored } from '../schema/kept'
 import { follow, holdsUse, layoutOf } from '../schema/layout'
 import { encryptedFieldOf, refuseOdd } from '../schema/type'
-import { fieldFor, fieldsOf } from '../schema/uses'
+import { fieldFor, fieldsOf, usesOf } from '../schema/uses'
 import { uselessPaths } from './foreign'
 import { recordName } from './identity'
 import { boxesOf, openNow, readBox } from './opening'
@@ -69,6 +71,21 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   }
   addClone(host, schema)
   addDirty(host, schema)
+}
+
+const covered = new WeakSet<AnyModel>()
+
+/** Has a child that its base loads keep what came along with its fields. */
+export function coverSelection(model: AnyModel): void {
+  if (covered.has(model)) return
+  covered.add(model)
+  notingSelected(model, neededPaths)
+}
+
+/** What came along with the fields of a record: where a base has loaded a child, Mongoose leaves out what was not selected. */
+function neededPaths(doc: Doc, stored: Plain): string[] {
+  const paths = usesOf(schemaOf(doc)).flatMap(({ keyPath, dependencies }) => [keyPath, ...dependencies])
+  return paths.filter((path) => valueAt(stored, path) !== undefined)
 }
 
 /** Has `set()` lead into what is within an encrypted field, of a subdocument too, and past all wrapped keys. */

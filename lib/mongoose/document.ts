@@ -236,6 +236,22 @@ export function noteLoaded(doc: Doc, path: string): void {
 }
 
 /**
+ * A method `$__saveInitialState` that passes over some paths, so that Mongoose takes no mark of them back. It notes there what a path has after a save,
+ * and takes the path for set back where it has the same object again; `changes.test`.
+ */
+export function withoutInitialState(
+  prototype: Record<string, Method>,
+  isLeftOut: (doc: Doc, path: string) => boolean,
+): { name: string; method: Method } {
+  const name = '$__saveInitialState'
+  const own = prototype[name]!
+  const method = function saveInitialState(this: Doc, path: string) {
+    if (!isLeftOut(this, path)) own.call(this, path)
+  }
+  return { name, method }
+}
+
+/**
  * Has documents of a discriminator take paths of what is loaded for selected, though the projection names others, for Mongoose would leave them out.
  * `$isRootDiscriminator` of the schema, and `$__init` of the model, which runs hooks and is none of the methods that are merged; `shapes.test`.
  */

@@ -1,4 +1,5 @@
-// MONGOOSE=8 runs the suite against the other supported major version, MONGOOSE=8.17 against the earliest supported one.
+// MONGOOSE=8 runs the suite against the other supported major version, MONGOOSE=8.17 and MONGOOSE=9.4 against
+// the earliest supported ones.
 const mongoose = process.env.MONGOOSE ? `mongoose-${process.env.MONGOOSE}` : 'mongoose'
 
 // The SDK says in every process that it will end its support of Node 20 some day.

@@ -1,9 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type KeyProvider, localKms } from 'mongoose-kms-encrypted'
 
 const keyId = 'arn:aws:kms:eu-central-1:111122223333:key/0f0e0d0c-0b0a-4908-8706-050403020100'
 const wrappedLength = 184
 const localWrappedLength = 60
+const dataKeyLength = 32
 
 /** `localKms` with key ids and wrapped keys as long as those of AWS KMS, so that stored sizes are those of production. */
 export function sizedLikeAws(): KeyProvider {
@@ -19,46 +21,49 @@ export function sizedLikeAws(): KeyProvider {
   }
 }
 
-/** The same in all processes of the bench. */
-const secret = Buffer.alloc(32, 'bench')
-
-/** `localKms` with something done before each call. */
-function localAfter(concurrency: number, before: () => Promise<void>): KeyProvider {
-  const local = localKms({ secret })
-  return {
-    keyId: local.keyId,
-    concurrency,
-    async generateDataKey(request) {
-      await before()
-      return local.generateDataKey(request)
-    },
-    async unwrapDataKey(request) {
-      await before()
-      return local.unwrapDataKey(request)
-    },
-  }
-}
-
-/** A KMS that takes its time, or none while `latencyMs` is 0. */
+/** A KMS that takes its time, or none while `latencyMs` is 0. It takes none of the processor's: it leaves what it wraps as it is. */
 export class SlowKms {
   readonly provider: KeyProvider
   latencyMs = 0
 
   constructor(concurrency: number) {
-    this.provider = localAfter(concurrency, async () => {
-      if (this.latencyMs > 0) await delay(this.latencyMs)
-    })
+    this.provider = {
+      keyId,
+      concurrency,
+      generateDataKey: async () => {
+        await this.#answer()
+        const wrapped = randomBytes(dataKeyLength)
+        return { plaintext: Buffer.from(wrapped), wrapped, keyId }
+      },
+      unwrapDataKey: async ({ wrapped }) => {
+        await this.#answer()
+        return Buffer.from(wrapped)
+      },
+    }
+  }
+
+  async #answer(): Promise<void> {
+    if (this.latencyMs > 0) await delay(this.latencyMs)
   }
 }
 
-/** A KMS that counts what it is asked. */
+/** `localKms` that counts what it is asked. */
 export class CountedKms {
   readonly provider: KeyProvider
   calls = 0
 
   constructor() {
-    this.provider = localAfter(32, async () => {
-      this.calls++
-    })
+    const { keyId, generateDataKey, unwrapDataKey } = localKms()
+    this.provider = {
+      keyId,
+      generateDataKey: (request) => {
+        this.calls++
+        return generateDataKey(request)
+      },
+      unwrapDataKey: (request) => {
+        this.calls++
+        return unwrapDataKey(request)
+      },
+    }
   }
 }

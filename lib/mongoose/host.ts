@@ -31,8 +31,15 @@ export interface Host {
   readonly binary: MakeBinary
 }
 
-/** Before 8.15, a `bulkSave()` that fails leaves its documents marked as if nothing was saved; before 8.17, the methods that are added have no types. */
-const earliest = [8, 17, 0] as const
+/**
+ * The earliest version of each supported major one. Before 8.15, a `bulkSave()` that fails leaves its documents marked as if nothing was saved; before
+ * 8.17, the methods that are added have no types; before 9.4, `save({ pathsToSave })` forgets what else was changed in a document with subdocuments,
+ * and a schema that is handed on does not compile.
+ */
+const earliest = [
+  [8, 17, 0],
+  [9, 4, 0],
+] as const
 
 const hosts = new WeakMap<Mongoose, Host>()
 
@@ -56,11 +63,12 @@ export function hostOf(schema: AnySchema): Host {
 
 function checkVersion({ version }: Mongoose): void {
   const parts = String(version).split(/[.-]/).map(Number)
-  const difference = earliest.map((part, index) => (parts[index] ?? 0) - part).find((each) => each !== 0) ?? 0
+  const needed = earliest.find(([major]) => major === parts[0]) ?? earliest[0]
+  const difference = needed.map((part, index) => (parts[index] ?? 0) - part).find((each) => each !== 0) ?? 0
   if (difference >= 0) return
   throw new ConfigurationError(
     'OPTION_INVALID',
-    `kmsEncrypted needs Mongoose ${earliest.join('.')} or later, got ${version}. Update Mongoose, and look for a second copy of it.`,
+    `kmsEncrypted needs Mongoose ${needed.join('.')} or later, got ${version}. Update Mongoose, and look for a second copy of it.`,
   )
 }
 

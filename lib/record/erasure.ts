@@ -67,7 +67,7 @@ async function eraseParts(
 function erasureOf(owner: Doc, parts: readonly Doc[], stored: Plain, erasedAt: Date) {
   const $set: Plain = {}
   const $unset: Plain = {}
-  const conditions: Plain[] = []
+  const conditions: Plain = {}
   const isWhole = parts.some((part) => !part.$isSubdocument)
   for (const part of parts) {
     const raw = (storedOf(part, stored) ?? {}) as Plain
@@ -82,7 +82,7 @@ function erasureOf(owner: Doc, parts: readonly Doc[], stored: Plain, erasedAt: D
       for (const { path } of indexed) $unset[`${prefix}${path}`] = ''
       if (indexed.length > 0 && use.byOwner) $set[ownerPath(owner, use.name)] ??= [encodeTombstone(erasedAt)]
     }
-    if (prefix !== '' && idOf(part) !== undefined) conditions.push({ [`${prefix}_id`]: idOf(part) })
+    if (prefix !== '' && idOf(part) !== undefined) conditions[`${prefix}_id`] = idOf(part)
   }
   return { $set, $unset, conditions }
 }

@@ -40,14 +40,14 @@ export async function rewrapStored(fresh: Doc, stored: Plain, send: Send): Promi
 /** @returns what was written, or nothing where another write came between */
 async function rewrapParts(owner: Doc, parts: readonly Doc[], _id: unknown, send: Send): Promise<Plain | undefined> {
   const written: Plain = {}
-  const conditions: Plain[] = []
+  const conditions: Plain = {}
   await allInOrder(
     parts.flatMap(ringsWithKeys).map(async (ring) => {
       const entries = await rewrapped(ring)
       if (!entries) return
       const prefix = prefixOf(ring.subject as Doc)
       written[`${prefix}${ring.use.keyPath}`] = entries
-      conditions.push(...unchangedKeys(ring, prefix))
+      Object.assign(conditions, unchangedKeys(ring, prefix))
     }),
   )
   if (Object.keys(written).length === 0) return written

@@ -165,33 +165,30 @@ export function ringsWithKeys(part: Doc): KeyRing[] {
 }
 
 /** The conditions under which the wrapped keys of a part are those that a ring knows. */
-export function unchangedKeys({ use, stored, subject }: KeyRing, prefix: string): Plain[] {
+export function unchangedKeys({ use, stored, subject }: KeyRing, prefix: string): Plain {
   const keyPath = `${prefix}${use.keyPath}`
+  const conditions: Plain = { [keyPath]: { $size: stored.length } }
+  for (const [index, entry] of stored.entries())
+    conditions[`${keyPath}.${index}.commitment`] = (entry as Plain | null)?.commitment ?? noValue
   const id = prefix === '' ? undefined : idOf(subject as Doc)
-  return [
-    { [keyPath]: { $size: stored.length } },
-    ...stored.map((entry, index) => ({
-      [`${keyPath}.${index}.commitment`]: (entry as Plain | null)?.commitment ?? noValue,
-    })),
-    ...(id === undefined ? [] : [{ [`${prefix}_id`]: id }]),
-  ]
+  if (id !== undefined) conditions[`${prefix}_id`] = id
+  return conditions
 }
 
 /**
+ * @param conditions on the record as it is stored, by their paths
  * @param _id as it is stored, which need not be of the type that the schema says
  * @returns whether the record was found, by these conditions
  */
 export async function sendUpdate(
   owner: Doc,
   update: Plain,
-  conditions: readonly Plain[],
+  conditions: Plain,
   send: Send,
   _id: unknown,
 ): Promise<boolean> {
   const session = sessionOf(owner)
-  const filter = filterOf(owner)
-  filter._id = _id
-  if (conditions.length > 0) filter.$and = conditions
+  const filter = { ...filterOf(owner), _id, ...conditions }
   const result = await send(modelOf(owner), filter, update, session ? { session } : {})
   return result.matchedCount === 1
 }

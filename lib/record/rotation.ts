@@ -119,10 +119,10 @@ async function replaceKeys(
   const drawn = await drawKeys(found)
   const indexValues = await staleIndexValues(parts)
   const written: Plain = {}
+  const conditions: Plain = {}
   // What was erased, too: somebody may give it a new value, under a key that is dropped.
-  const conditions: Plain[] = all.map(({ path, envelope, target }) => ({
-    [path]: target.ring.use.host.binary(envelope, envelopeSubtype),
-  }))
+  for (const { path, envelope, target } of all)
+    conditions[path] = target.ring.use.host.binary(envelope, envelopeSubtype)
   for (const each of found) {
     const { path, field, target } = each
     const { ring } = target
@@ -140,11 +140,11 @@ async function replaceKeys(
       if (!key && kept.length === ring.stored.length) continue
       // Where nothing is encrypted, the next value brings a key of its own.
       written[`${part.prefix}${ring.use.keyPath}`] = key ? [...kept, key.stored] : kept.length > 0 ? kept : undefined
-      if (!mayMiss) for (const path of owned) conditions.push({ [path]: isAsRead(part.raw[path]) })
-      conditions.push(...unchangedKeys(ring, part.prefix))
+      if (!mayMiss) for (const path of owned) conditions[path] = isAsRead(part.raw[path])
+      Object.assign(conditions, unchangedKeys(ring, part.prefix))
       // One that comes up meanwhile would be under a key that is dropped.
       for (const name of ring.use.fields.keys())
-        if ((part.raw[name] ?? null) === null) conditions.push({ [`${part.prefix}${name}`]: noValue })
+        if ((part.raw[name] ?? null) === null) conditions[`${part.prefix}${name}`] = noValue
     }
   }
   const sendAll = async (changes: Plain): Promise<Replaced | undefined> => {

@@ -28,6 +28,35 @@ afterEach(async () => {
   await server.stop()
 })
 
+describe('sizes', () => {
+  const largest = 16 * 1024 * 1024
+  const documentOf = (_id: number, bytes: number) => ({
+    _id,
+    text: 'x'.repeat(bytes - BSON.calculateObjectSize({ _id, text: '' })),
+  })
+
+  it('stores documents of 16 MB, and none beyond', async () => {
+    const raw = connection.db!.collection<{ _id: number }>('large')
+    await raw.insertOne(documentOf(1, largest))
+    await expect(raw.insertOne(documentOf(2, largest + 1))).rejects.toThrow()
+    await expect(raw.updateOne({ _id: 1 }, { $set: { n: 1 } })).rejects.toMatchObject({ code: 10334 })
+    expect(await raw.distinct('_id')).toEqual([1])
+  })
+
+  it('gives batches of 16 MB', async () => {
+    const raw = connection.db!.collection<{ _id: number }>('large')
+    for (const _id of [1, 2, 3]) await raw.insertOne(documentOf(_id, 7_000_000))
+    const { cursor } = await connection.db!.command({ find: 'large' })
+    expect(cursor.firstBatch.map(({ _id }: { _id: number }) => _id)).toEqual([1, 2])
+    expect(
+      await raw
+        .find()
+        .map(({ _id }) => _id)
+        .toArray(),
+    ).toEqual([1, 2, 3])
+  })
+})
+
 describe('the driver', () => {
   it('sees a replica set with one member that writes', async () => {
     const hello = await connection.db!.admin().command({ hello: 1 })

@@ -16,7 +16,7 @@ const root = resolve(__dirname, '../..')
 const cache = join(root, 'node_modules/.cache/mongoose-kms-encrypted-types')
 
 const typescripts = ['typescript-5', 'typescript-6', 'typescript']
-const mongooses = ['mongoose-8.17', 'mongoose-8', 'mongoose']
+const mongooses = ['mongoose-8.17', 'mongoose-8', 'mongoose-9.4', 'mongoose']
 const settings = {
   nodenext: { module: 'nodenext' },
   bundler: { module: 'esnext', moduleResolution: 'bundler' },

@@ -126,9 +126,11 @@ export function identical(a: unknown, b: unknown): boolean {
     return x.length === y.length && x.every((item, i) => identical(item, y[i]))
   }
   if (type === 'object') {
-    const [x, y] = [Object.entries(a as Doc), Object.entries(b as Doc)]
-    return x.length === y.length && x.every(([name, value], i) => name === y[i]![0] && identical(value, y[i]![1]))
+    const [x, y] = [a as Doc, b as Doc]
+    const [names, others] = [Object.keys(x), Object.keys(y)]
+    return names.length === others.length && names.every((name, i) => name === others[i] && identical(x[name], y[name]))
   }
+  if (type === 'binData') return compare(a, b) === 0
   if (type === 'decimal') return (a as Decimal128).toString() === (b as Decimal128).toString()
   if (type === 'double') return Object.is(toNumber(a), toNumber(b))
   return keyOf(a) === keyOf(b)

@@ -1,6 +1,7 @@
 import { calculateObjectSize, Long } from 'bson'
 import type { Changes } from './changes'
 import { type Doc, ServerError } from './errors'
+import { exceeds } from './sizes'
 import type { ChangeStream, StreamBatch } from './stream'
 import { toNumber } from './values'
 
@@ -106,10 +107,17 @@ function streamReply(cursor: Doc, { postBatchResumeToken, operationTime }: Omit<
 }
 
 function cut(docs: Doc[], count: number): [batch: Doc[], rest: Doc[]] {
+  let end = Math.min(count, docs.length)
+  if (exceeds(docs.slice(0, end), MAX_BATCH_BYTES)) end = fitting(docs, end)
+  return [docs.slice(0, end), docs.slice(end)]
+}
+
+/** How many of the documents fit in a batch: one does in any case. */
+function fitting(docs: Doc[], count: number): number {
   let end = 0
-  for (let bytes = 0; end < docs.length && end < count; end++) {
-    if (docs.length > 1) bytes += calculateObjectSize(docs[end]!)
+  for (let bytes = 0; end < count; end++) {
+    bytes += calculateObjectSize(docs[end]!)
     if (bytes > MAX_BATCH_BYTES && end > 0) break
   }
-  return [docs.slice(0, end), docs.slice(end)]
+  return end
 }

@@ -49,7 +49,7 @@ export async function updateDocs(context: Context, namespace: string, statement:
     return { n: 1, nModified: same ? 0 : 1, before: doc, after }
   }
   const one = (): Updated => {
-    const found = first(context, namespace, q, sort)
+    const found = first(context, namespace, q, sort, filter)
     if (found !== undefined) return step(found.doc, found.match)
     return upsert ? insertNew(context, namespace, statement, change) : { n: 0, nModified: 0 }
   }
@@ -85,8 +85,14 @@ function insertNew(
   return { n: 1, nModified: 0, upsertedId: after._id, after }
 }
 
-export function first(context: Context, namespace: string, q: Doc, sort?: Doc): { doc: Doc; match: Match } | undefined {
-  const filter = compileFilter(q)
+/** The first document of a filter, which may be given compiled too. */
+export function first(
+  context: Context,
+  namespace: string,
+  q: Doc,
+  sort: Doc | undefined,
+  filter = compileFilter(q),
+): { doc: Doc; match: Match } | undefined {
   const natural = naturalOrder(sort)
   const found: { doc: Doc; match: Match }[] = []
   for (const [, doc] of context.store.candidates(namespace, natural === undefined ? q : {}, context.transaction)) {
@@ -107,7 +113,7 @@ export async function deleteDocs(context: Context, namespace: string, q: Doc, si
     store.write(namespace, doc, undefined, transaction)
     return 1
   }
-  if (single) return whenFree(() => removeAt(first(context, namespace, q)?.doc))
+  if (single) return whenFree(() => removeAt(first(context, namespace, q, undefined, filter)?.doc))
   const ids = [...store.candidates(namespace, q, transaction)].filter(([, doc]) => filter(doc)).map(([id]) => id)
   let n = 0
   for (const id of ids) n += await whenFree(() => removeAt(store.get(namespace, id, transaction)))

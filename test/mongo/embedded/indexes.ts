@@ -107,7 +107,7 @@ type Plan = { index?: Index; ids?: Iterable<string> }
 
 /** Chooses how to find the documents of a filter: by `_id`, by an index, or (neither given) by a scan. */
 export function plan(filter: Doc, indexes: Iterable<Index>): Plan {
-  const conditions = new Map(conditionsOf(filter))
+  const conditions = conditionsOf(filter)
   const ids = equalKeys(conditions.get('_id'))
   if (ids !== undefined) return { ids }
   let ranged: Index | undefined
@@ -129,11 +129,13 @@ export function plan(filter: Doc, indexes: Iterable<Index>): Plan {
   return { index: ranged }
 }
 
-function conditionsOf(filter: Doc): [string, unknown][] {
-  return Object.entries(filter).flatMap(([name, value]): [string, unknown][] => {
-    if (name === '$and' && Array.isArray(value)) return value.flatMap((part) => conditionsOf(part as Doc))
-    return name.startsWith('$') ? [] : [[name, value]]
-  })
+function conditionsOf(filter: Doc, conditions = new Map<string, unknown>()): Map<string, unknown> {
+  for (const name of Object.keys(filter)) {
+    const value = filter[name]
+    if (!name.startsWith('$')) conditions.set(name, value)
+    else if (name === '$and' && Array.isArray(value)) for (const part of value) conditionsOf(part as Doc, conditions)
+  }
+  return conditions
 }
 
 /** The index keys of an equality or `$in` on scalars; `undefined` for every other condition. */

@@ -69,6 +69,7 @@ function topNames(filter: Doc): string[] {
 
 /** Replaces `$`, `$[]` and `$[id]` in a path by the array positions they stand for in this document. */
 export function expand(doc: Doc, path: string[], filters: Map<string, Predicate>, match: Match): string[][] {
+  if (!path.some((part) => part.startsWith('$'))) return [path]
   let paths: { at: string[]; node: unknown }[] = [{ at: [], node: doc }]
   for (const part of path) {
     paths = paths.flatMap(({ at, node }) =>

@@ -1,9 +1,10 @@
-import { calculateObjectSize, UUID } from 'bson'
+import { UUID } from 'bson'
 import { type Change, Changes, type Manner, type Origin } from './changes'
 import { keyOf } from './compare'
 import { type Doc, ServerError } from './errors'
 import { duplicateKey, type Index, type IndexKey, plan } from './indexes'
 import { IdOrder } from './order'
+import { exceeds } from './sizes'
 import { Blocked, Transaction } from './transaction'
 import { fromNumber } from './values'
 
@@ -163,7 +164,7 @@ export class Store {
     transaction: Transaction | undefined,
     manner?: Manner,
   ): void {
-    if (after !== undefined && calculateObjectSize(after) > MAX_DOCUMENT_BYTES) {
+    if (after !== undefined && exceeds(after, MAX_DOCUMENT_BYTES)) {
       throw new ServerError(10334, `BSONObj size is invalid: it must be at most ${MAX_DOCUMENT_BYTES} bytes`)
     }
     const id = keyOf((before ?? after)!._id)

@@ -253,6 +253,28 @@ test.each<[string, (doc: any) => unknown]>([
   expect(encrypted).toEqual(plain)
 })
 
+test.each([
+  ['an array', { tags: ['z'] }],
+  ['an array of subdocuments', { items: [] }],
+  ['a nested object', { address: { city: 'Oslo' } }],
+  ['a subdocument', { home: { city: 'Rome' } }],
+  ['a map', { scores: { art: 2 } }],
+  ['a value', { email: 'c@d' }],
+])('%s that is assigned after a save is tracked', async (_name, change) => {
+  const { plain, encrypted } = await twinsOf(connection, { name: String }, fields).both(async (model) => {
+    const made = await model.create(values())
+    made.set(change)
+    const found = await model.findById(made._id)
+    await found.decrypt?.()
+    found.name = 'Bob'
+    await found.save()
+    found.set(change)
+    const { children: _children, ...states } = stateOf(found)
+    return [made.isModified(), made.modifiedPaths(), Object.keys(made.getChanges().$set), states]
+  })
+  expect(encrypted).toEqual(plain)
+})
+
 describe('a clone', () => {
   const { items: _items, home: _home, ...withoutSubdocuments } = fields
   const copied = copiesParents ? fields : withoutSubdocuments

@@ -47,6 +47,16 @@ describe('discriminators', () => {
       }
     })
 
+    test('a child of which some fields are selected opens, as itself and as its base', async () => {
+      await Child.create({ name: 'Ada', grade: 3, ...values() })
+      for (const Model of [Child, Base]) {
+        for (const selected of ['email', { email: 1 }, '-name']) {
+          const doc = await Model.findOne({ kind: Child.modelName }).select(selected)
+          expect([await doc.email, doc.name]).toEqual(['pupil@example.org', undefined])
+        }
+      }
+    })
+
     test('a child that was loaded by its base is saved encrypted', async () => {
       await Child.create({ name: 'Ada', ...values() })
       const doc = await Base.findOne({ name: 'Ada' })
@@ -129,6 +139,17 @@ describe('discriminators', () => {
       expect(after.email).not.toEqual(before.email)
       expect(await (await Child.findOne()).decrypt()).toEqual(values())
     })
+  })
+
+  test('a child of which a field is selected has what its context depends on', async () => {
+    const { Base, Child } = family({ base: { email: String } }, (doc) => ({ Name: String(doc.name) }))
+    const { _id } = await Child.create({ name: 'Ada', grade: 3, email: secret('pupil@example.org') })
+    await (await Base.findById(_id)).email
+    const doc = await Base.findById(_id).select('email')
+    expect([await doc.email, doc.grade]).toEqual(['pupil@example.org', undefined])
+    doc.email = secret('changed@example.org')
+    await doc.save()
+    expect(await (await Child.findById(_id)).email).toBe('changed@example.org')
   })
 })
 

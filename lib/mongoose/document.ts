@@ -250,6 +250,22 @@ export function whileSelecting(doc: Doc, paths: readonly string[], run: () => un
   }
 }
 
+/**
+ * A method `$__saveInitialState` that passes over some paths, so that Mongoose takes no mark of them back. It notes there what a path has after a save,
+ * and takes the path for set back where it has the same object again; `changes.test`.
+ */
+export function withoutInitialState(
+  prototype: Record<string, Method>,
+  isLeftOut: (doc: Doc, path: string) => boolean,
+): { name: string; method: Method } {
+  const name = '$__saveInitialState'
+  const own = prototype[name]!
+  const method = function saveInitialState(this: Doc, path: string) {
+    if (!isLeftOut(this, path)) own.call(this, path)
+  }
+  return { name, method }
+}
+
 /** The value at a path, without getters, through subdocuments and arrays. `$__getValue`; `subdocuments.test`. */
 export function rawValueAt(doc: Doc, path: string): unknown {
   return (doc as unknown as { $__getValue(path: string): unknown }).$__getValue(path)

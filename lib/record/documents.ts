@@ -9,6 +9,7 @@ import {
   rawValueAt,
   revisedDirty,
   serialiser,
+  withoutInitialState,
 } from '../mongoose/document'
 import {
   type AnyModel,
@@ -58,6 +59,9 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
   })
   const quick = countingAsPrimitive(own, (value) => value instanceof Box || value instanceof Stored)
   if (quick) add(quick.name, quick.method)
+  // The box of a complex value stays, whatever is assigned to it.
+  const initial = withoutInitialState(own, (doc, path) => fieldFor(schemaOf(doc), path)?.field.complex === true)
+  add(initial.name, initial.method)
   add('$inc', function $inc(this: Doc, path: unknown, by: unknown = 1) {
     for (const each of [path].flat()) if (!increase(this, each, by)) own.$inc!.call(this, each, by)
     return this
@@ -77,7 +81,9 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
 export function coverInitialising(model: AnyModel): void {
   const uses = usesOf(model.schema)
   initialiseWith(model, (stored) =>
-    uses.flatMap(({ keyPath, dependencies }) => [keyPath, ...dependencies]).filter((path) => path in stored),
+    uses
+      .flatMap(({ keyPath, dependencies }) => [keyPath, ...dependencies])
+      .filter((path) => valueAt(stored, path) !== undefined),
   )
 }
 

@@ -135,6 +135,26 @@ describe('a bulk write', () => {
     await expect(bulk).rejects.toMatchObject({ code: 'RECORD_CHANGED' })
   })
 
+  test.each<[string, object[]]>([
+    ['is refused where its record is no longer what it asks for', []],
+    ['counts as made where it changes what it asks for itself', [{ $set: { name: 'Countess' } }]],
+  ])('of an upsert with values for a new record alone %s', async (_case, [own]) => {
+    const { _id } = await User.create({ name: 'Ada', count: 0 })
+    const update = { $set: { count: 1 }, $setOnInsert: { email: secret('lost email') }, ...own }
+    const bulk = User.bulkWrite([
+      ...(own ? [] : [{ updateOne: { filter: { _id }, update: { name: 'Eve' } } }]),
+      { updateOne: { filter: { name: 'Ada' }, update, upsert: true } },
+      { updateOne: { filter: { name: 'Nobody' }, update: { tenant: 'x' } } },
+    ])
+    if (own) await expect(bulk).resolves.toMatchObject({ matchedCount: 1 })
+    else {
+      await expect(bulk).rejects.toMatchObject({
+        code: 'RECORD_CHANGED',
+        message: expect.stringMatching(/operations 1 were not made\. /),
+      })
+    }
+  })
+
   test('does not take a pattern for what is to be stored', async () => {
     await User.create({ name: 'Ada' })
     const bulk = User.bulkWrite([

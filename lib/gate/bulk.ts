@@ -17,10 +17,10 @@ import type { Gate } from './gate'
 import { partsLackedBy } from './indexing'
 import { aimInsertion, insertedIn } from './insert'
 import { readyFilter } from './lookup'
-import { type Made, madeBy, madeByInsert, mayFind } from './made'
+import { type Made, madeBy, madeByInsert, mayFind, pathsIn } from './made'
 import type { Plan } from './plan'
 import { BulkReader } from './reading'
-import { type Request, sessionOnly } from './request'
+import { type Request, sessionOnly, withoutUndefined } from './request'
 import { type Aimed, type RawRings, ringName } from './targets'
 import { settle } from './tie'
 import {
@@ -239,12 +239,10 @@ function overtakenIn(
   cause?: unknown,
 ): RecordError {
   const own = indexes.map((index) => prepared[index] as Prepared)
-  const names = [...new Set(own.flatMap(({ sealed }) => sealed.map(({ target }) => target.ring.identity.name)))].join(
-    ', ',
-  )
+  const names = [...new Set(own.flatMap(({ sealed }) => sealed.map(({ target }) => target.ring.identity.name)))]
+  const whose = names.length > 0 ? ` (${names.join(', ')})` : ''
   return recordOvertaken(
-    `${own[0]!.gate.place('bulkWrite')}: records or their data keys changed meanwhile, and so the operations ${indexes.join(', ')} were not made ` +
-      `(${names}).`,
+    `${own[0]!.gate.place('bulkWrite')}: records or their data keys changed meanwhile, and so the operations ${indexes.join(', ')} were not made${whose}.`,
     changed,
     { cause },
   )
@@ -295,14 +293,22 @@ async function findMissed(prepared: readonly Prepared[], session: ClientSession 
     if (!each.tied) continue
     const { native } = each.gate
     const stored = await native.findOne({ _id: each.tied.id }, sessionOnly({ session }))
-    // An upsert that had values for a new record alone has written what it was to, if its record is there.
-    const isWritten = each.sealed.length === 0 ? stored !== null : holdsOne(stored, each.sealed)
-    if (isWritten || mayBeWrittenOver(each, prepared.slice(index + 1))) continue
+    if ((await isMade(each, stored, session)) || mayBeWrittenOver(each, prepared.slice(index + 1))) continue
     // Nothing is there to match; an upsert was to store its values all the same.
     const matches = await native.findOne(each.tied.filter, { projection: { _id: 1 }, ...sessionOnly({ session }) })
     if (matches || each.tied.isUpsert) missed.push(each)
   }
   return missed
+}
+
+/** Whether an operation has written what it was to, as far as its record tells. */
+async function isMade(each: Prepared, stored: Plain | null, session: ClientSession | undefined): Promise<boolean> {
+  if (each.sealed.length > 0) return holdsOne(stored, each.sealed)
+  if (!stored) return false
+  // An upsert that had values for a new record alone: its filter fits still, unless it changes what that asks for.
+  const { filter, collation } = bodyOf(each)
+  const options = withoutUndefined({ projection: { _id: 1 }, session, collation })
+  return mayBeWrittenOver(each, [each]) || (await each.gate.native.findOne(filter, options)) !== null
 }
 
 /** Whether any of these envelopes stands in a record, wherever other operations have moved it. */
@@ -316,12 +322,19 @@ function holdsOne(stored: unknown, sealed: readonly Sealed[]): boolean {
   return isSent(stored)
 }
 
-/** Whether a later operation of the bulk may have written over what this one was to write. */
-function mayBeWrittenOver({ gate: { host }, sealed, tied }: Prepared, later: readonly Prepared[]): boolean {
-  const tops = new Set(sealed.map(({ slot }) => slot.names[0]))
-  return later.some(({ operation, isIdle }) => {
-    const body = (operation.filter ? operation : Object.values(operation)[0]) as Plain
-    if (!body?.filter || isIdle) return false
+/** What an operation says, which stands by its name, but for one that is sent by the client. */
+function bodyOf({ operation }: Prepared): Plain {
+  return operation.filter ? operation : (Object.values(operation)[0] as Plain)
+}
+
+/** Whether some operations of the bulk may have written over what this one was to write, or to find where it had nothing to encrypt. */
+function mayBeWrittenOver({ gate: { host }, sealed, tied }: Prepared, others: readonly Prepared[]): boolean {
+  const paths = sealed.length > 0 ? sealed.map(({ slot }) => slot.names[0]) : pathsIn(tied?.filter ?? {})
+  if (!paths) return true
+  const tops = new Set(paths)
+  return others.some((other) => {
+    const body = bodyOf(other)
+    if (!body?.filter || other.isIdle) return false
     const id = idOfFilter(body.filter)
     if (id !== undefined && !isStoredAlike(host, id, tied?.id)) return false
     if (!isPlainObject(body.update)) return true

@@ -77,7 +77,7 @@ function hasOtherIndexValue(values: Plain, path: string, value: IndexValue): boo
 }
 
 /** The top-level paths that a filter reads; `undefined` where that cannot be told. */
-function pathsIn(filter: Plain): string[] | undefined {
+export function pathsIn(filter: Plain): string[] | undefined {
   const paths: string[] = []
   for (const [key, condition] of Object.entries(filter)) {
     const clauses = /^\$(and|or|nor)$/.test(key) && Array.isArray(condition) ? condition : undefined

@@ -253,6 +253,24 @@ test.each<[string, (doc: any) => unknown]>([
   expect(encrypted).toEqual(plain)
 })
 
+test('what is assigned in the place of a default is tracked, though it is the same', async () => {
+  const defaults = {
+    tags: { type: [String], default: () => ['a'] },
+    scores: { type: Map, of: Number, default: () => ({ art: 1 }) },
+    email: { type: String, default: 'a@b' },
+  }
+  const same = { tags: ['a'], scores: { art: 1 }, email: 'a@b' }
+  const { plain, encrypted } = await twinsOf(connection, { name: String }, defaults).both(async (model) => {
+    const { _id } = await model.create({ name: 'Ada' })
+    await model.collection.updateOne({ _id }, { $unset: { tags: 1, scores: 1, email: 1 } })
+    const found = await model.findById(_id)
+    const before = found.modifiedPaths()
+    found.set(same)
+    return [before, found.isModified(), found.modifiedPaths().sort()]
+  })
+  expect(encrypted).toEqual(plain)
+})
+
 test.each([
   ['an array', { tags: ['z'] }],
   ['an array of subdocuments', { items: [] }],

@@ -148,9 +148,12 @@ function defineFieldType(host: Host): TypeClass {
     castComplex(value: unknown, scope: unknown, prior: unknown): Box {
       const { field, use } = this.encrypted
       if (prior instanceof Box && prior.isOpen && prior.owner === scope && isDocument(scope)) {
+        const { isDefault } = prior
         prior.assign(value)
         cleanMarks(field, prior.holder as Doc, scope)
         takeErrors(field, prior.holder as Doc, scope)
+        // Mongoose takes what is assigned in the place of a default for a change, be it the same.
+        if (isDefault) scope.markModified(field.name)
         return prior
       }
       const isConstructing = isDocument(scope) && scope.$isNew && prior === undefined

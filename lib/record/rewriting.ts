@@ -73,8 +73,8 @@ export async function rewrite<T>(
 }
 
 /**
- * Reads the record of a document, which takes it over, before a job writes it, and remembers that: should it be written in a transaction that is aborted, the document is to
- * know it again.
+ * Reads the record of a document before a job writes it. The document takes it over, and remembers that: should the job write in a transaction that
+ * is aborted, the document is to know it again.
  *
  * @throws {RecordError} ID_NOT_SELECTED; {DocumentNotFoundError} Mongoose's own, when it is not stored
  */

@@ -211,7 +211,7 @@ describe('what it names', () => {
     expect(manifest.engines.node).toBe('>=20.19')
     expect(readme).toContain('Node 20.19 or later')
     expect(manifest.peerDependencies.mongoose).toBe('^8.17.0 || ^9.4.0')
-    expect(readme).toContain('Mongoose 8.17 or later of 8 or 9.4 or later of 9')
+    expect(readme).toContain('Mongoose 8 from 8.17 on or 9 from 9.4 on')
     expect(readme).toContain('TypeScript 5.9, 6.0 and 7.0')
     const typescripts = ['typescript-5', 'typescript-6', 'typescript'].map((alias) => manifest.devDependencies[alias])
     expect(typescripts).toEqual(['npm:typescript@5.9', 'npm:typescript@6.0', expect.stringMatching(/^\^7\.0/)])

@@ -61,12 +61,12 @@ describe('what is stored in the clear is read', () => {
       {},
       { email: String, height: Number, dob: Date, tags: [Number], isOn: Boolean },
     )
-    await plant(New, { name: 'odd', email: 42, height: '1.8', dob: '1815-12-10', tags: ['one'], isOn: 'perhaps' })
+    await plant(New, { name: 'odd', email: 42, height: '1.8', dob: '1815-12-10', tags: ['seventy'], isOn: 'perhaps' })
     const odd = await New.findOne()
     expect([odd.email, odd.height, odd.dob]).toEqual(['42', 1.8, new Date('1815-12-10')])
     for (const field of ['tags', 'isOn']) {
       const error = await refused(() => odd[field], 'PLAINTEXT_FOUND', /cannot be cast to (Array|Boolean)/)
-      expect(`${error.message}${error.stack}${JSON.stringify(error)}`).not.toMatch(/perhaps|one\b/)
+      expect(`${error.message}${error.stack}${JSON.stringify(error)}`).not.toMatch(/perhaps|seventy/)
       expect(error.cause).toBeUndefined()
     }
     await refused(() => New.findOne().then((doc: any) => doc.decrypt()), 'PLAINTEXT_FOUND')
@@ -77,7 +77,7 @@ describe('what is stored in the clear is read', () => {
     await odd.save()
     const [stored] = await raw(New)
     expect(sealedIn(stored)).toEqual(['email', 'height', 'dob'])
-    expect([stored.tags, stored.isOn, stored.name]).toEqual([['one'], 'perhaps', 'even'])
+    expect([stored.tags, stored.isOn, stored.name]).toEqual([['seventy'], 'perhaps', 'even'])
     odd.isOn = true
     await odd.save()
     expect(sealedIn((await raw(New))[0])).toContain('isOn')

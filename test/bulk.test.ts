@@ -238,6 +238,12 @@ describe('an operation that finds what one before it in the bulk changes is refu
     expect(await Encrypted.find({ note: { $ne: null } })).toEqual([])
   })
 
+  // No collation is given here: it may be that of the collection.
+  test.each(['Eve', 'ÈVE'])('refused: a text that a collation may take for the same: %s', async (name) => {
+    const operations = [{ insertOne: { document: { name } } }, then({ name: 'eve' })]
+    await expect(Encrypted.bulkWrite(operations as any)).rejects.toMatchObject({ code: 'UPDATE_REFUSED' })
+  })
+
   test.each<[string, object[]]>([
     ['another path', [first({ $set: { n: 10 } }), then({ name: 'Eve' })]],
     ['another path in a range', [first({ $set: { tags: [] } }), then({ n: { $gt: 5 } })]],

@@ -64,8 +64,16 @@ function mayFindOne(filter: Plain, read: readonly string[] | undefined, made: Ma
 /** Whether what stands at a path afterwards is surely not what is asked for. */
 function differs({ values, isWhole }: Made, path: string, asked: unknown): boolean {
   if (asked instanceof IndexValue) return isWhole && hasOtherIndexValue(values, path, asked)
-  if (path in values) return isScalar(values[path]) && isScalar(asked) && String(values[path]) !== String(asked)
+  if (path in values) return isScalar(values[path]) && isScalar(asked) && areUnlike(values[path], asked)
   return isWhole && !path.includes('.') && asked !== null && asked !== undefined
+}
+
+/** A collation, be it the collection's own, may take texts for equal that differ in case, accents or punctuation. */
+const tolerant = new Intl.Collator('en', { sensitivity: 'base', ignorePunctuation: true, numeric: true })
+
+function areUnlike(one: unknown, other: unknown): boolean {
+  if (typeof one === 'string' && typeof other === 'string') return tolerant.compare(one, other) !== 0
+  return String(one) !== String(other)
 }
 
 /** What an upsert takes over from its filter is known; of other values the index values are made later. */

@@ -30,6 +30,7 @@ import {
   empty,
   fillInserted,
   planOf,
+  recordNames,
   recordOvertaken,
   wholeOf,
   withKeys,
@@ -239,8 +240,8 @@ function overtakenIn(
   cause?: unknown,
 ): RecordError {
   const own = indexes.map((index) => prepared[index] as Prepared)
-  const names = [...new Set(own.flatMap(({ sealed }) => sealed.map(({ target }) => target.ring.identity.name)))]
-  const whose = names.length > 0 ? ` (${names.join(', ')})` : ''
+  const names = recordNames(own.flatMap(({ sealed }) => sealed))
+  const whose = names ? ` (${names})` : ''
   return recordOvertaken(
     `${own[0]!.gate.place('bulkWrite')}: records or their data keys changed meanwhile, and so the operations ${indexes.join(', ')} were not made${whose}.`,
     changed,

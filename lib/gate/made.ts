@@ -22,7 +22,7 @@ export function madeByInsert(document: unknown): Made {
   return { values: valuesToInsert(document), isWhole: true, changed: [] }
 }
 
-export function valuesToInsert(document: unknown): Plain {
+function valuesToInsert(document: unknown): Plain {
   return isDocument(document) ? valuesOf(document) : (document as Plain)
 }
 

@@ -366,9 +366,14 @@ export function isHit(result: any): boolean {
   return matchedCount === undefined || matchedCount > 0 || upsertedCount > 0
 }
 
+/** Names the records that values were encrypted for. */
+export function recordNames(sealed: readonly Aimed[]): string {
+  return [...new Set(sealed.map(({ target }) => target.ring.identity.name))].join(', ')
+}
+
 /** The error for a write that was overtaken. */
 function overtaken(place: string, sealed: readonly Aimed[] = [], changed: readonly Box[] = []): RecordError {
-  const names = [...new Set(sealed.map(({ target }) => target.ring.identity.name))].join(', ')
+  const names = recordNames(sealed)
   return recordOvertaken(
     `${place}${names ? `: ${names}` : ''}: another process changed the record or its data key meanwhile, and nothing was written.`,
     changed,

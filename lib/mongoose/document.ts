@@ -230,7 +230,7 @@ export function noteLoaded(doc: Doc, path: string): void {
  * Calls a function while a document takes some paths for selected. `$__.exclude`, `$__.selected`, `$__.selectedIndex`;
  * `test/faults/discriminators.test`.
  */
-export function whileSelecting(doc: Doc, paths: readonly string[], run: () => unknown): unknown {
+export function whileSelecting(doc: Doc, pathsOf: () => readonly string[], run: () => unknown): unknown {
   const { $__: state } = doc as unknown as {
     $__: { exclude?: boolean | null; selected?: Plain; selectedIndex?: unknown }
   }
@@ -242,7 +242,7 @@ export function whileSelecting(doc: Doc, paths: readonly string[], run: () => un
     // What Mongoose has worked out of it.
     if (state.selectedIndex) state.selectedIndex = undefined
   }
-  select({ ...selected, ...Object.fromEntries(paths.map((path) => [path, 1])) })
+  select({ ...selected, ...Object.fromEntries(pathsOf().map((path) => [path, 1])) })
   try {
     return run()
   } finally {

@@ -87,7 +87,11 @@ export function initialiseWith(model: AnyModel, pathsOf: (stored: Plain) => read
   // Not by a method of the schema: Mongoose would run the hooks of `init` for it once more.
   replaceMethod(model.prototype, 'init', (init) => {
     return function initialise(this: Doc, stored: Plain, ...rest: unknown[]) {
-      return whileSelecting(this, pathsOf(Object(stored)), () => init.call(this, stored, ...rest))
+      return whileSelecting(
+        this,
+        () => pathsOf(Object(stored)),
+        () => init.call(this, stored, ...rest),
+      )
     }
   })
 }

@@ -80,6 +80,7 @@ export function extendDocuments(host: Host, schema: AnySchema): void {
 /** Has documents keep what the gate has brought along to open fields by, which nobody selected. */
 export function coverInitialising(model: AnyModel): void {
   const uses = usesOf(model.schema)
+  // What a context depends on is learnt as contexts are made.
   initialiseWith(model, (stored) =>
     uses
       .flatMap(({ keyPath, dependencies }) => [keyPath, ...dependencies])
